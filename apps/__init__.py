@@ -1,0 +1,1 @@
+"""Programs that train networks with owl: ``python -m owl.apps.mnist``."""

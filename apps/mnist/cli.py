@@ -1,0 +1,199 @@
+"""The command line: options, what is printed, and how it ends."""
+
+from __future__ import annotations
+
+import argparse
+import math
+import os
+import re
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NoReturn
+
+import owl
+from owl.apps.mnist import INTERRUPTED, checkpoint, data
+from owl.apps.mnist.dataset import Dataset
+from owl.apps.mnist.download import MIRRORS_VARIABLE
+from owl.apps.mnist.errors import CheckpointError, DataError
+from owl.apps.mnist.model import MODELS, Model
+from owl.apps.mnist.train import Batches, Evaluation, train
+
+PROGRAM = "python -m owl.apps.mnist"
+WRONG_INPUT = 2  # the exit code of argparse
+
+DESCRIPTION = "Train a network on MNIST and print its test accuracy after each epoch."
+EPILOG = f"""data: --data or {data.DATA_VARIABLE} name {data.MAT_NAME} or a folder that holds it or the four idx files,
+gzipped or not; without either, the cache ($XDG_CACHE_HOME/owl/mnist) is used or filled by a download,
+and where there is no network scikit-learn's digits stand in. {MIRRORS_VARIABLE} names other mirrors,
+separated by blanks.
+
+Ctrl-C ends the training with the accuracy so far (exit code {INTERRUPTED}); --save is done then, too.
+A wrong option, data set or checkpoint: exit code {WRONG_INPUT}."""
+
+
+class Parser(argparse.ArgumentParser):
+    """An ArgumentParser whose errors are one line."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(WRONG_INPUT, f"{self.prog}: error: {message}\n")
+
+
+@dataclass(frozen=True)
+class DeviceName:
+    """``cpu`` or ``gpu:<index>`` as the user wrote it."""
+
+    kind: str
+    index: int = 0
+
+    def create(self) -> int:
+        """Create the device; raises owl.DeviceError where there is none."""
+        return owl.create_cpu_device() if self.kind == "cpu" else owl.create_gpu_device(self.index)
+
+
+def device_name(text: str) -> DeviceName:
+    """``cpu``, ``gpu`` or ``gpu:<index>``."""
+    match = re.fullmatch(r"(cpu)|gpu(?::(\d+))?", text)
+    if match is None:
+        raise argparse.ArgumentTypeError(f"{text!r} is not cpu or gpu:0")
+    return DeviceName("cpu") if match[1] else DeviceName("gpu", int(match[2] or 0))
+
+
+def at_least(smallest: int) -> Callable[[str], int]:
+    """A type for argparse: an integer not below ``smallest``."""
+
+    def parse(text: str) -> int:
+        try:
+            value = int(text)
+        except ValueError:
+            value = smallest - 1
+        if value < smallest:
+            raise argparse.ArgumentTypeError(f"{text!r} is not an integer of at least {smallest}")
+        return value
+
+    return parse
+
+
+def learning_rate(text: str) -> float:
+    """A type for argparse: a finite number above zero."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not (math.isfinite(value) and value > 0):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0")
+    return value
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The options, as ``--help`` shows them."""
+    parser = Parser(
+        PROGRAM, description=DESCRIPTION, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    rates = ", ".join(f"{model.rate:g} for {name}" for name, model in MODELS.items())
+    parser.add_argument("model", nargs="?", default="mlp", choices=MODELS, help="the network (default: mlp)")
+    parser.add_argument("--device", type=device_name, default="cpu", metavar="cpu|gpu:0", help="default: cpu")
+    parser.add_argument("--epochs", type=at_least(0), default=10, metavar="N", help="default: 10; 0 tests only")
+    parser.add_argument("--batch-size", type=at_least(1), default=256, metavar="N", help="default: 256")
+    parser.add_argument("--lr", type=learning_rate, metavar="RATE", help=f"on mean gradients (default: {rates})")
+    parser.add_argument("--seed", type=at_least(0), default=0, metavar="N", help="of weights and order (default: 0)")
+    parser.add_argument("--data", metavar="PATH", help="where the data lies, see below")
+    parser.add_argument("--threads", type=at_least(1), metavar="N", help="CPU threads (default: the cores allowed)")
+    parser.add_argument("--save", type=Path, metavar="FILE", help="write the parameters (safetensors) at the end")
+    parser.add_argument("--load", type=Path, metavar="FILE", help="begin with the parameters of such a file")
+    return parser
+
+
+def say(line: str) -> None:
+    """Print a line that is seen at once, also through a pipe."""
+    print(line, flush=True)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run with ``argv`` (default: the process's) and return the exit code."""
+    options = build_parser().parse_args(argv)
+    try:
+        return run(options)
+    except (DataError, CheckpointError, owl.DeviceError) as error:
+        print(f"{PROGRAM}: error: {error}", file=sys.stderr)
+        return WRONG_INPUT
+    except KeyboardInterrupt:
+        say("interrupted")
+        return INTERRUPTED
+    except BrokenPipeError:
+        # the reader has gone, as `head` does; keep Python from failing again when it flushes stdout at exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+
+
+def run(options: argparse.Namespace) -> int:
+    """Prepare, train, report and save."""
+    if options.save is not None:
+        checkpoint.check_target(options.save)
+    if options.threads is not None:
+        owl.set_num_threads(options.threads)
+    owl.set_device(options.device.create())
+    owl.seed(options.seed)
+    model = MODELS[options.model]()
+    if options.load is not None:
+        load_parameters(model, options.load)
+    dataset = data.load(options.data, say)
+    say(f"data: {dataset.source}: {len(dataset.train)} training images, {len(dataset.test)} test images")
+    evaluation = Evaluation(dataset.test)
+
+    code = 0
+    start = time.perf_counter()
+    try:
+        report_training(model, dataset, evaluation, options)
+    except KeyboardInterrupt:
+        say(f"interrupted, test accuracy so far {evaluation.accuracy(model):.2%}")
+        code = INTERRUPTED
+    say(f"total time {time.perf_counter() - start:.2f} s")
+    if options.save is not None:
+        checkpoint.save(options.save, model.name, {key: p.to_numpy() for key, p in model.parameters().items()})
+        say(f"saved {options.save}")
+    return code
+
+
+def report_training(model: Model, dataset: Dataset, evaluation: Evaluation, options: argparse.Namespace) -> None:
+    """Train with a line for each epoch and one for the whole."""
+    rate = model.rate if options.lr is None else options.lr
+    images, seconds = 0, 0.0
+    if options.epochs == 0:
+        say(f"test accuracy {evaluation.accuracy(model):.2%}")
+        return
+    for epoch in train(
+        model,
+        dataset,
+        evaluation,
+        epochs=options.epochs,
+        batch_size=options.batch_size,
+        rate=rate,
+        seed=options.seed,
+        progress=progress,
+    ):
+        images += epoch.images
+        seconds += epoch.seconds
+        number = f"{epoch.number:{len(str(options.epochs))}}/{options.epochs}"
+        say(f"epoch {number}: test accuracy {epoch.accuracy:.2%}, {epoch.images_per_second:,.0f} images/s")
+    say(f"test accuracy {epoch.accuracy:.2%}, {images / seconds:,.0f} images/s")
+
+
+def load_parameters(model: Model, path: Path) -> None:
+    """Give ``model`` the parameters of a checkpoint; owl's shapes are NumPy's reversed."""
+    shapes = {name: shape[::-1] for name, shape in model.shapes.items()}
+    arrays = checkpoint.load(path, model.name, shapes)
+    model.restore({name: owl.from_numpy(array) for name, array in arrays.items()})
+
+
+def progress(batches: Batches, total: int) -> Batches:
+    """A bar on a terminal, nothing elsewhere; the bar shows what is recorded, a little ahead of the device."""
+    if not sys.stderr.isatty():
+        return batches
+    try:
+        from tqdm import tqdm
+    except ImportError:
+        return batches
+    return tqdm(batches, total=total, unit="batch", leave=False)

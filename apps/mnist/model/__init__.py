@@ -1,0 +1,8 @@
+"""The networks that ``python -m owl.apps.mnist`` can train; a new one is added to the tuple below."""
+
+from owl.apps.mnist.model.base import Model
+from owl.apps.mnist.model.mlp import Perceptron
+
+MODELS: dict[str, type[Model]] = {model.name: model for model in (Perceptron,)}
+
+__all__ = ["MODELS", "Model", "Perceptron"]

@@ -1,0 +1,61 @@
+"""The perceptron of the walkthrough: 784 inputs, 256 rectified hidden units, softmax over 10 digits."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, ClassVar
+
+import owl
+import owl.conv as conv
+import owl.elewise as ele
+from owl.apps.mnist.dataset import CLASSES, PIXELS
+from owl.apps.mnist.model.base import Model
+
+if TYPE_CHECKING:
+    from owl import NArray
+
+HIDDEN = 256
+
+
+class Perceptron(Model):
+    """``softmax(w2 * relu(w1 * x + b1) + b2)`` with hand-written gradients of the cross entropy."""
+
+    name = "mlp"
+    rate = 0.5
+    shapes: ClassVar[dict[str, list[int]]] = {
+        "w1": [HIDDEN, PIXELS],
+        "b1": [HIDDEN, 1],
+        "w2": [CLASSES, HIDDEN],
+        "b2": [CLASSES, 1],
+    }
+
+    def __init__(self) -> None:
+        # He's scale for the rectified layer; softmax takes half that variance
+        self.w1 = owl.randn(self.shapes["w1"], 0.0, math.sqrt(2 / PIXELS))
+        self.b1 = owl.zeros(self.shapes["b1"])
+        self.w2 = owl.randn(self.shapes["w2"], 0.0, math.sqrt(1 / HIDDEN))
+        self.b2 = owl.zeros(self.shapes["b2"])
+
+    def predict(self, data: NArray) -> NArray:
+        """Probabilities ``[10, n]`` for ``data`` ``[784, n]``."""
+        a1 = ele.relu(self.w1 * data + self.b1)
+        return conv.softmax(self.w2 * a1 + self.b2)
+
+    def step(self, data: NArray, label: NArray, rate: float) -> None:
+        """One step of gradient descent on a batch, ``rate`` on the mean of its gradients."""
+        rate /= data.shape[1]
+        # forward
+        a1 = ele.relu(self.w1 * data + self.b1)
+        a2 = conv.softmax(self.w2 * a1 + self.b2)
+        # backward: a2 - label is the derivative of the cross entropy by the input of softmax
+        s2 = a2 - label
+        s1 = ele.relu_back(self.w2.trans() * s2, a1)
+        gw2 = s2 * a1.trans()
+        gw1 = s1 * data.trans()
+        gb2 = s2.sum(1)
+        gb1 = s1.sum(1)
+        # update
+        self.w1 -= rate * gw1
+        self.w2 -= rate * gw2
+        self.b1 -= rate * gb1
+        self.b2 -= rate * gb2

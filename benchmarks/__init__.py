@@ -1,0 +1,1 @@
+"""owl against its peers, side by side; each module is one command that prints a table of ratios."""

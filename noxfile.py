@@ -1,0 +1,98 @@
+"""What developers run besides ``pytest``: ``nox -s NAME``, each in a virtual environment of its own.
+
+tests    the whole suite, built with assertions and debug counters
+lint     ruff, mypy, cython-lint
+asan     the suite under AddressSanitizer; ubsan and tsan likewise. ``nox -s tsan -- -k NAME`` runs a part of it
+bench    the benchmarks that docs/performance.md quotes
+"""
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import nox
+
+nox.options.sessions = ["lint", "tests"]
+nox.options.reuse_existing_virtualenvs = True
+
+ROOT = Path(__file__).resolve().parent
+
+
+def install_copy(session: nox.Session, extra: str, **build: str) -> None:
+    """Installs a copy of the checkout, editable, and goes there.
+
+    An extension of another kind of build may lie in the checkout's own ./owl, where python would find it first, and a
+    sanitizer's extension must not be left there. The copy is kept, and with it the objects that are up to date.
+    """
+    copy = ROOT / ".nox" / f"{session.name}-checkout"
+    command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    listed = subprocess.run(command, cwd=ROOT, capture_output=True, check=True)
+    files = {name for name in os.fsdecode(listed.stdout).split("\0") if name and (ROOT / name).is_file()}
+    for folder in ("owl", "apps", "tests", "benchmarks"):
+        for old in [path for path in (copy / folder).rglob("*") if path.is_file()]:
+            if old.suffix != ".so" and str(old.relative_to(copy)) not in files:
+                old.unlink()
+    for name in sorted(files):
+        target = copy / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(ROOT / name, target)
+    session.chdir(copy)
+    session.install("-e", f".[{extra}]", env=build)
+
+
+@nox.session
+def tests(session: nox.Session) -> None:
+    install_copy(session, "test", OWL_DEBUG="1")
+    session.run("python", "-m", "pytest", "-q", *session.posargs)
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    # mypy reads the extension's types from its .pyi, so nothing has to be built.
+    session.install("ruff", "mypy", "cython-lint", "numpy")
+    session.run("ruff", "check", ".")
+    session.run("mypy")
+    cython = [path for suffix in ("pyx", "pxd", "pxi") for path in (ROOT / "owl").rglob(f"*.{suffix}")]
+    session.run("cython-lint", *map(str, sorted(cython)))
+
+
+def sanitized(session: nox.Session, kind: str, runtime: str, **options: str) -> None:
+    """Builds everything under one sanitizer and runs the suite with its runtime preloaded, since python has none."""
+    # libstdc++ as well: the runtime looks for the function that throws when the process starts, to intercept it.
+    preload = [
+        subprocess.run(["g++", f"-print-file-name={name}"], capture_output=True, text=True, check=True).stdout.strip()
+        for name in (runtime, "libstdc++.so")
+    ]
+    if not all(Path(name).is_absolute() for name in preload):
+        session.skip(f"g++ comes without {runtime}")
+    install_copy(session, "test", OWL_DEBUG="1", OWL_SANITIZE=kind, CXX="g++")
+    session.run(
+        *("python", "-m", "pytest", "-q", "-p", "no:faulthandler", *session.posargs),
+        env={"LD_PRELOAD": " ".join(preload), "PYTHONMALLOC": "malloc", **options},
+    )
+
+
+@nox.session
+def asan(session: nox.Session) -> None:
+    # Leaks are not looked for, as python keeps much until the end. Allocations that tests make fail return null.
+    sanitized(session, "address", "libasan.so", ASAN_OPTIONS="detect_leaks=0:allocator_may_return_null=1")
+
+
+@nox.session
+def ubsan(session: nox.Session) -> None:
+    sanitized(session, "undefined", "libubsan.so", UBSAN_OPTIONS="print_stacktrace=1:halt_on_error=1")
+
+
+@nox.session
+def tsan(session: nox.Session) -> None:
+    # OpenBLAS has threads and locks of its own making, which the sanitizer cannot follow.
+    options = "halt_on_error=1:second_deadlock_stack=1"
+    sanitized(session, "thread", "libtsan.so", TSAN_OPTIONS=options, OPENBLAS_NUM_THREADS="1")
+
+
+@nox.session
+def bench(session: nox.Session) -> None:
+    install_copy(session, "bench")
+    for name in session.posargs or ["record", "step"]:
+        session.run("python", "-m", f"benchmarks.{name}")

@@ -1,0 +1,89 @@
+"""owl: an array runtime for training neural networks in which every array can be awaited.
+
+>>> import owl
+>>> x = owl.ones([2, 3])
+>>> (x * 2 + 1).to_numpy()
+array([[3., 3.],
+       [3., 3.],
+       [3., 3.]], dtype=float32)
+"""
+
+from pkgutil import extend_path as _extend_path
+
+__path__ = _extend_path(__path__, __name__)  # run from a checkout's root, an installed extension is found too
+
+from owl import conv, elewise
+from owl._config import initialize, show_config
+from owl._runtime import (
+    AxisError,
+    Device,
+    DeviceError,
+    DTypeError,
+    ExecutionError,
+    NArray,
+    OutOfMemoryError,
+    OwlError,
+    OwlIndexError,
+    OwlTypeError,
+    OwlValueError,
+    ShapeError,
+    concat,
+    create_cpu_device,
+    create_gpu_device,
+    from_numpy,
+    full,
+    get_device,
+    get_gpu_device_count,
+    get_num_threads,
+    has_cuda,
+    ones,
+    randb,
+    randn,
+    randu,
+    seed,
+    set_device,
+    set_num_threads,
+    wait_for_all,
+    zeros,
+)
+from owl._runtime import slice_ as slice
+from owl._version import __version__
+
+__all__ = [
+    "AxisError",
+    "DTypeError",
+    "Device",
+    "DeviceError",
+    "ExecutionError",
+    "NArray",
+    "OutOfMemoryError",
+    "OwlError",
+    "OwlIndexError",
+    "OwlTypeError",
+    "OwlValueError",
+    "ShapeError",
+    "__version__",
+    "concat",
+    "conv",
+    "create_cpu_device",
+    "create_gpu_device",
+    "elewise",
+    "from_numpy",
+    "full",
+    "get_device",
+    "get_gpu_device_count",
+    "get_num_threads",
+    "has_cuda",
+    "initialize",
+    "ones",
+    "randb",
+    "randn",
+    "randu",
+    "seed",
+    "set_device",
+    "set_num_threads",
+    "show_config",
+    "slice",
+    "wait_for_all",
+    "zeros",
+]

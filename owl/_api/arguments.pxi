@@ -1,0 +1,103 @@
+# Checks of what users pass in: shapes, dtypes, axes, numbers. Each error begins with the function that was called.
+
+FLOAT32 = np.dtype(np.float32)
+FLOAT64 = np.dtype(np.float64)
+
+
+cdef DType parse_dtype(dtype, str what) except *:
+    if dtype is None or dtype is FLOAT32:
+        return DType.f32
+    try:
+        wanted = np.dtype(dtype)
+    except TypeError:
+        raise DTypeError(f"[{what}] {dtype!r} is not a dtype") from None
+    if wanted == FLOAT32:
+        return DType.f32
+    if wanted == FLOAT64:
+        return DType.f64
+    raise DTypeError(f"[{what}] owl computes with float32 and float64, not {wanted}")
+
+
+cdef object dtype_object(DType dtype):
+    return FLOAT64 if dtype == DType.f64 else FLOAT32
+
+
+cdef list shape_list(const Shape& shape):
+    return [shape.dim[d] for d in range(shape.ndim)]
+
+
+cdef tuple numpy_shape(const Shape& shape):
+    return tuple([shape.dim[shape.ndim - 1 - d] for d in range(shape.ndim)])
+
+
+cdef int parse_shape(shape, Shape* out, str what) except -1:
+    if not isinstance(shape, (list, tuple)):
+        if isinstance(shape, np.ndarray):
+            shape = shape.tolist()
+        shape = [shape] if hasattr(shape, "__index__") else list(shape)
+    if len(shape) > kMaxDims:
+        raise ShapeError(f"[{what}] at most {kMaxDims} dimensions, not {len(shape)}: {list(shape)}")
+    out.ndim = <int32_t>len(shape)
+    cdef int64_t total = 1
+    cdef int d = 0
+    for size in shape:
+        try:
+            out.dim[d] = size.__index__()
+        except AttributeError:
+            raise DTypeError(f"[{what}] a shape consists of whole numbers, not {size!r}: {list(shape)}") from None
+        except OverflowError:
+            raise ShapeError(f"[{what}] a dimension of {size} is too large") from None
+        if out.dim[d] < 0:
+            raise ShapeError(f"[{what}] a dimension cannot be negative: {list(shape)}")
+        if out.dim[d] and total > (<int64_t>1 << 46) // out.dim[d]:
+            raise ShapeError(f"[{what}] an array of shape {list(shape)} is too large")
+        total *= out.dim[d]
+        d += 1
+    return 0
+
+
+cdef int parse_axis(axis, int ndim, str what) except -1:
+    try:
+        number = axis.__index__()
+    except AttributeError:
+        raise DTypeError(f"[{what}] a dimension is a whole number, not {axis!r}") from None
+    if not -ndim <= number < ndim:
+        raise AxisError(f"[{what}] there is no dimension {number} in an array of {ndim} dimensions")
+    return number + ndim if number < 0 else number
+
+
+cdef int parse_axes(axes, int ndim, str what) except -1:
+    # A bit mask.
+    if axes is None:
+        return (1 << ndim) - 1
+    if not isinstance(axes, (list, tuple)):
+        axes = (axes,)
+    cdef int mask = 0
+    for axis in axes:
+        bit = 1 << parse_axis(axis, ndim, what)
+        if mask & bit:
+            raise OwlValueError(f"[{what}] dimension {axis} is given twice: {list(axes)}")
+        mask |= bit
+    return mask
+
+
+cdef object is_number(value):
+    # Numbers take part element by element; NumPy scalars and 0-d arrays count as numbers.
+    if isinstance(value, (float, int, np.floating, np.integer, np.bool_)):
+        return True
+    return isinstance(value, np.ndarray) and value.ndim == 0 and value.dtype.kind in "fiub"
+
+
+cdef int broadcast(const Shape& a, const Shape& b, Shape* out, str what) except -1:
+    cdef int d
+    if a.ndim != b.ndim:
+        raise ShapeError(f"[{what}] shapes {shape_list(a)} and {shape_list(b)} differ in their number of dimensions")
+    out.ndim = a.ndim
+    for d in range(a.ndim):
+        if a.dim[d] == b.dim[d] or b.dim[d] == 1:
+            out.dim[d] = a.dim[d]
+        elif a.dim[d] == 1:
+            out.dim[d] = b.dim[d]
+        else:
+            raise ShapeError(f"[{what}] shapes {shape_list(a)} and {shape_list(b)} differ in dimension {d}")
+    return 0

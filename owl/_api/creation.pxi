@@ -1,0 +1,111 @@
+# Arrays from nothing: constants and random numbers. All are recorded, none is computed before it is needed.
+
+cdef uint64_t random_seed = int.from_bytes(os.urandom(8), "little")
+
+
+cdef NArray fill(shape, double value, dtype, str what):
+    cdef Draft draft
+    parse_shape(shape, &draft.shape, what)
+    draft.op = elementwise_op(Ew.copy)
+    draft.dtype = parse_dtype(dtype, what)
+    draft.add_scalar(0, value)
+    return commit(draft)
+
+
+def zeros(shape, dtype=None):
+    """An array of zeros.
+
+    Parameters
+    ----------
+    shape : int or list of int
+        Dimensions, the fastest-varying first; at most 8.
+    dtype : float32 or float64, optional
+        float32 by default.
+
+    Examples
+    --------
+    >>> owl.zeros([2, 3]).shape
+    [2, 3]
+    """
+    return fill(shape, 0.0, dtype, "zeros")
+
+
+def ones(shape, dtype=None):
+    """An array of ones. See `zeros`."""
+    return fill(shape, 1.0, dtype, "ones")
+
+
+def full(shape, value, dtype=None):
+    """An array that holds `value` everywhere. See `zeros`."""
+    if not is_number(value):
+        raise DTypeError(f"[full] a number is wanted, not {value!r}")
+    return fill(shape, float(value), dtype, "full")
+
+
+cdef NArray draw(shape, Distribution distribution, double p0, double p1, dtype, str what):
+    cdef Draft draft
+    cdef RecordingStream* stream = current_stream()
+    parse_shape(shape, &draft.shape, what)
+    draft.op = Op.random
+    draft.dtype = parse_dtype(dtype, what)
+    draft.add_attribute(<int64_t>distribution)
+    draft.add_attribute(dereference(<int64_t*>&p0))
+    draft.add_attribute(dereference(<int64_t*>&p1))
+    draft.add_argument(<int64_t>random_seed)
+    draft.add_argument(<int64_t>stream.id)
+    draft.add_argument(<int64_t>stream.draws)
+    stream.draws += 1
+    return commit(draft)
+
+
+def randn(shape, mu=0.0, var=1.0, dtype=None):
+    """An array of normally distributed random numbers.
+
+    Parameters
+    ----------
+    shape : int or list of int
+    mu : float
+        Mean.
+    var : float
+        The standard deviation. The name is historical: it has never been the variance.
+    dtype : float32 or float64, optional
+
+    Notes
+    -----
+    Philox 4x32-10 (Salmon et al., SC 2011) and the Box-Muller transform. An array's numbers depend on the seed, on the
+    thread or task that records and on how many random arrays it recorded before: not on what is computed, or when.
+    """
+    if not var >= 0:
+        raise OwlValueError(f"[randn] the standard deviation cannot be {var}")
+    return draw(shape, Distribution.normal, mu, var, dtype, "randn")
+
+
+def randb(shape, prob, dtype=None):
+    """An array of ones with probability `prob` and zeros otherwise. See `randn`."""
+    if not 0 <= prob <= 1:
+        raise OwlValueError(f"[randb] a probability lies between 0 and 1, not {prob}")
+    return draw(shape, Distribution.bernoulli, prob, 0.0, dtype, "randb")
+
+
+def randu(shape, low=0.0, high=1.0, dtype=None):
+    """An array of random numbers, uniform from `low` up to but not including `high`. See `randn`."""
+    return draw(shape, Distribution.uniform, low, high, dtype, "randu")
+
+
+def seed(value):
+    """Seeds all random numbers that are recorded from now on. Without it they differ from run to run.
+
+    Examples
+    --------
+    >>> owl.seed(1); a = owl.randn([3])
+    >>> owl.seed(1); b = owl.randn([3])
+    >>> (a - b).count_zero()
+    3
+    """
+    global random_seed
+    cdef size_t i
+    random_seed = int(value) & 0xFFFFFFFFFFFFFFFF
+    graph().mutex.lock()
+    for i in range(streams.size()):
+        streams[i].draws = 0
+    graph().mutex.unlock()

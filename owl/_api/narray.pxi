@@ -1,0 +1,349 @@
+# NArray: a handle on a value, past or future. Arrays are values: there are no views, and an in-place operator points the
+# handle at a new value.
+
+cdef tuple STATES = ("recorded", "submitted", "done", "failed", "dead")
+
+
+# Takes over the node's handle that recording gave.
+cdef inline NArray wrap(Node* node):
+    cdef NArray array = NArray.__new__(NArray)
+    array.node = node
+    return array
+
+
+# Completes a draft at the caller's line and records it.
+cdef NArray commit(Draft& draft):
+    cdef NArray out = NArray.__new__(NArray)  # first, for it may collect garbage
+    cdef RecordingStream* stream = current_stream()
+    drain()
+    draft.site = call_site()
+    draft.device = current_device(stream)
+    out.node = record(draft, stream)
+    if window_random or stream.open.size() >= node_bound or stream.open_bytes >= byte_bound:
+        relieve(stream)
+    return out
+
+
+@cython.final
+@cython.freelist(256)
+cdef class NArray:
+    """An n-dimensional array whose value is computed when it is needed.
+
+    Made by `owl.zeros`, `owl.from_numpy` and the other functions of `owl`; not by calling this class. Dimensions are
+    column-major: `shape[0]` varies fastest in memory, so ``owl.from_numpy(a).shape == list(reversed(a.shape))``.
+
+    Operators take arrays and numbers on both sides. `*` of two arrays is the matrix product (`owl.elewise.mult` is element
+    by element); all else is element by element and repeats dimensions of 1. Operators record and return at once, on any
+    thread; `to_numpy`, `count_zero`, `float`, `int`, `bool` and `wait_for_eval` compute and block.
+
+    Examples
+    --------
+    >>> x = owl.from_numpy(np.array([[1, 2, 3], [4, 5, 6]], np.float32))
+    >>> x.shape
+    [3, 2]
+    >>> (x * 2 + 1).to_numpy()
+    array([[ 3.,  5.,  7.],
+           [ 9., 11., 13.]], dtype=float32)
+    """
+
+    __array_ufunc__ = None  # NumPy arrays on the left leave the operation to us
+
+    def __init__(self):
+        raise OwlTypeError("[NArray] arrays are made by owl.zeros, owl.from_numpy and the like")
+
+    def __dealloc__(self):
+        if self.node is not NULL:
+            graph().mutex.lock()
+            graph().drop_handle(self.node)
+            graph().mutex.unlock()
+
+    # ---------------------------------------------------------------------------------------------------- attributes
+
+    @property
+    def shape(self):
+        """Dimensions as a list, the fastest-varying first. Does not evaluate."""
+        return shape_list(self.node.shape)
+
+    @property
+    def ndim(self):
+        """Number of dimensions. Does not evaluate."""
+        return self.node.shape.ndim
+
+    @property
+    def size(self):
+        """Number of elements. Does not evaluate."""
+        return self.node.shape.size()
+
+    @property
+    def dtype(self):
+        """The NumPy dtype, float32 or float64. Does not evaluate."""
+        return dtype_object(self.node.dtype)
+
+    @property
+    def nbytes(self):
+        """Bytes of the elements. Does not evaluate."""
+        return self.node.bytes()
+
+    @property
+    def device(self):
+        """The device that computes and holds the value. Does not evaluate."""
+        return Device(self.node.device)
+
+    @property
+    def state(self):
+        """``'recorded'``, ``'submitted'``, ``'done'`` or ``'failed'``. Does not evaluate."""
+        graph().mutex.lock()
+        cdef State state = self.node.state
+        graph().mutex.unlock()
+        return STATES[<int>state]
+
+    def __repr__(self):
+        return (f"NArray(shape={self.shape}, dtype={self.dtype}, device={device_names[self.node.device]}, "
+                f"state={self.state})")
+
+    def __len__(self):
+        if self.node.shape.ndim == 0:
+            raise OwlTypeError("[len] an array of no dimensions has no length")
+        return self.node.shape.dim[0]
+
+    def __hash__(self):
+        return <Py_hash_t>(<uintptr_t><void*>self >> 4)
+
+    # ----------------------------------------------------------------------------------------------------- operators
+
+    def __add__(self, other):
+        return arithmetic(Ew.add, self, other, "+")
+
+    def __radd__(self, other):
+        return arithmetic(Ew.add, other, self, "+")
+
+    def __sub__(self, other):
+        return arithmetic(Ew.sub, self, other, "-")
+
+    def __rsub__(self, other):
+        return arithmetic(Ew.sub, other, self, "-")
+
+    def __truediv__(self, other):
+        return arithmetic(Ew.div, self, other, "/")
+
+    def __rtruediv__(self, other):
+        return arithmetic(Ew.div, other, self, "/")
+
+    def __mul__(self, other):
+        return product(self, other)
+
+    def __rmul__(self, other):
+        return product(other, self)
+
+    def __iadd__(self, other):
+        return in_place(self, Ew.add, other, "+=")
+
+    def __isub__(self, other):
+        return in_place(self, Ew.sub, other, "-=")
+
+    def __itruediv__(self, other):
+        return in_place(self, Ew.div, other, "/=")
+
+    def __imul__(self, other):
+        if is_number(other):
+            return in_place(self, Ew.mul, other, "*=")
+        result = product(self, other)
+        if result is NotImplemented:
+            return result
+        return repoint(self, result, "*=")
+
+    def __neg__(self):
+        return unary(Ew.neg, self)
+
+    def __pos__(self):
+        return self
+
+    def __abs__(self):
+        return unary(Ew.abs, self)
+
+    def __pow__(self, other, modulus):
+        if modulus is not None:
+            raise OwlTypeError("[pow] three arguments are not supported")
+        return arithmetic(Ew.pow, self, other, "**")
+
+    def __rpow__(self, other, modulus):
+        return arithmetic(Ew.pow, other, self, "**")
+
+    def __lt__(self, other):
+        return arithmetic(Ew.lt, self, other, "<")
+
+    def __le__(self, other):
+        return arithmetic(Ew.le, self, other, "<=")
+
+    def __gt__(self, other):
+        return arithmetic(Ew.gt, self, other, ">")
+
+    def __ge__(self, other):
+        return arithmetic(Ew.ge, self, other, ">=")
+
+    def __eq__(self, other):
+        return arithmetic(Ew.eq, self, other, "==")
+
+    def __ne__(self, other):
+        return arithmetic(Ew.ne, self, other, "!=")
+
+    # ---------------------------------------------------------------------------------------------------- reductions
+
+    def sum(self, axis=None):
+        """Sum over dimensions, which remain as dimensions of 1.
+
+        Parameters
+        ----------
+        axis : int or list of int, optional
+            Dimensions to add up; all by default.
+
+        Examples
+        --------
+        >>> owl.ones([2, 3]).sum(1).to_numpy()
+        array([[3., 3.]], dtype=float32)
+        """
+        return reduction(self, Reduction.sum, axis, False, "sum")
+
+    def mean(self, axis=None):
+        """Mean over dimensions, which remain as dimensions of 1. See `sum`."""
+        return reduction(self, Reduction.sum, axis, True, "mean")
+
+    def max(self, axis=None):
+        """Largest element over dimensions, which remain as dimensions of 1; NaN if there is one. See `sum`.
+
+        Raises
+        ------
+        ValueError
+            If there is no element to choose from.
+        """
+        return reduction(self, Reduction.max, axis, False, "max")
+
+    def min(self, axis=None):
+        """Smallest element over dimensions, which remain as dimensions of 1; NaN if there is one. See `max`."""
+        return reduction(self, Reduction.min, axis, False, "min")
+
+    def argmax(self, axis):
+        """Position of the largest element along a dimension, which remains as a dimension of 1.
+
+        The positions are whole numbers of the array's dtype; of equal elements the first counts, and NaN is largest.
+
+        Examples
+        --------
+        >>> owl.from_numpy(np.array([[0, 2, 1], [5, 4, 3]], np.float32)).argmax(0).to_numpy()
+        array([[1.],
+               [0.]], dtype=float32)
+        """
+        return reduction(self, Reduction.argmax, axis, False, "argmax")
+
+    def max_index(self, axis):
+        """The same as `argmax`."""
+        return reduction(self, Reduction.argmax, axis, False, "max_index")
+
+    def count_zero(self):
+        """Number of elements that are 0, as an int. Evaluates and blocks."""
+        return count_zeros(self)
+
+    # ----------------------------------------------------------------------------------------------------- structure
+
+    def trans(self, axes=None):
+        """The transpose: dimensions reversed, or in the given order.
+
+        Examples
+        --------
+        >>> owl.zeros([2, 3]).trans().shape
+        [3, 2]
+        """
+        return transpose(self, axes)
+
+    def reshape(self, shape):
+        """The same elements in the same column-major order with other dimensions. One of them may be -1.
+
+        Raises
+        ------
+        ValueError
+            If the number of elements differs.
+        """
+        return reshape(self, shape)
+
+    def copy(self):
+        """An array of the same value: what happens to one handle does not touch the other."""
+        return unary(Ew.copy, self)
+
+    def astype(self, dtype):
+        """The elements converted to float32 or float64."""
+        return cast(self, parse_dtype(dtype, "astype"))
+
+    def to(self, device):
+        """The value on another device."""
+        return to_device(self, check_device(device, "to"))
+
+    def __getitem__(self, key):
+        return get_item(self, key)
+
+    def __setitem__(self, key, value):
+        raise OwlTypeError("[NArray] arrays are values and cannot be written into; use owl.elewise.where or owl.concat")
+
+    def __iter__(self):
+        if self.node.shape.ndim == 0:
+            raise OwlTypeError("[iter] an array of no dimensions cannot be iterated over")
+        return iter([get_item(self, i) for i in range(self.node.shape.dim[0])])
+
+    # ---------------------------------------------------------------------------------------------------- evaluation
+
+    def to_numpy(self):
+        """The value as a new NumPy array with the dimensions reversed. Evaluates and blocks, without the GIL.
+
+        Raises
+        ------
+        owl.ExecutionError
+            If the value could not be computed, with the lines that recorded the operations which failed.
+        """
+        return to_numpy(self)
+
+    def start_eval(self):
+        """Starts to compute the value and returns at once, unless the device is too far behind."""
+        start(self.node)
+        wait_for_room()
+
+    def wait_for_eval(self):
+        """Computes the value and blocks until it exists, without the GIL; raises as `to_numpy` does."""
+        evaluate(self.node).release()
+
+    def __array__(self, dtype=None, copy=None):
+        if copy is False:
+            raise OwlValueError("[NArray] a NumPy array of an owl array is always a copy")
+        value = to_numpy(self)
+        return value if dtype is None else value.astype(dtype)
+
+    def __reduce__(self):
+        return from_numpy, (to_numpy(self), dtype_object(self.node.dtype))
+
+    def __bool__(self):
+        if self.node.shape.size() != 1:
+            raise OwlValueError(f"[bool] the truth of an array of {self.node.shape.size()} elements is ambiguous")
+        return bool(to_numpy(self).reshape(-1)[0])
+
+    def __float__(self):
+        return float(single_element(self, "float"))
+
+    def __int__(self):
+        return int(single_element(self, "int"))
+
+
+cdef object single_element(NArray array, str what):
+    if array.node.shape.size() != 1:
+        raise OwlTypeError(f"[{what}] only arrays of one element convert to a number, not shape {array.shape}")
+    return to_numpy(array).reshape(-1)[0]
+
+
+# Points a handle at another value of the same shape.
+cdef NArray repoint(NArray self, NArray result, str what):
+    if result.node.shape != self.node.shape:
+        raise ShapeError(f"[{what}] the result has shape {result.shape}, the array {self.shape}")
+    cdef Node* old = self.node
+    graph().mutex.lock()
+    graph().add_handle(result.node)
+    self.node = result.node
+    graph().drop_handle(old)
+    graph().mutex.unlock()
+    return self

@@ -1,0 +1,256 @@
+# Reductions, softmax, and everything that moves elements without computing.
+
+
+cdef NArray reduction(NArray x, Reduction kind, axis, bint mean, str what):
+    cdef Draft draft
+    cdef int ndim = x.node.shape.ndim
+    cdef int mask, d
+    if kind == Reduction.argmax:
+        mask = 1 << parse_axis(axis, ndim, what)
+    else:
+        mask = parse_axes(axis, ndim, what)
+    draft.op = Op.reduce
+    draft.dtype = x.node.dtype
+    draft.shape = x.node.shape
+    for d in range(ndim):
+        if mask >> d & 1:
+            if x.node.shape.dim[d] == 0 and kind != Reduction.sum:
+                raise OwlValueError(f"[{what}] dimension {d} of shape {x.shape} is empty: there is nothing to choose from")
+            draft.shape.dim[d] = 1
+    draft.add_attribute(<int64_t>kind)
+    draft.add_attribute(mask)
+    draft.add_attribute(mean)
+    draft.add_input(x.node)
+    return commit(draft)
+
+
+cdef NArray transpose(NArray x, axes):
+    cdef Draft draft
+    cdef int ndim = x.node.shape.ndim
+    cdef int64_t order = 0
+    cdef int d, source
+    if axes is None:
+        axes = range(ndim - 1, -1, -1)
+    else:
+        axes = [parse_axis(axis, ndim, "trans") for axis in axes]
+        if sorted(axes) != list(range(ndim)):
+            raise OwlValueError(f"[trans] {axes} does not name each of {ndim} dimensions once")
+    draft.op = Op.transpose
+    draft.dtype = x.node.dtype
+    draft.shape.ndim = ndim
+    for d, source in enumerate(axes):
+        draft.shape.dim[d] = x.node.shape.dim[source]
+        order |= <int64_t>source << (4 * d)
+    draft.add_attribute(order)
+    draft.add_input(x.node)
+    return commit(draft)
+
+
+cdef NArray reshape(NArray x, shape):
+    cdef Draft draft
+    cdef int64_t size = x.node.shape.size()
+    if not isinstance(shape, (list, tuple)):
+        shape = [shape] if hasattr(shape, "__index__") else list(shape)
+    if list(shape).count(-1) == 1:
+        rest = 1
+        for part in shape:
+            if part != -1:
+                rest *= part
+        if rest <= 0 or size % rest:
+            raise ShapeError(f"[reshape] {size} elements do not fill shape {list(shape)}")
+        shape = [size // rest if part == -1 else part for part in shape]
+    parse_shape(shape, &draft.shape, "reshape")
+    if draft.shape.size() != size:
+        raise ShapeError(f"[reshape] shape {list(shape)} has {draft.shape.size()} elements, the array of shape {x.shape} "
+                         f"has {size}")
+    draft.op = Op.reshape
+    draft.dtype = x.node.dtype
+    draft.add_input(x.node)
+    return commit(draft)
+
+
+cdef NArray to_device(NArray x, int device):
+    cdef NArray out = NArray.__new__(NArray)
+    cdef Draft draft
+    cdef RecordingStream* stream = current_stream()
+    draft.op = Op.to_device
+    draft.dtype = x.node.dtype
+    draft.shape = x.node.shape
+    draft.device = device
+    draft.site = call_site()
+    draft.add_input(x.node)
+    out.node = record(draft, stream)
+    if window_random or stream.open.size() >= node_bound or stream.open_bytes >= byte_bound:
+        relieve(stream)
+    return out
+
+
+cdef NArray take_slice(NArray x, const Shape& shape, int64_t* stride, int64_t offset):
+    cdef Draft draft
+    cdef int d
+    draft.op = Op.slice
+    draft.dtype = x.node.dtype
+    draft.shape = shape
+    for d in range(shape.ndim):
+        draft.add_attribute(stride[d])
+    draft.add_argument(offset)
+    draft.add_input(x.node)
+    return commit(draft)
+
+
+cdef NArray get_item(NArray x, key):
+    cdef int ndim = x.node.shape.ndim
+    cdef Shape shape
+    cdef int64_t stride[8]
+    cdef int64_t step_of_dim = 1
+    cdef int64_t offset = 0
+    cdef int d
+    if not isinstance(key, tuple):
+        key = (key,)
+    given = [part for part in key if part is not Ellipsis]
+    if len(key) - len(given) > 1:
+        raise OwlIndexError("[NArray] an index may contain one ellipsis only")
+    if len(given) > ndim:
+        raise OwlIndexError(f"[NArray] {len(given)} indices for an array of {ndim} dimensions")
+    fill = [slice(None)] * (ndim - len(given))
+    if len(given) != len(key):
+        where = [position for position, part in enumerate(key) if part is Ellipsis][0]
+        parts = list(key[:where]) + fill + list(key[where + 1:])
+    else:
+        parts = list(key) + fill
+    shape.ndim = 0
+    for d in range(ndim):
+        part = parts[d]
+        size = x.node.shape.dim[d]
+        if isinstance(part, slice):
+            start, stop, step = part.indices(size)
+            count = len(range(start, stop, step))
+            shape.dim[shape.ndim] = count
+            stride[shape.ndim] = step_of_dim * <int64_t>step
+            shape.ndim += 1
+            if count:
+                offset += step_of_dim * <int64_t>start
+        elif hasattr(part, "__index__") and not isinstance(part, (bool, np.bool_)):
+            position = part.__index__()
+            if not -size <= position < size:
+                raise OwlIndexError(f"[NArray] index {position} is outside dimension {d} of {size}")
+            offset += step_of_dim * <int64_t>(position % size)
+        else:
+            raise OwlIndexError(f"[NArray] indices are whole numbers, slices and one ellipsis, not {part!r}")
+        step_of_dim *= size
+    return take_slice(x, shape, stride, offset)
+
+
+def slice_(x, dim, start, count):
+    """`count` neighbouring elements along a dimension, from `start` on.
+
+    Parameters
+    ----------
+    x : NArray
+    dim : int
+    start, count : int
+        In elements; the piece must lie inside the array.
+
+    Raises
+    ------
+    IndexError
+        If it does not.
+
+    Examples
+    --------
+    >>> owl.slice(owl.ones([4, 3]), 1, 0, 2).shape
+    [4, 2]
+    """
+    if type(x) is not NArray:
+        raise OwlTypeError(f"[slice] an owl array is wanted, not {type(x).__name__}")
+    cdef int d = parse_axis(dim, (<NArray>x).node.shape.ndim, "slice")
+    size = (<NArray>x).node.shape.dim[d]
+    if start < 0 or count < 0 or start + count > size:
+        raise OwlIndexError(f"[slice] {count} elements from {start} on do not lie inside dimension {d} of {size}")
+    return get_item(<NArray>x, (slice(None),) * d + (slice(start, start + count),))
+
+
+def concat(arrays, dim):
+    """Arrays one after the other along a dimension.
+
+    Parameters
+    ----------
+    arrays : sequence of NArray
+        At least one; equal in all other dimensions.
+    dim : int
+
+    Examples
+    --------
+    >>> owl.concat([owl.zeros([2, 3]), owl.ones([2, 1])], 1).shape
+    [2, 4]
+    """
+    cdef Draft draft
+    cdef NArray first, array
+    cdef int d, along
+    cdef int64_t total = 0
+    cdef DType dtype = DType.f32
+    arrays = list(arrays)
+    if not arrays:
+        raise OwlValueError("[concat] at least one array is needed")
+    for value in arrays:
+        if type(value) is not NArray:
+            raise OwlTypeError(f"[concat] owl arrays are wanted, not {type(value).__name__}")
+        if (<NArray>value).node.dtype == DType.f64:
+            dtype = DType.f64
+    arrays = [value if (<NArray>value).node.dtype == dtype else cast(<NArray>value, dtype) for value in arrays]
+    first = <NArray>arrays[0]
+    along = parse_axis(dim, first.node.shape.ndim, "concat")
+    for value in arrays:
+        array = <NArray>value
+        if array.node.shape.ndim != first.node.shape.ndim:
+            raise ShapeError(f"[concat] shapes {first.shape} and {array.shape} differ in their number of dimensions")
+        for d in range(first.node.shape.ndim):
+            if d != along and array.node.shape.dim[d] != first.node.shape.dim[d]:
+                raise ShapeError(f"[concat] shapes {first.shape} and {array.shape} differ in dimension {d}")
+        total += array.node.shape.dim[along]
+    draft.op = Op.concat
+    draft.dtype = dtype
+    draft.shape = first.node.shape
+    draft.shape.dim[along] = total
+    draft.add_attribute(along)
+    for value in arrays:
+        draft.add_input((<NArray>value).node)
+    return commit(draft)
+
+
+def softmax(x, mode=0):
+    """Exponentials normalised to a sum of 1, over each instance or over the channels at each place.
+
+    Parameters
+    ----------
+    x : NArray
+        At least 2 dimensions, the last one counting instances.
+    mode : owl.conv.soft_op
+        `instance` (the default) normalises over all dimensions but the last, `channel` over the last but one.
+
+    Returns
+    -------
+    NArray
+        Of the same shape.
+
+    Examples
+    --------
+    >>> owl.conv.softmax(owl.zeros([4, 1])).to_numpy()
+    array([[0.25, 0.25, 0.25, 0.25]], dtype=float32)
+    """
+    cdef Draft draft
+    if type(x) is not NArray:
+        raise OwlTypeError(f"[softmax] an owl array is wanted, not {type(x).__name__}")
+    cdef NArray array = <NArray>x
+    cdef int ndim = array.node.shape.ndim
+    if ndim < 2:
+        raise ShapeError(f"[softmax] at least 2 dimensions are wanted, not shape {array.shape}")
+    if mode not in (0, 1):
+        raise OwlValueError(f"[softmax] the mode is soft_op.instance or soft_op.channel, not {mode!r}")
+    draft.op = Op.softmax
+    draft.dtype = array.node.dtype
+    draft.shape = array.node.shape
+    draft.add_attribute(ndim - 2 if mode == 1 else 0)
+    draft.add_attribute(ndim - 1)
+    draft.add_input(array.node)
+    return commit(draft)

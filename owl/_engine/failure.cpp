@@ -1,0 +1,64 @@
+#include "failure.h"
+
+#include <mutex>
+#include <unordered_set>
+
+namespace owl {
+namespace {
+std::mutex mutex;
+std::vector<Failure*>& unobserved() {
+    static auto* failures = new std::vector<Failure*>;
+    return *failures;
+}
+std::unordered_set<Failure*>& alive() {
+    static auto* failures = new std::unordered_set<Failure*>;
+    return *failures;
+}
+std::atomic<bool> any{false};
+
+bool worth_telling(const Failure& failure) {
+    return !failure.observed.load(std::memory_order_relaxed) && failure.kind != FailureKind::dropped &&
+           failure.kind != FailureKind::forked;
+}
+}  // namespace
+
+Failure::Failure(FailureKind kind_, std::string message_) : kind(kind_), message(std::move(message_)) {
+    std::lock_guard<std::mutex> guard(mutex);
+    alive().insert(this);
+}
+
+Failure::~Failure() {
+    std::lock_guard<std::mutex> guard(mutex);
+    alive().erase(this);
+}
+
+void Failure::release() {
+    if (refs.fetch_sub(1, std::memory_order_acq_rel) != 1) return;
+    if (!worth_telling(*this)) {
+        delete this;
+        return;
+    }
+    std::lock_guard<std::mutex> guard(mutex);
+    unobserved().push_back(this);
+    any.store(true, std::memory_order_release);
+}
+
+std::vector<Failure*> held_unobserved_failures() {
+    std::lock_guard<std::mutex> guard(mutex);
+    std::vector<Failure*> held;
+    for (Failure* failure : alive())
+        if (worth_telling(*failure)) held.push_back(failure);
+    return held;
+}
+
+bool has_unobserved_failures() { return any.load(std::memory_order_acquire); }
+
+std::vector<Failure*> take_unobserved_failures() {
+    std::lock_guard<std::mutex> guard(mutex);
+    std::vector<Failure*> taken;
+    taken.swap(unobserved());
+    any.store(false, std::memory_order_release);
+    return taken;
+}
+
+}  // namespace owl

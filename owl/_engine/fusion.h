@@ -1,0 +1,47 @@
+// Which operations of a plan share one pass over memory.
+//
+// Fusion moves values, it never changes a rounding: an element goes through the same operations in the same order whether
+// its intermediate results stay in a register block or travel through memory.
+#pragma once
+#include "plan.h"
+
+namespace owl {
+
+// An operand as a kernel will read it: the array that holds the data, and how it is looked at.
+struct Operand {
+    Ref ref = 0;
+    Shape view;             // column-major shape of the data as the consumer sees it (before `transposed`)
+    bool transposed = false;  // a matrix read with its dimensions swapped
+};
+
+enum class GroupKind : uint8_t { elementwise, matmul, single };
+
+struct Group {
+    GroupKind kind;
+    DType dtype;
+    Shape space;
+    std::vector<int> members;  // in the order of recording; of a matmul group the product comes first
+    std::vector<int> sums;     // reductions made in the same pass
+    int scalars = 0, operands = 0;
+    bool merged_away = false;
+};
+
+struct Fusion {
+    std::vector<char> required;
+    std::vector<Ref> root;                       // the array that holds a node's value: itself, or what it is an alias of
+    std::vector<std::vector<Operand>> operands;  // of each required node, aliases and absorbed transposes resolved
+    std::vector<char> stored;                    // a root whose value goes through memory
+    std::vector<int> group_of;                   // -1: none (aliases, dead)
+    std::vector<Group> groups;
+    std::vector<int> order;                      // groups in the order of execution
+};
+
+Fusion analyse(const Plan& plan, bool fuse);
+
+inline bool is_register_value(const Group& group, int node) {
+    for (int sum : group.sums)
+        if (sum == node) return false;
+    return true;
+}
+
+}  // namespace owl

@@ -1,0 +1,167 @@
+#include "graph.h"
+
+#include <algorithm>
+#include <cassert>
+
+namespace owl {
+
+Graph& graph() {
+    static auto* instance = new Graph;
+    return *instance;
+}
+
+Node* Graph::create() {
+    if (free_.empty()) {
+        constexpr int kSlab = 128;
+        Node* slab = new Node[kSlab];
+        for (int i = kSlab; i-- > 0;) free_.push_back(slab + i);
+    }
+    Node* node = free_.back();
+    free_.pop_back();
+    std::memset(static_cast<void*>(node), 0, sizeof(Node));
+    node->index = -1;
+    node->sequence = next_sequence();
+    ++live_nodes_;
+    return node;
+}
+
+void Graph::free_node(Node* node) {
+    if (node->buffer) node->buffer->release();
+    if (node->failure) node->failure->release();
+    for (Node* copy = node->copies; copy; copy = copy->next_copy) copy->copy_of = nullptr;
+    if (node->copy_of) {
+        Node** link = &node->copy_of->copies;
+        while (*link != node) link = &(*link)->next_copy;
+        *link = node->next_copy;
+    }
+    delete[] node->more_inputs;
+    --live_nodes_;
+    free_.push_back(node);
+}
+
+void Graph::set_inputs(Node* node, Node* const* inputs, int count) {
+    if (count > kInlineInputs) node->more_inputs = new Node*[count];
+    Node** mine = node->inputs();
+    for (int i = 0; i < count; ++i) {
+        mine[i] = inputs[i];
+        ++inputs[i]->readers;
+        hold(inputs[i]);
+    }
+    node->n_inputs = count;
+}
+
+void Graph::abandon(Node* node) {
+    if (node->state == State::recorded) {
+        node->state = State::dead;
+        release_inputs(node);
+    } else if (node->state == State::done && node->buffer && !node->pins) {
+        node->buffer->release();
+        node->buffer = nullptr;
+        node->state = State::dead;
+    }
+}
+
+// Dead chains can be as long as a program's history, so this must not recurse.
+void Graph::release_inputs(Node* node) {
+    const size_t bottom = worklist_.size();
+    worklist_.push_back(node);
+    hold(node);
+    while (worklist_.size() > bottom) {
+        Node* next = worklist_.back();
+        worklist_.pop_back();
+        Node** inputs = next->inputs();
+        const uint32_t count = next->n_inputs;
+        next->n_inputs = 0;
+        for (uint32_t i = 0; i < count; ++i) {
+            Node* input = inputs[i];
+            --input->readers;
+            if (!input->live() && input->state == State::recorded) {
+                input->state = State::dead;
+                worklist_.push_back(input);
+                continue;  // its reference goes over to the worklist
+            }
+            if (!input->live()) abandon(input);
+            unhold(input);
+        }
+        unhold(next);
+    }
+}
+
+void Graph::notify(Node* node) {
+    Waiter* waiter = node->waiters;
+    node->waiters = nullptr;
+    while (waiter) {
+        Waiter* next = waiter->next;  // the waiter may be gone after notify
+        waiter->next = nullptr;
+        waiter->notify(waiter, node);
+        waiter = next;
+    }
+}
+
+void Graph::complete(Node* node, Buffer* buffer) {
+    assert(node->state == State::submitted);
+    node->state = State::done;
+    node->buffer = buffer;
+    notify(node);
+    if (!node->live()) abandon(node);
+}
+
+void Graph::fail(Node* node, Failure* failure) {
+    if (!node->pending()) return;
+    node->state = State::failed;
+    node->failure = failure->retain();
+    release_inputs(node);
+    notify(node);
+}
+
+void Graph::add_waiter(Node* node, Waiter* waiter) {
+    waiter->next = node->waiters;
+    node->waiters = waiter;
+}
+
+void Graph::remove_waiter(Node* node, Waiter* waiter) {
+    for (Waiter** link = &node->waiters; *link; link = &(*link)->next) {
+        if (*link == waiter) {
+            *link = waiter->next;
+            waiter->next = nullptr;
+            return;
+        }
+    }
+}
+
+void Graph::ancestors(Node* const* targets, int count, std::vector<Node*>* out) {
+    const uint64_t mark = new_mark();
+    out->clear();
+    for (int i = 0; i < count; ++i) {
+        if (targets[i]->state == State::recorded && targets[i]->mark != mark) {
+            targets[i]->mark = mark;
+            out->push_back(targets[i]);
+        }
+    }
+    for (size_t next = 0; next < out->size(); ++next) {
+        Node* node = (*out)[next];
+        for (uint32_t i = 0; i < node->n_inputs; ++i) {
+            Node* input = node->inputs()[i];
+            if (input->state == State::recorded && input->mark != mark) {
+                input->mark = mark;
+                out->push_back(input);
+            }
+        }
+    }
+    std::sort(out->begin(), out->end(), [](const Node* a, const Node* b) { return a->sequence < b->sequence; });
+}
+
+Node* Graph::copy_on(Node* source, int device) {
+    for (Node* copy = source->copies; copy; copy = copy->next_copy) {
+        if (copy->device == device && (copy->pending() || copy->state == State::done)) return copy;
+    }
+    return nullptr;
+}
+
+void Graph::link_copy(Node* source, Node* copy) {
+    copy->copy_of = source;
+    copy->next_copy = source->copies;
+    source->copies = copy;
+}
+
+}  // namespace owl

@@ -1,0 +1,73 @@
+// The dataflow graph: nodes, who needs them, and what happens when nobody does any more.
+//
+// One lock guards the whole graph. It is held for a few instructions at a time, never while computing, and never where
+// Python could allocate, decref or collect: garbage collection drops handles, and dropping a handle takes this lock.
+#pragma once
+#include <mutex>
+#include <vector>
+
+#include "node.h"
+
+namespace owl {
+
+class Graph {
+   public:
+    std::mutex mutex;
+
+    // Everything below expects the lock to be held.
+    Node* create();
+    void hold(Node* node) { ++node->references; }
+    void unhold(Node* node) {
+        if (--node->references == 0) free_node(node);
+    }
+    void set_inputs(Node* node, Node* const* inputs, int count);
+    void add_handle(Node* node) {
+        ++node->handles;
+        hold(node);
+    }
+    void drop_handle(Node* node) {
+        --node->handles;
+        if (!node->live()) abandon(node);
+        unhold(node);
+    }
+    // The operation is under way or will never be: it needs its inputs no longer. (A run pins those it reads.)
+    void release_inputs(Node* node);
+    void pin(Node* node) {
+        ++node->pins;
+        hold(node);
+    }
+    void unpin(Node* node) {
+        --node->pins;
+        if (!node->live()) abandon(node);
+        unhold(node);
+    }
+    void complete(Node* node, Buffer* buffer);  // takes over the reference to the buffer
+    void fail(Node* node, Failure* failure);    // adds a reference to the failure
+    void add_waiter(Node* node, Waiter* waiter);
+    void remove_waiter(Node* node, Waiter* waiter);
+
+    uint64_t new_mark() { return ++mark_; }
+    // The recorded nodes that must run so that `targets` exist, in the order of recording.
+    void ancestors(Node* const* targets, int count, std::vector<Node*>* out);
+
+    Node* copy_on(Node* source, int device);
+    void link_copy(Node* source, Node* copy);
+
+    int64_t live_nodes() const { return live_nodes_; }
+    uint64_t next_sequence() { return ++sequence_; }
+
+   private:
+    void abandon(Node* node);
+    void free_node(Node* node);
+    void notify(Node* node);
+
+    std::vector<Node*> free_;
+    std::vector<Node*> worklist_;
+    uint64_t mark_ = 0;
+    uint64_t sequence_ = 0;
+    int64_t live_nodes_ = 0;
+};
+
+Graph& graph();  // never destroyed: threads and handles may outlive static destructors
+
+}  // namespace owl

@@ -1,0 +1,190 @@
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libcpp cimport bool
+from libcpp.deque cimport deque
+from libcpp.string cimport string
+from libcpp.vector cimport vector
+
+from owl._engine.types cimport DType, Ew, Shape
+
+
+cdef extern from "_engine/operation.h" namespace "owl" nogil:
+    enum class Op(uint16_t):
+        leaf
+        cast
+        matmul
+        transpose
+        reshape
+        slice
+        concat
+        reduce
+        softmax
+        random
+        to_device
+        count_
+
+    enum: kOperations
+    Op elementwise_op(Ew op)
+    const char* operation_name(Op op)
+
+    cppclass ElementwiseInfo:
+        const char* name
+        int arity
+        const char* cuda
+        const char* derivatives
+        const char* public_name
+        const char* doc
+
+    const ElementwiseInfo& elementwise_info(int op)
+
+
+cdef extern from "_engine/failure.h" namespace "owl" nogil:
+    enum class FailureKind(uint8_t):
+        out_of_memory
+        injected
+        forked
+        dropped
+        promise
+
+    cppclass AtomicBool "std::atomic<bool>":
+        void store(bool value)
+        bool load()
+
+    cppclass Origin "owl::Failure::Origin":
+        uint16_t op
+        uint32_t site
+
+    cppclass Failure:
+        Failure(FailureKind kind, string message)
+        FailureKind kind
+        string message
+        vector[Origin] origins
+        AtomicBool observed
+        Failure* retain()
+        void release()
+
+    vector[Failure*] take_unobserved_failures()
+    bool has_unobserved_failures()
+    vector[Failure*] held_unobserved_failures()
+
+
+cdef extern from "_engine/memory.h" namespace "owl" nogil:
+    cppclass Buffer:
+        void* data
+        size_t bytes
+        Buffer* retain()
+        void release()
+
+    cppclass MemoryInfo:
+        size_t in_use
+        size_t cached
+        size_t limit
+        size_t peak
+
+    cppclass MemoryPool:
+        Buffer* allocate(size_t bytes)
+        MemoryInfo info()
+        void set_limit(size_t bytes)
+        void trim()
+
+    Buffer* borrow(void* data, size_t bytes, void* owner)
+    MemoryPool& host_memory()
+    int64_t live_buffers()
+    vector[void*] take_deferred_releases()
+    bool has_deferred_releases()
+    void lock_memory_for_fork()
+    void unlock_memory_after_fork()
+
+
+cdef extern from "_engine/node.h" namespace "owl" nogil:
+    cppclass Waiter:
+        pass
+
+    enum class State(uint8_t):
+        recorded
+        submitted
+        done
+        failed
+        dead
+
+    cppclass Node:
+        Op op
+        DType dtype
+        State state
+        bool parked
+        uint16_t device
+        uint32_t n_inputs
+        uint32_t site
+        uint64_t sequence
+        uint64_t signature
+        uint64_t shape_hash
+        Shape shape
+        uint32_t handles
+        uint32_t readers
+        uint32_t pins
+        RecordingStream* stream
+        Buffer* buffer
+        Failure* failure
+        uint64_t mark
+        int32_t index
+        Waiter* waiters
+        Node** inputs()
+        bool pending()
+        bool finished()
+        bool live()
+        size_t bytes()
+
+
+
+cdef extern from "_engine/graph.h" namespace "owl" nogil:
+    cppclass Mutex "std::mutex":
+        void lock()
+        void unlock()
+        bool try_lock()
+
+    cppclass Graph:
+        Mutex mutex
+        void hold(Node* node)
+        void unhold(Node* node)
+        void add_handle(Node* node)
+        void drop_handle(Node* node)
+        void release_inputs(Node* node)
+        void complete(Node* node, Buffer* buffer)
+        void fail(Node* node, Failure* failure)
+        void add_waiter(Node* node, Waiter* waiter)
+        void remove_waiter(Node* node, Waiter* waiter)
+        uint64_t new_mark()
+        void ancestors(Node* const* targets, int count, vector[Node*]* out)
+        int64_t live_nodes()
+
+    Graph& graph()
+
+
+cdef extern from "_engine/stream.h" namespace "owl" nogil:
+    ctypedef vector[Node*] Window
+
+    cppclass RecordingStream:
+        uint64_t id
+        uint64_t draws
+        size_t open_bytes
+        int device
+        bool orphan
+        Window open
+        deque[Window] waiting
+
+
+cdef extern from "_engine/recorder.h" namespace "owl" nogil:
+    cppclass Draft:
+        Op op
+        DType dtype
+        uint8_t scalar_mask
+        uint16_t device
+        uint32_t site
+        Shape shape
+        uint32_t n_inputs
+        void add_scalar(int operand, double value)
+        void add_attribute(int64_t value)
+        void add_argument(int64_t value)
+        void add_input(Node* node)
+
+    Node* record(const Draft& draft, RecordingStream* stream)
+    Node* record_leaf(const Shape& shape, DType dtype, int device, uint32_t site, Buffer* buffer, RecordingStream* stream)

@@ -1,0 +1,428 @@
+#include "lowering.h"
+
+#include <algorithm>
+#include <cassert>
+#include <cstddef>
+
+namespace owl {
+namespace {
+
+void dense_strides(const Shape& shape, int64_t* stride) {
+    int64_t step = 1;
+    for (int d = 0; d < shape.ndim; ++d) {
+        stride[d] = step;
+        step *= shape.dim[d];
+    }
+}
+
+// Strides of an operand of shape `view` in a pass over `space`: a dimension of 1 is repeated.
+void broadcast_strides(const Shape& view, const Shape& space, int64_t* stride) {
+    dense_strides(view, stride);
+    for (int d = 0; d < space.ndim; ++d)
+        if (view.dim[d] == 1) stride[d] = 0;
+}
+
+// Collects a step's argument struct and the pointers to fill in at each run.
+template <class Args>
+class StepBuilder {
+   public:
+    Args args{};
+
+    StepBuilder(const Kernel& kernel, const Placement& placement) : placement_(placement) { step_.kernel = &kernel; }
+
+    int32_t slot_of(Ref ref) const { return ref >= 0 ? placement_.value_slot[ref] : placement_.input_slot[~ref]; }
+
+    template <class Pointer>
+    void point(Pointer& field, Ref ref, int64_t offset = 0, int32_t argument = -1, size_t item_size = 0) {
+        assert(slot_of(ref) >= 0);
+        step_.patches.push_back({position(field), slot_of(ref), argument, static_cast<uint32_t>(item_size), offset});
+    }
+    template <class Field>
+    void give_argument(Field& field, int32_t argument) {
+        step_.argument_patches.push_back({position(field), argument});
+    }
+    template <class Field>
+    uint32_t position(const Field& field) const {
+        return static_cast<uint32_t>(reinterpret_cast<const char*>(&field) - reinterpret_cast<const char*>(&args));
+    }
+    Step& step() { return step_; }
+
+    Step finish() {
+        step_.args.assign((sizeof(Args) + 7) / 8, 0);
+        std::memcpy(step_.args.data(), &args, sizeof(Args));
+        return std::move(step_);
+    }
+
+   private:
+    const Placement& placement_;
+    Step step_;
+};
+
+// Turns the members of a group into a program over register blocks.
+class ProgramBuilder {
+   public:
+    ProgramBuilder(Plan* plan, const Fusion& fusion, int id)
+        : plan_(*plan), f_(fusion), id_(id), group_(fusion.groups[id]) {}
+
+    // Fills `args->program`, inputs, outputs, sums and scalars. `product`: the member whose value is input 0, or -1.
+    template <class Args>
+    void build(StepBuilder<Args>* builder, int product) {
+        auto program = std::make_unique<EwProgram>();
+        std::memset(static_cast<void*>(program.get()), 0, sizeof *program);
+        program_ = program.get();
+        program_->dtype = group_.dtype;
+        registers_.assign(plan_.nodes.size(), -1);
+        count_uses();
+        if (product >= 0) {
+            registers_[product] = program_->n_inputs++;
+            keep(product, registers_[product]);
+        }
+        collect_inputs(builder, product);
+        for (int r = 0; r < program_->n_inputs; ++r) used_[r] = true;
+        highest_ = program_->n_inputs;
+        builder->step().first_scalar = static_cast<int32_t>(plan_.scalar_order.size());
+        for (int member : group_.members)
+            if (member != product) emit(member);
+        program_->n_registers = static_cast<uint8_t>(highest_);
+        finish_outputs(builder);
+        if (program_->n_scalars) builder->step().scalars_field = static_cast<int32_t>(builder->position(builder->args.scalars));
+        builder->args.program_field() = program_;
+        builder->step().program = std::move(program);
+    }
+
+   private:
+    struct Input {
+        Ref ref;
+        Shape view;
+        int reg;
+    };
+
+    bool in_register(const Operand& operand, const PlanNode& consumer) const {
+        return operand.ref >= 0 && f_.group_of[operand.ref] == id_ && consumer.op != Op::matmul &&
+               operand.view == group_.space;
+    }
+
+    void count_uses() {
+        uses_.assign(plan_.nodes.size(), 0);
+        for (int member : group_.members) {
+            if (plan_.nodes[member].op == Op::matmul) continue;
+            for (const Operand& operand : f_.operands[member])
+                if (operand.ref >= 0) ++uses_[operand.ref];
+            if (f_.stored[member]) ++uses_[member];  // held until the block's end
+        }
+        for (int sum : group_.sums) ++uses_[f_.operands[sum][0].ref];
+        if (!group_.members.empty() && f_.stored[group_.members[0]] && plan_.nodes[group_.members[0]].op == Op::matmul)
+            ++uses_[group_.members[0]];
+    }
+
+    template <class Args>
+    void collect_inputs(StepBuilder<Args>* builder, int product) {
+        for (int member : group_.members) {
+            const PlanNode& node = plan_.nodes[member];
+            if (member == product) continue;
+            for (const Operand& operand : f_.operands[member]) {
+                if (in_register(operand, node) || find_input(operand)) continue;
+                assert(program_->n_inputs < kMaxEwInputs);
+                const int reg = program_->n_inputs++;
+                inputs_.push_back({operand.ref, operand.view, reg});
+                EwOperand& target = builder->args.input[reg];
+                target.dtype = operand.ref >= 0 ? plan_.nodes[operand.ref].dtype : plan_.inputs[~operand.ref].dtype;
+                broadcast_strides(operand.view, group_.space, target.stride);
+                builder->point(target.data, operand.ref);
+            }
+        }
+    }
+
+    const Input* find_input(const Operand& operand) const {
+        for (const Input& input : inputs_)
+            if (input.ref == operand.ref && input.view == operand.view) return &input;
+        return nullptr;
+    }
+
+    int free_register() {
+        for (int r = 0; r < kMaxEwRegisters; ++r) {
+            if (used_[r]) continue;
+            used_[r] = true;
+            highest_ = std::max(highest_, r + 1);
+            return r;
+        }
+        assert(false);
+        return 0;
+    }
+
+    void keep(int node, int reg) {
+        registers_[node] = reg;
+        used_[reg] = true;
+    }
+
+    void emit(int member) {
+        const PlanNode& node = plan_.nodes[member];
+        EwInstruction instruction{};
+        instruction.op = node.op == Op::cast ? Ew::copy : static_cast<Ew>(node.op);
+        uint8_t slots[3] = {0, 0, 0};
+        size_t array = 0;
+        int scalar = 0;
+        const int arity = node.op == Op::cast ? 1 : elementwise_info(static_cast<int>(node.op)).arity;
+        for (int k = 0; k < arity; ++k) {
+            if (node.scalar_mask >> k & 1) {
+                plan_.scalar_order.push_back(node.first_scalar + scalar++);
+                slots[k] = static_cast<uint8_t>(kEwScalar + program_->n_scalars++);
+            } else {
+                const Operand& operand = f_.operands[member][array++];
+                slots[k] = static_cast<uint8_t>(in_register(operand, node) ? registers_[operand.ref] : find_input(operand)->reg);
+            }
+        }
+        for (const Operand& operand : f_.operands[member])
+            if (in_register(operand, node) && --uses_[operand.ref] == 0) used_[registers_[operand.ref]] = false;
+        const int target = free_register();
+        keep(member, target);
+        instruction.dst = static_cast<uint8_t>(target);
+        instruction.a = slots[0];
+        instruction.b = slots[1];
+        instruction.c = slots[2];
+        program_->instruction[program_->n_instructions++] = instruction;
+    }
+
+    template <class Args>
+    void finish_outputs(StepBuilder<Args>* builder) {
+        for (int member : group_.members) {
+            builder->step().operations.push_back(member);
+            if (!f_.stored[member]) continue;
+            EwOperand& target = builder->args.output[program_->n_outputs];
+            target.dtype = plan_.nodes[member].dtype;
+            dense_strides(group_.space, target.stride);
+            builder->point(target.data, member);
+            program_->output_register[program_->n_outputs++] = static_cast<uint8_t>(registers_[member]);
+        }
+        for (int sum : group_.sums) {
+            builder->step().operations.push_back(sum);
+            builder->point(builder->args.sum[program_->n_sums], sum);
+            program_->sum_register[program_->n_sums++] = static_cast<uint8_t>(registers_[f_.operands[sum][0].ref]);
+        }
+    }
+
+    Plan& plan_;
+    const Fusion& f_;
+    const int id_;
+    const Group& group_;
+    EwProgram* program_ = nullptr;
+    std::vector<Input> inputs_;
+    std::vector<int> registers_, uses_;
+    bool used_[kMaxEwRegisters] = {};
+    int highest_ = 0;
+};
+
+// The two argument structs that carry a program name it differently.
+struct ElementwiseStep : EwArgs {
+    const EwProgram*& program_field() { return program; }
+};
+struct GemmStep : GemmArgs {
+    const EwProgram*& program_field() { return epilogue; }
+};
+
+class Lowerer {
+   public:
+    Lowerer(Plan* plan, const Fusion& fusion, const Placement& placement, const KernelTable& kernels)
+        : plan_(*plan), f_(fusion), placement_(placement), kernels_(kernels) {}
+
+    void run() {
+        for (int id : f_.order) {
+            switch (f_.groups[id].kind) {
+                case GroupKind::elementwise: lower_elementwise(id); break;
+                case GroupKind::matmul: lower_matmul(id); break;
+                case GroupKind::single: lower_single(f_.groups[id].members[0]); break;
+            }
+        }
+        reserve();
+    }
+
+   private:
+    void lower_elementwise(int id) {
+        const Group& group = f_.groups[id];
+        StepBuilder<ElementwiseStep> builder(kernels_.elementwise, placement_);
+        builder.args.ndim = group.space.ndim;
+        std::copy_n(group.space.dim, group.space.ndim, builder.args.shape);
+        ProgramBuilder(&plan_, f_, id).build(&builder, -1);
+        workspaces_.push_back({plan_.steps.size(), builder.position(builder.args.workspace)});
+        plan_.steps.push_back(builder.finish());
+    }
+
+    void lower_matmul(int id) {
+        const Group& group = f_.groups[id];
+        const int product = group.members[0];
+        const PlanNode& node = plan_.nodes[product];
+        StepBuilder<GemmStep> builder(kernels_.gemm, placement_);
+        GemmArgs& args = builder.args;
+        args.dtype = node.dtype;
+        const Operand &a = f_.operands[product][0], &b = f_.operands[product][1];
+        args.m = node.shape.dim[0];
+        args.n = node.shape.dim[1];
+        args.k = a.transposed ? a.view.dim[0] : a.view.dim[1];
+        args.a_row = a.transposed ? a.view.dim[0] : 1;
+        args.a_col = a.transposed ? 1 : a.view.dim[0];
+        args.b_row = b.transposed ? b.view.dim[0] : 1;
+        args.b_col = b.transposed ? 1 : b.view.dim[0];
+        builder.point(args.a, a.ref);
+        builder.point(args.b, b.ref);
+        if (group.members.size() == 1 && group.sums.empty()) {
+            builder.point(args.c, product);
+            builder.step().operations.push_back(product);
+        } else {
+            ProgramBuilder(&plan_, f_, id).build(&builder, product);
+        }
+        workspaces_.push_back({plan_.steps.size(), builder.position(args.workspace)});
+        plan_.steps.push_back(builder.finish());
+    }
+
+    template <class Args>
+    void push(StepBuilder<Args>* builder, int i) {
+        builder->step().operations.push_back(i);
+        plan_.steps.push_back(builder->finish());
+    }
+
+    void lower_single(int i) {
+        const PlanNode& node = plan_.nodes[i];
+        switch (node.op) {
+            case Op::transpose: return lower_transpose(i, node);
+            case Op::slice: return lower_slice(i, node);
+            case Op::concat: return lower_concat(i, node);
+            case Op::reduce: return lower_reduce(i, node);
+            case Op::softmax: return lower_softmax(i, node);
+            case Op::random: return lower_random(i, node);
+            default: assert(false);
+        }
+    }
+
+    StepBuilder<CopyArgs> copy_step(const PlanNode& node) {
+        StepBuilder<CopyArgs> builder(kernels_.copy, placement_);
+        builder.args.from = builder.args.to = node.dtype;
+        builder.args.ndim = node.shape.ndim;
+        std::copy_n(node.shape.dim, node.shape.ndim, builder.args.shape);
+        dense_strides(node.shape, builder.args.dst_stride);
+        return builder;
+    }
+
+    void lower_transpose(int i, const PlanNode& node) {
+        auto builder = copy_step(node);
+        int64_t source[kMaxDims];
+        const Operand& operand = f_.operands[i][0];
+        dense_strides(operand.view, source);
+        for (int d = 0; d < node.shape.ndim; ++d) builder.args.src_stride[d] = source[node.attribute[0] >> (4 * d) & 15];
+        builder.point(builder.args.src, operand.ref);
+        builder.point(builder.args.dst, i);
+        push(&builder, i);
+    }
+
+    void lower_slice(int i, const PlanNode& node) {
+        auto builder = copy_step(node);
+        std::copy_n(node.attribute, node.shape.ndim, builder.args.src_stride);
+        builder.point(builder.args.src, f_.operands[i][0].ref, 0, node.first_argument, dtype_size(node.dtype));
+        builder.point(builder.args.dst, i);
+        push(&builder, i);
+    }
+
+    void lower_concat(int i, const PlanNode& node) {
+        const int dim = static_cast<int>(node.attribute[0]);
+        int64_t stride[kMaxDims];
+        dense_strides(node.shape, stride);
+        int64_t offset = 0;
+        for (const Operand& operand : f_.operands[i]) {
+            auto builder = copy_step(node);
+            builder.args.shape[dim] = operand.view.dim[dim];
+            dense_strides(operand.view, builder.args.src_stride);
+            builder.point(builder.args.src, operand.ref);
+            builder.point(builder.args.dst, i, offset * stride[dim] * static_cast<int64_t>(dtype_size(node.dtype)));
+            offset += operand.view.dim[dim];
+            push(&builder, i);
+        }
+    }
+
+    void lower_reduce(int i, const PlanNode& node) {
+        StepBuilder<ReduceArgs> builder(kernels_.reduce, placement_);
+        const Operand& operand = f_.operands[i][0];
+        ReduceArgs& args = builder.args;
+        args.dtype = node.dtype;
+        args.op = static_cast<Reduction>(node.attribute[0]);
+        args.axes = static_cast<uint32_t>(node.attribute[1]);
+        args.ndim = operand.view.ndim;
+        std::copy_n(operand.view.dim, operand.view.ndim, args.shape);
+        const int64_t count = operand.view.size() / std::max<int64_t>(1, node.shape.size());
+        args.scale = node.attribute[2] ? 1.0 / static_cast<double>(count) : 1.0;
+        builder.point(args.x, operand.ref);
+        builder.point(args.y, i);
+        workspaces_.push_back({plan_.steps.size(), builder.position(args.workspace)});
+        push(&builder, i);
+    }
+
+    void lower_softmax(int i, const PlanNode& node) {
+        StepBuilder<SoftmaxArgs> builder(kernels_.softmax, placement_);
+        SoftmaxArgs& args = builder.args;
+        args.dtype = node.dtype;
+        args.inner = args.length = args.outer = 1;
+        for (int d = 0; d < node.shape.ndim; ++d)
+            (d < node.attribute[0] ? args.inner : d < node.attribute[1] ? args.length : args.outer) *= node.shape.dim[d];
+        builder.point(args.x, f_.operands[i][0].ref);
+        builder.point(args.y, i);
+        push(&builder, i);
+    }
+
+    void lower_random(int i, const PlanNode& node) {
+        StepBuilder<RandomArgs> builder(kernels_.random, placement_);
+        RandomArgs& args = builder.args;
+        args.dtype = node.dtype;
+        args.op = static_cast<Distribution>(node.attribute[0]);
+        args.size = node.shape.size();
+        builder.give_argument(args.seed, node.first_argument);
+        builder.give_argument(args.stream, node.first_argument + 1);
+        builder.give_argument(args.counter, node.first_argument + 2);
+        std::memcpy(&args.p0, &node.attribute[1], sizeof(double));
+        std::memcpy(&args.p1, &node.attribute[2], sizeof(double));
+        builder.point(args.y, i);
+        push(&builder, i);
+    }
+
+    // One workspace at the arena's end serves every step in turn; scratch is what the hungriest kernel wants.
+    void reserve() {
+        size_t workspace = 0;
+        for (const Step& step : plan_.steps) {
+            plan_.scratch_bytes = std::max(plan_.scratch_bytes, step.kernel->scratch(step.args.data()));
+            workspace = std::max(workspace, step.kernel->workspace(step.args.data()));
+        }
+        if (!workspace) return;
+        const auto slot = static_cast<int32_t>(plan_.slots.size());
+        plan_.slots.push_back({Slot::arena, -1, plan_.arena_bytes});
+        plan_.arena_bytes += workspace;
+        for (auto& [step, field] : workspaces_) plan_.steps[step].patches.push_back({field, slot, -1, 0, 0});
+    }
+
+    Plan& plan_;
+    const Fusion& f_;
+    const Placement& placement_;
+    const KernelTable& kernels_;
+    std::vector<std::pair<size_t, uint32_t>> workspaces_;
+};
+
+}  // namespace
+
+void lower_groups(Plan* plan, const Fusion& fusion, const Placement& placement, const KernelTable& kernels) {
+    Lowerer(plan, fusion, placement, kernels).run();
+}
+
+std::unique_ptr<Plan> same_nodes(const Plan& plan) {
+    auto copy = std::make_unique<Plan>();
+    copy->nodes = plan.nodes;
+    copy->inputs = plan.inputs;
+    copy->device = plan.device;
+    copy->n_scalars = plan.n_scalars;
+    copy->n_arguments = plan.n_arguments;
+    return copy;
+}
+
+void compile_plan(Plan* plan, const KernelTable& kernels, bool fuse) {
+    Fusion fusion = analyse(*plan, fuse);
+    plan->root = fusion.root;
+    const Placement placement = place_arrays(plan, fusion);
+    lower_groups(plan, fusion, placement, kernels);
+}
+
+}  // namespace owl

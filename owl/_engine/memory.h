@@ -1,0 +1,78 @@
+// Buffers and the pool they come from.
+//
+// A training step asks for the same sizes again and again, and fresh pages from malloc cost more than the arithmetic on
+// them, so freed blocks are kept by size class. Buffers are counted: several values may share one (reshape, copy), and a
+// plan in flight holds those it uses.
+#pragma once
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <mutex>
+#include <vector>
+
+namespace owl {
+
+class MemoryPool;
+
+struct Buffer {
+    std::atomic<int32_t> refs{1};
+    std::atomic<int32_t> exports{0};  // handed to other libraries: read-only until they let go
+    void* data = nullptr;
+    size_t bytes = 0;
+    size_t capacity = 0;
+    MemoryPool* pool = nullptr;  // nullptr: borrowed from `owner`
+    void* owner = nullptr;       // a PyObject that keeps borrowed memory alive, released by a Python thread
+
+    Buffer* retain() {
+        refs.fetch_add(1, std::memory_order_relaxed);
+        return this;
+    }
+    void release();
+    // Nobody else can see the content, and it is ours to write.
+    bool exclusive() const {
+        return pool && refs.load(std::memory_order_acquire) == 1 && exports.load(std::memory_order_acquire) == 0;
+    }
+};
+
+struct MemoryInfo {
+    size_t in_use, cached, limit, peak;
+};
+
+class MemoryPool {
+   public:
+    // nullptr if the limit or the system refuses.
+    Buffer* allocate(size_t bytes);
+    MemoryInfo info();
+    void set_limit(size_t bytes);  // 0: none
+    void trim();                   // gives cached blocks back to the system
+    void lock_for_fork() { mutex_.lock(); }
+    void unlock_after_fork() { mutex_.unlock(); }
+
+   private:
+    friend struct Buffer;
+    void recycle(void* data, size_t capacity);
+    static size_t round_up(size_t bytes, int* size_class);
+    void drop_cached();
+
+    static constexpr int kClasses = 512;
+    std::mutex mutex_;
+    std::vector<void*> free_[kClasses];
+    size_t in_use_ = 0, cached_ = 0, peak_ = 0;
+    size_t limit_ = 0;
+};
+
+// Memory that somebody else owns; `owner` is handed to defer_release when the last reader is done.
+Buffer* borrow(void* data, size_t bytes, void* owner);
+
+// Host memory, shared by all CPU devices.
+MemoryPool& host_memory();
+int64_t live_buffers();
+
+// Python objects that native threads have let go of; the next owl call with the GIL drops them.
+void defer_release(void* object);
+std::vector<void*> take_deferred_releases();
+bool has_deferred_releases();
+void lock_memory_for_fork();
+void unlock_memory_after_fork();
+
+}  // namespace owl

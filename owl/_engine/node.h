@@ -1,0 +1,77 @@
+// A node: one recorded operation and the value it gives.
+#pragma once
+#include "failure.h"
+#include "memory.h"
+#include "operation.h"
+
+namespace owl {
+
+struct Node;
+struct RecordingStream;
+
+// Somebody who wants to hear of a node's completion. `notify` runs under the graph's lock, on any thread: it may set
+// flags, wake a thread or push to a ring, and must not take the GIL.
+struct Waiter {
+    Waiter* next = nullptr;
+    void (*notify)(Waiter* self, Node* node) = nullptr;
+};
+
+enum class State : uint8_t {
+    recorded,   // in a window
+    submitted,  // handed over to an executor, or promised
+    done,       // the buffer holds the value
+    failed,     // there will be no value; `failure` says why
+    dead,       // nobody can ask for it any more; never computed
+};
+
+constexpr int kInlineInputs = 3;
+constexpr int kMaxScalars = 3;
+
+// All fields are guarded by the graph's lock, except those which are fixed once recorded (op to input).
+struct Node {
+    Op op;
+    DType dtype;
+    State state;
+    uint8_t n_scalars;
+    uint8_t scalar_mask;  // bit i: operand i of an element-wise operation is a scalar
+    uint8_t n_attributes;
+    uint8_t n_arguments;
+    bool parked;          // submitted, but not yet in its executor's queue (promised leaves: signalled by others)
+    bool leftover;        // computed and used inside a plan, but not stored: read later, it is computed again
+    uint16_t device;
+    uint32_t n_inputs;
+    uint32_t site;
+    uint64_t sequence;    // order of recording in the process
+    uint64_t signature;   // hash of operation, attributes, shapes, dtype, device
+    uint64_t shape_hash;
+    Shape shape;
+    int64_t attribute[kMaxDims];  // structure: part of a plan's key
+    int64_t argument[3];          // not structure: given to the plan at each run
+    double scalar[kMaxScalars];   // likewise
+
+    uint32_t references;  // handles + readers + windows and runs that hold a pointer; at 0 the node is freed
+    uint32_t handles;     // Python NArrays
+    uint32_t readers;     // recorded operations that need this value and are not under way yet
+    uint32_t pins;        // runs under way that read the value
+    RecordingStream* stream;
+    Buffer* buffer;
+    Failure* failure;
+    Waiter* waiters;
+    Node* copies;         // chain of this value's copies on other devices, linked by next_copy; they do not hold each other
+    Node* next_copy;
+    Node* copy_of;
+    uint64_t mark;        // scratch of traversals: the traversal that was here last
+    int32_t index;        // scratch of traversals: position in that traversal's list
+
+    Node** more_inputs;
+    Node* inline_input[kInlineInputs];
+
+    Node** inputs() { return more_inputs ? more_inputs : inline_input; }
+    Node* const* inputs() const { return more_inputs ? more_inputs : inline_input; }
+    bool pending() const { return state == State::recorded || state == State::submitted; }
+    bool finished() const { return state == State::done || state == State::failed; }
+    bool live() const { return handles || readers; }
+    size_t bytes() const { return static_cast<size_t>(shape.size()) * dtype_size(dtype); }
+};
+
+}  // namespace owl

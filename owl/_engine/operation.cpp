@@ -1,0 +1,28 @@
+#include "operation.h"
+
+namespace owl {
+namespace {
+
+const ElementwiseInfo kElementwise[] = {
+#define OWL_ELEMENTWISE(name, arity, cpu, cuda, derivatives, public_name, doc) \
+    {#name, arity, #cuda, derivatives, public_name, doc},
+#include "../_kernels/operations.def"
+#undef OWL_ELEMENTWISE
+};
+
+const char* const kStructured[] = {"leaf",  "astype", "matmul", "trans",   "reshape",  "slice",
+                                   "concat", "reduce", "softmax", "random", "to_device"};
+static_assert(sizeof(kStructured) / sizeof(*kStructured) == kOperations - static_cast<int>(Ew::count_),
+              "a name for each operation");
+
+}  // namespace
+
+const ElementwiseInfo& elementwise_info(int op) { return kElementwise[op]; }
+
+const char* operation_name(Op op) {
+    const int number = static_cast<int>(op);
+    if (is_elementwise(op)) return kElementwise[number].name;
+    return kStructured[number - static_cast<int>(Ew::count_)];
+}
+
+}  // namespace owl

@@ -1,0 +1,40 @@
+// The operations that are not element-wise. Element-wise ones are listed in _kernels/operations.def and have the numbers
+// 0 … Ew::count_ - 1; these follow.
+#pragma once
+#include "types.h"
+
+namespace owl {
+
+enum class Op : uint16_t {
+    leaf = static_cast<uint16_t>(Ew::count_),  // exists from the start (from_numpy), or is promised
+    cast,         // astype
+    matmul,
+    transpose,    // attribute 0: the source dimension of each dimension, 4 bits each
+    reshape,
+    slice,        // attribute d: stride of dimension d in the source; argument 0: offset
+    concat,       // attribute 0: dimension
+    reduce,       // attribute 0: Reduction; 1: bit mask of axes; 2: 1 for a mean
+    softmax,      // attribute 0: first dimension of the group; 1: one past its last
+    random,       // attribute 0: Distribution; arguments: seed, stream, counter
+    to_device,
+    count_
+};
+
+constexpr bool is_elementwise(Op op) { return static_cast<uint16_t>(op) < static_cast<uint16_t>(Ew::count_); }
+constexpr Op elementwise_op(Ew op) { return static_cast<Op>(op); }
+constexpr int kOperations = static_cast<int>(Op::count_);
+
+const char* operation_name(Op op);
+
+// One row of operations.def.
+struct ElementwiseInfo {
+    const char* name;
+    int arity;
+    const char* cuda;
+    const char* derivatives;
+    const char* public_name;
+    const char* doc;
+};
+const ElementwiseInfo& elementwise_info(int op);
+
+}  // namespace owl

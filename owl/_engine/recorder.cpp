@@ -1,0 +1,94 @@
+#include "recorder.h"
+
+namespace owl {
+namespace {
+
+Node* make(const Draft& draft, Node* const* inputs, RecordingStream* stream) {
+    Node* node = graph().create();
+    node->op = draft.op;
+    node->dtype = draft.dtype;
+    node->state = State::recorded;
+    node->device = draft.device;
+    node->site = draft.site;
+    node->stream = stream;
+    node->shape.ndim = draft.shape.ndim;
+    std::memcpy(node->shape.dim, draft.shape.dim, sizeof(int64_t) * draft.shape.ndim);
+    node->shape_hash = hash_shape(node->shape, node->dtype);
+    node->scalar_mask = draft.scalar_mask;
+    node->n_scalars = draft.n_scalars;
+    std::memcpy(node->scalar, draft.scalar, sizeof(double) * draft.n_scalars);
+    node->n_attributes = draft.n_attributes;
+    std::memcpy(node->attribute, draft.attribute, sizeof(int64_t) * draft.n_attributes);
+    node->n_arguments = draft.n_arguments;
+    std::memcpy(node->argument, draft.argument, sizeof(int64_t) * draft.n_arguments);
+    uint64_t signature = mix(static_cast<uint64_t>(draft.op) | static_cast<uint64_t>(draft.device) << 16 |
+                                 static_cast<uint64_t>(draft.scalar_mask) << 32,
+                             node->shape_hash);
+    for (uint32_t i = 0; i < draft.n_inputs; ++i) signature = mix(signature, inputs[i]->shape_hash);
+    for (int i = 0; i < draft.n_attributes; ++i) signature = mix(signature, static_cast<uint64_t>(draft.attribute[i]));
+    node->signature = signature;
+    graph().set_inputs(node, inputs, static_cast<int>(draft.n_inputs));
+    return node;
+}
+
+void append(Node* node, RecordingStream* stream) {
+    graph().hold(node);
+    stream->open.push_back(node);
+    stream->open_bytes += node->bytes();
+}
+
+// The value of `source` on the device of `draft`, copied there once.
+Node* bring(Node* source, const Draft& draft, RecordingStream* stream) {
+    if (Node* copy = graph().copy_on(source, draft.device)) return copy;
+    Draft transfer;
+    transfer.op = Op::to_device;
+    transfer.dtype = source->dtype;
+    transfer.device = draft.device;
+    transfer.site = draft.site;
+    transfer.shape = source->shape;
+    transfer.n_inputs = 1;
+    Node* copy = make(transfer, &source, stream);
+    graph().link_copy(source, copy);
+    append(copy, stream);
+    return copy;
+}
+
+}  // namespace
+
+Node* record(const Draft& draft, RecordingStream* stream) {
+    std::lock_guard<std::mutex> guard(graph().mutex);
+    const bool many = draft.n_inputs > kInlineInputs;
+    Node* const* inputs = many ? draft.many_inputs.data() : draft.inline_input;
+    bool elsewhere = false;
+    for (uint32_t i = 0; i < draft.n_inputs; ++i) elsewhere = elsewhere || inputs[i]->device != draft.device;
+    Node* node;
+    if (elsewhere && draft.op != Op::to_device) {
+        std::vector<Node*> here(inputs, inputs + draft.n_inputs);
+        for (Node*& input : here)
+            if (input->device != draft.device) input = bring(input, draft, stream);
+        node = make(draft, here.data(), stream);
+    } else {
+        node = make(draft, inputs, stream);
+    }
+    graph().add_handle(node);
+    append(node, stream);
+    return node;
+}
+
+Node* record_leaf(const Shape& shape, DType dtype, int device, uint32_t site, Buffer* buffer, RecordingStream* stream) {
+    std::lock_guard<std::mutex> guard(graph().mutex);
+    Draft draft;
+    draft.op = Op::leaf;
+    draft.dtype = dtype;
+    draft.device = static_cast<uint16_t>(device);
+    draft.site = site;
+    draft.shape = shape;
+    Node* node = make(draft, nullptr, stream);
+    node->buffer = buffer;
+    node->state = buffer ? State::done : State::submitted;
+    node->parked = !buffer;
+    graph().add_handle(node);
+    return node;
+}
+
+}  // namespace owl

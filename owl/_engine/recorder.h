@@ -1,0 +1,44 @@
+// Recording: turns a checked draft into a node of a stream's open window. Never computes, never allocates from Python.
+#pragma once
+#include "stream.h"
+
+namespace owl {
+
+// What the API knows of an operation once shapes and dtypes have been checked.
+struct Draft {
+    Op op;
+    DType dtype;
+    uint8_t scalar_mask = 0, n_scalars = 0, n_attributes = 0, n_arguments = 0;
+    uint16_t device = 0;
+    uint32_t site = 0;
+    Shape shape;
+    double scalar[kMaxScalars];
+    int64_t attribute[kMaxDims];
+    int64_t argument[3];
+    uint32_t n_inputs = 0;
+    Node* inline_input[kInlineInputs];
+    std::vector<Node*> many_inputs;  // instead of inline_input, if there are more
+
+    void add_scalar(int operand, double value) {
+        scalar_mask |= static_cast<uint8_t>(1 << operand);
+        scalar[n_scalars++] = value;
+    }
+    void add_attribute(int64_t value) { attribute[n_attributes++] = value; }
+    void add_argument(int64_t value) { argument[n_arguments++] = value; }
+    void add_input(Node* node) {
+        if (n_inputs < kInlineInputs) inline_input[n_inputs] = node;
+        if (n_inputs >= kInlineInputs) {
+            if (many_inputs.empty()) many_inputs.assign(inline_input, inline_input + kInlineInputs);
+            many_inputs.push_back(node);
+        }
+        ++n_inputs;
+    }
+};
+
+// Takes the graph's lock. The new node has one handle, which goes to the caller.
+Node* record(const Draft& draft, RecordingStream* stream);
+
+// A leaf that exists (with a buffer) or is promised (without).
+Node* record_leaf(const Shape& shape, DType dtype, int device, uint32_t site, Buffer* buffer, RecordingStream* stream);
+
+}  // namespace owl

@@ -1,0 +1,159 @@
+#include "run.h"
+
+#include <chrono>
+#include <condition_variable>
+
+namespace owl {
+namespace {
+
+std::atomic<int64_t> runs{0};
+std::vector<Run*>& run_list() {  // guarded by the graph's lock
+    static auto* list = new std::vector<Run*>;
+    return *list;
+}
+void (*enqueue_run)(Run*) = nullptr;
+
+void resolve(Waiter* waiter, Node*) {
+    Run* run = static_cast<Dependency*>(waiter)->run;
+    if (--run->unresolved == 0) {
+        for (Node* output : run->outputs) output->parked = false;
+        enqueue_run(run);
+    }
+}
+
+}  // namespace
+
+int64_t live_runs() { return runs.load(std::memory_order_relaxed); }
+
+bool await_dependencies(Run* run, void (*enqueue)(Run*)) {
+    enqueue_run = enqueue;
+    runs.fetch_add(1, std::memory_order_relaxed);
+    run->position = run_list().size();
+    run_list().push_back(run);
+    for (Node* input : run->inputs) {
+        graph().pin(input);
+        // Earlier runs of the same executor come first anyhow.
+        if (input->state == State::submitted && (input->parked || input->device != run->device)) ++run->unresolved;
+    }
+    for (Node* output : run->outputs) {
+        graph().hold(output);
+        output->parked = run->unresolved > 0;
+    }
+    if (!run->unresolved) return true;
+    run->dependencies.resize(run->unresolved);
+    auto dependency = run->dependencies.begin();
+    for (Node* input : run->inputs) {
+        if (input->state != State::submitted || !(input->parked || input->device != run->device)) continue;
+        dependency->run = run;
+        dependency->node = input;
+        dependency->notify = resolve;
+        graph().add_waiter(input, &*dependency++);
+    }
+    return false;
+}
+
+void finish_run(Run* run, RunResult* result) {
+    for (size_t k = 0; k < run->outputs.size(); ++k) {
+        Node* node = run->outputs[k];
+        if (node->pending()) {
+            if (result->buffers[k])
+                graph().complete(node, result->buffers[k]);
+            else
+                graph().fail(node, result->failures[k]);
+        } else if (result->buffers[k]) {
+            result->buffers[k]->release();
+        }
+        graph().unhold(node);
+    }
+    for (Node* input : run->inputs) graph().unpin(input);
+    run_list().back()->position = run->position;
+    run_list()[run->position] = run_list().back();
+    run_list().pop_back();
+    runs.fetch_sub(1, std::memory_order_relaxed);
+    progress().advance();
+}
+
+void fail_runs_after_fork(Failure* failure) {
+    // Waiters belong to threads that are no more, or to these runs.
+    for (Run* run : run_list())
+        for (Node* output : run->outputs) output->waiters = nullptr;
+    for (Run* run : run_list())
+        for (Node* input : run->inputs) input->waiters = nullptr;
+    std::vector<Run*> lost;
+    lost.swap(run_list());
+    for (Run* run : lost) {
+        for (Node* output : run->outputs) {
+            graph().fail(output, failure);
+            graph().unhold(output);
+        }
+        for (Node* input : run->inputs) graph().unpin(input);
+        delete run;
+    }
+}
+
+// ------------------------------------------------------------------------------------------------------------ waiting
+
+struct Progress::State {
+    std::mutex mutex;
+    std::condition_variable changed;
+};
+
+Progress& progress() {
+    static auto* instance = new Progress;
+    return *instance;
+}
+
+Progress::State* Progress::state() {
+    State* state = state_.load(std::memory_order_acquire);
+    if (state) return state;
+    auto* fresh = new State;
+    if (state_.compare_exchange_strong(state, fresh)) return fresh;
+    delete fresh;
+    return state;
+}
+
+void Progress::advance() {
+    count_.fetch_add(1, std::memory_order_seq_cst);
+    if (!waiting_.load(std::memory_order_seq_cst)) return;
+    { std::lock_guard<std::mutex> guard(state()->mutex); }
+    state()->changed.notify_all();
+}
+
+void Progress::wait(uint64_t seen, int milliseconds) {
+    std::unique_lock<std::mutex> lock(state()->mutex);
+    waiting_.fetch_add(1, std::memory_order_seq_cst);
+    state()->changed.wait_for(lock, std::chrono::milliseconds(milliseconds), [&] { return count() != seen; });
+    waiting_.fetch_sub(1, std::memory_order_seq_cst);
+}
+
+void Progress::reset_after_fork() {
+    state_.store(nullptr);  // leaked: its mutex may be held by a thread that is no more
+    waiting_.store(0);
+    runs.store(0);
+}
+
+struct ThreadWaiter::State {
+    std::mutex mutex;
+    std::condition_variable changed;
+    bool done = false;
+};
+
+namespace {
+void wake_thread(Waiter* waiter, Node*) {
+    auto* self = static_cast<ThreadWaiter*>(waiter);
+    std::lock_guard<std::mutex> guard(self->state->mutex);
+    self->state->done = true;
+    // Under the lock: the waiter may be gone as soon as it is released.
+    self->state->changed.notify_one();
+}
+}  // namespace
+
+ThreadWaiter::ThreadWaiter() : state(new State) { notify = wake_thread; }
+ThreadWaiter::~ThreadWaiter() { delete state; }
+
+bool ThreadWaiter::wait(int milliseconds) {
+    std::unique_lock<std::mutex> lock(state->mutex);
+    return state->changed.wait_for(lock, std::chrono::milliseconds(milliseconds), [this] { return state->done; });
+}
+
+}  // namespace owl

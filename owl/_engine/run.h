@@ -1,0 +1,74 @@
+// A run: one execution of a plan, with the values that it works on.
+#pragma once
+#include <memory>
+
+#include "graph.h"
+#include "plan.h"
+
+namespace owl {
+
+struct Run;
+
+// A run that needs a promised value, or one from another device, waits beside the executor's queue, not in it.
+struct Dependency : Waiter {
+    Run* run = nullptr;
+    Node* node = nullptr;
+};
+
+struct Run {
+    std::shared_ptr<Plan> plan;
+    std::vector<Node*> inputs;   // pinned
+    std::vector<Node*> outputs;  // held
+    std::vector<double> scalars;
+    std::vector<int64_t> arguments;
+    std::vector<uint32_t> sites;  // by the plan's nodes
+    std::vector<Dependency> dependencies;
+    int unresolved = 0;
+    uint16_t device = 0;
+    size_t position = 0;  // in the list of live runs
+};
+
+// Under the graph's lock. Ends a run: gives its outputs a value or a failure, and lets go of its inputs.
+struct RunResult {
+    std::vector<Buffer*> buffers;    // by output; nullptr where there is a failure
+    std::vector<Failure*> failures;  // by output
+};
+void finish_run(Run* run, RunResult* result);
+
+// Under the graph's lock. Counts what the run must wait for and registers for it; true if the run may be queued at once.
+bool await_dependencies(Run* run, void (*enqueue)(Run*));
+
+// Threads that wait for room or for an end of all work. Wakes them after every run.
+class Progress {
+   public:
+    uint64_t count() { return count_.load(std::memory_order_acquire); }
+    void advance();
+    // Returns when the count is no longer `seen`, or after a while.
+    void wait(uint64_t seen, int milliseconds);
+    void reset_after_fork();
+
+   private:
+    struct State;
+    State* state();
+    std::atomic<uint64_t> count_{0};
+    std::atomic<int> waiting_{0};
+    std::atomic<State*> state_{nullptr};
+};
+Progress& progress();
+
+// A thread that waits for one node.
+struct ThreadWaiter : Waiter {
+    ThreadWaiter();
+    ~ThreadWaiter();
+    ThreadWaiter(const ThreadWaiter&) = delete;
+    // True once notified; false after `milliseconds` without.
+    bool wait(int milliseconds);
+    struct State;
+    State* state;
+};
+
+int64_t live_runs();
+// In a forked child, under the graph's lock: nobody will execute what was under way.
+void fail_runs_after_fork(Failure* failure);
+
+}  // namespace owl

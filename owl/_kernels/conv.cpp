@@ -1,0 +1,48 @@
+// The convolution kernels: each hands its call to the algorithm that the shape calls for.
+#include "conv_algorithms.h"
+#include "simd.h"
+
+namespace owl {
+namespace OWL_ISA {
+namespace {
+
+enum class Direction { forward, data, filter };
+
+// Beyond this many numbers a transformed gradient no longer stays in a core's cache while images pass by.
+constexpr int64_t kMostTransformedNumbers = 1 << 20;
+
+template <Direction D>
+const Kernel& choose(const void* args) {
+    const ConvArgs& a = *static_cast<const ConvArgs*>(args);
+    const bool winograd = conv_uses_winograd(a);
+    if (D == Direction::forward) return winograd ? winograd_forward : direct_forward;
+    if (D == Direction::data) return winograd ? winograd_backward_data : direct_backward_data;
+    const int64_t transformed = a.c_in / a.groups * a.c_out * (a.kw + 3) * (a.kh + 3);
+    return winograd && transformed <= kMostTransformedNumbers ? winograd_backward_filter : direct_backward_filter;
+}
+
+template <Direction D>
+int phases(const void* args) { return choose<D>(args).phases(args); }
+template <Direction D>
+int64_t chunks(const void* args, int phase) { return choose<D>(args).chunks(args, phase); }
+template <Direction D>
+void run(const void* args, int phase, int64_t begin, int64_t end, void* scratch) {
+    choose<D>(args).run(args, phase, begin, end, scratch);
+}
+template <Direction D>
+size_t scratch(const void* args) { return choose<D>(args).scratch(args); }
+template <Direction D>
+size_t workspace(const void* args) { return choose<D>(args).workspace(args); }
+
+}  // namespace
+
+#define OWL_CONV_KERNEL(kernel, name, D) \
+    extern const Kernel kernel;          \
+    const Kernel kernel = {name, phases<D>, chunks<D>, run<D>, scratch<D>, workspace<D>};
+OWL_CONV_KERNEL(conv_forward_kernel, "conv_forward", Direction::forward)
+OWL_CONV_KERNEL(conv_backward_data_kernel, "conv_backward_data", Direction::data)
+OWL_CONV_KERNEL(conv_backward_filter_kernel, "conv_backward_filter", Direction::filter)
+#undef OWL_CONV_KERNEL
+
+}  // namespace OWL_ISA
+}  // namespace owl

@@ -1,0 +1,40 @@
+// What the algorithms for the gradient of the filters have in common: images are divided into groups by shape alone, each
+// group adds up a partial gradient of its own in the workspace, and a second phase adds those in order.
+#pragma once
+#include "conv_result.h"
+
+namespace owl {
+namespace OWL_ISA {
+
+struct ImageGroups {
+    int64_t count, batch;
+
+    explicit ImageGroups(const ConvArgs& a) : batch(a.batch) {
+        constexpr int64_t kMost = 16, kWorkspaceNumbers = 2 << 20, kWinogradPoints = 64;
+        const int64_t numbers = a.c_in / a.groups * a.c_out * max64(a.kw * a.kh, kWinogradPoints);
+        count = max64(1, min64(min64(batch, kMost), kWorkspaceNumbers / max64(numbers, 1)));
+    }
+    int64_t begin(int64_t group) const { return group * batch / count; }
+    int64_t end(int64_t group) const { return (group + 1) * batch / count; }
+};
+
+// Adds the sum over a block's pixels: by row, in four interleaved sums, so that it depends neither on strips of rows nor
+// on the algorithm.
+template <class T>
+void add_bias_gradient(const T* block, int64_t rows, int64_t columns, int64_t pitch, T* total) {
+    constexpr int N = kWidth<T>;
+    Vec<T> all = load(total);
+    for (int64_t i = 0; i < rows; ++i) {
+        Vec<T> sum[4] = {};
+        int64_t j = 0;
+        for (; j + 4 <= columns; j += 4)
+#pragma GCC unroll 4
+            for (int u = 0; u < 4; ++u) sum[u] = sum[u] + load(block + (i * pitch + j + u) * N);
+        for (; j < columns; ++j) sum[0] = sum[0] + load(block + (i * pitch + j) * N);
+        all = all + ((sum[0] + sum[1]) + (sum[2] + sum[3]));
+    }
+    store(total, all);
+}
+
+}  // namespace OWL_ISA
+}  // namespace owl

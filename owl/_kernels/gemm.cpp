@@ -1,0 +1,236 @@
+// Matrix products, with an element-wise program and sums over columns on each tile while it is in cache.
+//
+// A chunk is one panel of rows of A times a range of columns of B. The panel is packed once and kept for the chunks that
+// a thread takes next; B is read where it lies unless its strides would be slow. The order of k is the natural one for
+// every element, whatever the cutting.
+#include "ew_block.h"
+#include "gemm_micro.h"
+#include "registry.h"
+
+namespace owl {
+namespace OWL_ISA {
+namespace {
+
+constexpr int64_t kDepth = 1024;      // the longest part of k at a time: a panel of A stays in the L2 cache
+constexpr int64_t kChunkColumns = 240;
+constexpr int64_t kChunks = 16;       // as many as that are wanted at least
+static_assert(kChunkColumns == kSumGroup, "a chunk's columns are within one group of the sums");
+
+// How a product is cut, by shape and strides alone.
+struct Plan {
+    int64_t panels, panel_rows, ranges, range_columns;
+    int64_t parts, depth;  // k in `parts` of at most `depth`
+    bool pack_b, b_columns;
+
+    template <class T>
+    static Plan of(const GemmArgs& g) {
+        Plan p;
+        p.panel_rows = kTileVectors * kWidth<T>;
+        p.panels = ceil_div(g.m, p.panel_rows);
+        const int64_t tiles = max64(1, ceil_div(g.n, kTileColumns)), most = kChunkColumns / kTileColumns;
+        if (g.epilogue && g.epilogue->n_sums) {
+            p.range_columns = kChunkColumns;
+        } else {
+            const int64_t wanted = min64(tiles, max64(ceil_div(kChunks, max64(p.panels, 1)), ceil_div(tiles, most)));
+            p.range_columns = ceil_div(tiles, wanted) * kTileColumns;
+        }
+        p.ranges = max64(1, ceil_div(g.n, p.range_columns));
+        p.parts = max64(1, ceil_div(g.k, kDepth));
+        p.depth = ceil_div(g.k, p.parts);
+        // Columns a multiple of 4 KB apart share their sets in the L1 cache.
+        const auto crowded = [](int64_t stride) { return stride * int64_t(sizeof(T)) % 4096 == 0; };
+        p.pack_b = g.k > 1 && g.n > 1 && ((g.b_row != 1 && g.b_col != 1) || (g.k > 16 && crowded(g.b_row == 1 ? g.b_col : g.b_row)));
+        p.b_columns = !p.pack_b && (g.b_row == 1 || g.k <= 1) && !(g.n <= 1 && g.b_row != 1);
+        return p;
+    }
+    int64_t chunks() const { return panels * ranges; }
+};
+
+size_t round_up(size_t bytes) { return (bytes + 63) / 64 * 64; }
+
+// The parts of a thread's scratch memory, in bytes from its start.
+struct Scratch {
+    size_t a, b, partial, block, sums, total;
+
+    template <class T>
+    static Scratch of(const GemmArgs& g, const Plan& p) {
+        Scratch s;
+        size_t at = 0;
+        const auto take = [&at](size_t bytes) {
+            const size_t start = at;
+            at += round_up(bytes);
+            return start;
+        };
+        const size_t range = size_t(p.range_columns) * sizeof(T);
+        s.a = take(size_t(p.panel_rows * p.depth) * sizeof(T));
+        s.b = take(p.pack_b ? range * p.depth : 0);
+        s.partial = take(p.parts > 1 ? range * p.panel_rows : 0);
+        s.block = take(g.epilogue ? EwBlock<T>::bytes(*g.epilogue) : 0);
+        s.sums = take(g.epilogue ? size_t(g.epilogue->n_sums) * p.panel_rows * sizeof(T) : 0);
+        s.total = at;
+        return s;
+    }
+};
+
+template <class T>
+class Product {
+  public:
+    Product(const GemmArgs& g, void* scratch)
+        : g_(g), plan_(Plan::of<T>(g)), at_(Scratch::of<T>(g, plan_)), scratch_((char*)scratch) {}
+
+    void run(int64_t begin, int64_t end) {
+        for (int64_t chunk = begin; chunk < end; chunk++) {
+            // The operand that is dearer to pack changes less often.
+            const int64_t panel = plan_.pack_b ? chunk % plan_.panels : chunk / plan_.ranges;
+            const int64_t range = plan_.pack_b ? chunk / plan_.panels : chunk % plan_.ranges;
+            run_chunk(panel, range);
+        }
+    }
+
+  private:
+    static constexpr int W = kWidth<T>;
+
+    T* part_at(size_t offset) const { return (T*)(scratch_ + offset); }
+
+    void run_chunk(int64_t panel, int64_t range) {
+        row_ = panel * plan_.panel_rows;
+        rows_ = int(min64(g_.m - row_, plan_.panel_rows));
+        vectors_ = int(ceil_div(rows_, W));
+        first_ = range * plan_.range_columns;
+        columns_ = min64(g_.n - first_, plan_.range_columns);
+        for (int64_t part = 0; part < plan_.parts; part++) {
+            const int64_t l = part * plan_.depth, k = min64(plan_.depth, g_.k - l);
+            pack(panel, range, part, l, k);
+            if (part + 1 < plan_.parts) accumulate(l, k, part > 0);
+            else if (g_.epilogue) finish_by_program(l, k, part > 0);
+            else finish(l, k, part > 0);
+        }
+    }
+
+    void pack(int64_t panel, int64_t range, int64_t part, int64_t l, int64_t k) {
+        if (panel != packed_panel_ || part != packed_a_part_) {
+            const T* a = (const T*)g_.a + row_ * g_.a_row + l * g_.a_col;
+            pack_rows(part_at(at_.a), a, g_.a_row, g_.a_col, rows_, vectors_ * W, k);
+            packed_panel_ = panel;
+            packed_a_part_ = part;
+        }
+        if (plan_.pack_b && (range != packed_range_ || part != packed_b_part_)) {
+            const T* b = (const T*)g_.b + l * g_.b_row + first_ * g_.b_col;
+            pack_columns(part_at(at_.b), b, g_.b_row, g_.b_col, columns_, kTileColumns, k);
+            packed_range_ = range;
+            packed_b_part_ = part;
+        }
+    }
+
+    T* partial(int64_t j) const { return part_at(at_.partial) + j * vectors_ * W; }
+
+    // One tile at column j of the range.
+    void tile(int64_t j, int columns, int64_t l, int64_t k, bool more, T* to, int64_t pitch, int lanes) const {
+        const T* b;
+        int64_t b_row = g_.b_row, b_col = g_.b_col;
+        if (plan_.pack_b) {
+            b = part_at(at_.b) + j * k;
+            b_row = kTileColumns;
+            b_col = 1;
+        } else {
+            b = (const T*)g_.b + l * b_row + (first_ + j) * b_col;
+        }
+        GemmTile<T> f;
+        if (vectors_ == 1)
+            f = plan_.b_columns ? gemm_tile_of<T, 1, true>(columns) : gemm_tile_of<T, 1, false>(columns);
+        else
+            f = plan_.b_columns ? gemm_tile_of<T, 2, true>(columns) : gemm_tile_of<T, 2, false>(columns);
+        f(part_at(at_.a), b, b_row, b_col, k, more ? partial(j) : kEmptyTile<T>, to, pitch, lanes);
+    }
+
+    void accumulate(int64_t l, int64_t k, bool more) const {
+        for (int64_t j = 0; j < columns_; j += kTileColumns) {
+            const int columns = int(min64(columns_ - j, kTileColumns));
+            tile(j, columns, l, k, more, partial(j), vectors_ * W, W);
+        }
+    }
+
+    void finish(int64_t l, int64_t k, bool more) const {
+        const int lanes = rows_ - (vectors_ - 1) * W;
+        for (int64_t j = 0; j < columns_; j += kTileColumns) {
+            const int columns = int(min64(columns_ - j, kTileColumns));
+            tile(j, columns, l, k, more, (T*)g_.c + row_ + (first_ + j) * g_.m, g_.m, lanes);
+        }
+    }
+
+    void finish_by_program(int64_t l, int64_t k, bool more) const {
+        const EwProgram& p = *g_.epilogue;
+        EwBlock<T> block(p, g_.scalars, part_at(at_.block));
+        T* sums = part_at(at_.sums);
+        EwTile t;
+        t.row = row_;
+        t.rows = rows_;
+        t.pitch = vectors_ * W;
+        ew_clear_sums(p, sums, t.pitch);
+        const int64_t most = kEwBlock / t.pitch / kTileColumns * kTileColumns;
+        for (int64_t j = 0; j < columns_; j += t.columns) {
+            t.column = first_ + j;
+            t.columns = int(min64(columns_ - j, most));
+            for (int i = 0; i < t.columns; i += kTileColumns) {
+                const int columns = int(min64(t.columns - i, kTileColumns));
+                tile(j + i, columns, l, k, more, block.own(0) + i * t.pitch, t.pitch, W);
+            }
+            ew_run_tile(block, p, g_.input, 1, g_.output, g_.m, t, sums);
+        }
+        const int64_t groups = ew_sum_groups(g_.n);
+        ew_store_sums(p, g_.sum, g_.workspace, g_.m, groups, first_ / kSumGroup, row_, rows_, sums, t.pitch);
+    }
+
+    const GemmArgs& g_;
+    const Plan plan_;
+    const Scratch at_;
+    char* scratch_;
+    int64_t row_ = 0, first_ = 0, columns_ = 0;
+    int rows_ = 0, vectors_ = 0;
+    int64_t packed_panel_ = -1, packed_a_part_ = -1, packed_range_ = -1, packed_b_part_ = -1;
+};
+
+// ------------------------------------------------------------------------------------------------------------- kernel
+
+int phases(const void* args) {
+    const GemmArgs& g = *(const GemmArgs*)args;
+    return g.epilogue && g.epilogue->n_sums && ew_sum_groups(g.n) > 1 ? 2 : 1;
+}
+
+int64_t chunks(const void* args, int phase) {
+    const GemmArgs& g = *(const GemmArgs*)args;
+    if (phase == 1) return ceil_div(g.m, kCombineRows);
+    return g.dtype == DType::f32 ? Plan::of<float>(g).chunks() : Plan::of<double>(g).chunks();
+}
+
+template <class T>
+void run_as(const GemmArgs& g, int phase, int64_t begin, int64_t end, void* scratch) {
+    if (phase == 0) Product<T>(g, scratch).run(begin, end);
+    else
+        ew_combine_sums<T>(*g.epilogue, g.sum, g.workspace, g.m, ew_sum_groups(g.n), begin * kCombineRows,
+                           min64(end * kCombineRows, g.m));
+}
+
+void run(const void* args, int phase, int64_t begin, int64_t end, void* scratch) {
+    const GemmArgs& g = *(const GemmArgs*)args;
+    if (g.dtype == DType::f32) run_as<float>(g, phase, begin, end, scratch);
+    else run_as<double>(g, phase, begin, end, scratch);
+}
+
+size_t scratch(const void* args) {
+    const GemmArgs& g = *(const GemmArgs*)args;
+    return g.dtype == DType::f32 ? Scratch::of<float>(g, Plan::of<float>(g)).total
+                                 : Scratch::of<double>(g, Plan::of<double>(g)).total;
+}
+
+size_t workspace(const void* args) {
+    const GemmArgs& g = *(const GemmArgs*)args;
+    return g.epilogue ? ew_sum_workspace(*g.epilogue, g.m, g.n) : 0;
+}
+
+}  // namespace
+
+const Kernel gemm_kernel = {"gemm", phases, chunks, run, scratch, workspace};
+
+}  // namespace OWL_ISA
+}  // namespace owl

@@ -1,0 +1,116 @@
+// Max and average pooling, forward and backward. A chunk is a group of planes, a vector's lanes at a time; a plane is a
+// channel of an image, and planes do not mix.
+#include "conv_pool.h"
+
+namespace owl {
+namespace OWL_ISA {
+namespace {
+
+constexpr int64_t kPlanesPerChunk = 16;  // a whole number of vectors in every instruction set
+
+template <class T>
+struct Scratch {
+    T *data, *pooled, *position;
+    Scratch(const PoolArgs& a, Carver& carver) {
+        data = carver.take<T>(max64(a.w * a.h, a.window.out_w * a.window.out_h) * kWidth<T>);
+        pooled = carver.take<T>(a.window.out_w * a.window.out_h * kWidth<T>);
+        position = carver.take<T>(a.window.out_w * a.window.out_h * kWidth<T>);
+    }
+};
+
+template <class T>
+void forward(const PoolArgs& a, int64_t first_plane, int64_t count, void* memory) {
+    Carver carver{static_cast<char*>(memory)};
+    const Scratch<T> s(a, carver);
+    const PoolWindow& pool = a.window;
+    const int64_t in = a.w * a.h, out = pool.out_w * pool.out_h;
+    T* position = a.argmax && pool.op == PoolOp::max ? s.position : nullptr;
+    load_block(static_cast<const T*>(a.x) + first_plane * in, in, count, a.h, a.w, s.data, a.w);
+    pool_block(pool, a.w, a.h, s.data, 0, a.w, 0, pool.out_h, s.pooled, position, Identity());
+    store_block(s.pooled, pool.out_w, pool.out_h, pool.out_w, static_cast<T*>(a.y) + first_plane * out, out, count, Identity());
+    if (position) store_byte_block(position, out, a.argmax + first_plane * out, out, count);
+}
+
+template <class T>
+void spread_average(const PoolArgs& a, const T* gradient, T* block) {
+    constexpr int N = kWidth<T>;
+    const PoolWindow& pool = a.window;
+    const Vec<T> inverse_area = set1(T(1) / T(pool.w * pool.h));
+    memset(block, 0, size_t(a.w * a.h * N) * sizeof(T));
+    for (int64_t py = 0; py < pool.out_h; ++py) {
+        const Clipped y(py, pool.h, pool.stride_h, pool.pad_h, a.h);
+        for (int64_t px = 0; px < pool.out_w; ++px, gradient += N) {
+            const Clipped x(px, pool.w, pool.stride_w, pool.pad_w, a.w);
+            const Vec<T> share = load(gradient) * inverse_area;
+            for (int64_t i = y.begin; i < y.end; ++i)
+                for (int64_t j = x.begin; j < x.end; ++j) {
+                    T* pixel = block + (i * a.w + j) * N;
+                    store(pixel, load(pixel) + share);
+                }
+        }
+    }
+}
+
+template <class T>
+void backward(const PoolArgs& a, int64_t first_plane, int64_t count, void* memory) {
+    Carver carver{static_cast<char*>(memory)};
+    const Scratch<T> s(a, carver);
+    const PoolWindow& pool = a.window;
+    const int64_t in = a.w * a.h, out = pool.out_w * pool.out_h;
+    const T* gradient = static_cast<const T*>(a.y_diff) + first_plane * out;
+    if (pool.op == PoolOp::max && a.argmax) {
+        load_byte_block(a.argmax + first_plane * out, out, count, out, s.position);
+    } else if (pool.op == PoolOp::max) {
+        load_block(static_cast<const T*>(a.x) + first_plane * in, in, count, a.h, a.w, s.data, a.w);
+        pool_block(pool, a.w, a.h, s.data, 0, a.w, 0, pool.out_h, s.pooled, s.position, Identity());
+    }
+    load_block(gradient, out, count, pool.out_h, pool.out_w, s.pooled, pool.out_w);
+    if (pool.op == PoolOp::average) {
+        spread_average(a, s.pooled, s.data);
+    } else {
+        if (a.relu) {
+            load_block(static_cast<const T*>(a.y) + first_plane * out, out, count, pool.out_h, pool.out_w, s.data, pool.out_w);
+            mask_block(s.data, out, s.pooled);
+        }
+        unpool_block(pool, a.w, a.h, s.pooled, s.position, s.data, a.w);
+    }
+    store_block(s.data, a.w, a.h, a.w, static_cast<T*>(a.x_diff) + first_plane * in, in, count, Identity());
+}
+
+template <class T, bool Backward>
+void run_typed(const PoolArgs& a, int64_t begin, int64_t end, void* scratch) {
+    const int64_t last = min64(end * kPlanesPerChunk, a.planes);
+    for (int64_t plane = begin * kPlanesPerChunk; plane < last; plane += kWidth<T>) {
+        const int64_t count = min64(kWidth<T>, last - plane);
+        if (Backward) backward<T>(a, plane, count, scratch);
+        else forward<T>(a, plane, count, scratch);
+    }
+}
+
+template <bool Backward>
+void run(const void* args, int, int64_t begin, int64_t end, void* scratch) {
+    const PoolArgs& a = *static_cast<const PoolArgs*>(args);
+    if (a.dtype == DType::f64) run_typed<double, Backward>(a, begin, end, scratch);
+    else run_typed<float, Backward>(a, begin, end, scratch);
+}
+
+int phases(const void*) { return 1; }
+int64_t chunks(const void* args, int) { return ceil_div(static_cast<const PoolArgs*>(args)->planes, kPlanesPerChunk); }
+size_t workspace(const void*) { return 0; }
+
+size_t scratch_size(const void* args) {
+    const PoolArgs& a = *static_cast<const PoolArgs*>(args);
+    Carver carver{nullptr};
+    if (a.dtype == DType::f64) Scratch<double>(a, carver);
+    else Scratch<float>(a, carver);
+    return carver.used;
+}
+
+}  // namespace
+
+extern const Kernel pool_forward_kernel, pool_backward_kernel;
+const Kernel pool_forward_kernel = {"pool_forward", phases, chunks, run<false>, scratch_size, workspace};
+const Kernel pool_backward_kernel = {"pool_backward", phases, chunks, run<true>, scratch_size, workspace};
+
+}  // namespace OWL_ISA
+}  // namespace owl

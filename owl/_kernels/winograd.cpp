@@ -1,0 +1,291 @@
+// Winograd convolution, forward and the adjoint in the data.
+//
+// Phase 0 transforms the filters: U[i][input channel][output channel] for each of the P * P numbers i of a tile. Phase 1:
+// a chunk is a few images, or a strip of a large one. Its inputs are transformed tile by tile to V[i][tile][input channel],
+// multiplied to M[i][tile][output channel] = V[i] U[i], and transformed back.
+#include "winograd.h"
+
+#include "conv_algorithms.h"
+
+namespace owl {
+namespace OWL_ISA {
+namespace {
+
+constexpr int most_tiles(int vectors) { return kVectorRegisters == 32 ? 14 : vectors == 1 ? 12 : 6; }
+
+struct Product {
+    const float* v;  // [vector of channels][tile][lane]
+    int64_t v_vector, channels;
+    const float* u;  // [channel][output channel]
+    int64_t u_row;
+    float* m;  // [vector of channels][tile][lane]
+    int64_t m_vector;
+};
+
+template <int Vectors, int Tiles>
+void multiply(const Product& a) {
+    VecF sum[Vectors][Tiles] = {};
+    const float* u = a.u;
+    for (int64_t c = 0; c < a.channels; c += kLanes) {
+        const float* v = a.v + c / kLanes * a.v_vector;
+        const int64_t lanes = min64(kLanes, a.channels - c);
+        for (int64_t lane = 0; lane < lanes; ++lane, ++v, u += a.u_row) {
+            VecF f[Vectors];
+#pragma GCC unroll 2
+            for (int k = 0; k < Vectors; ++k) f[k] = load(u + k * kLanes);
+#pragma GCC unroll 14
+            for (int t = 0; t < Tiles; ++t) {
+                const VecF x = set1(v[t * kLanes]);
+#pragma GCC unroll 2
+                for (int k = 0; k < Vectors; ++k) sum[k][t] = fma(x, f[k], sum[k][t]);
+            }
+        }
+    }
+#pragma GCC unroll 2
+    for (int k = 0; k < Vectors; ++k)
+#pragma GCC unroll 14
+        for (int t = 0; t < Tiles; ++t) store(a.m + k * a.m_vector + t * kLanes, sum[k][t]);
+}
+
+using MultiplyFunction = void (*)(const Product&);
+
+template <int Vectors, int Tiles = most_tiles(Vectors)>
+MultiplyFunction multiply_function(int64_t tiles) {
+    if constexpr (Tiles == 0) return nullptr;
+    else return tiles == Tiles ? multiply<Vectors, Tiles> : multiply_function<Vectors, Tiles - 1>(tiles);
+}
+
+template <int R, bool Adjoint>
+struct Transformed {
+    using W = Winograd<R>;
+    static constexpr int P = W::P;
+
+    const ConvArgs& a;
+    const Plane p;
+    int64_t images, strip_rows, strips;  // images of a chunk; rows of the result of a strip; strips of an image
+
+    explicit Transformed(const ConvArgs& args) : a(args), p(args, Adjoint) {
+        const int64_t budget = p.tile_budget(P), rows = result_rows();
+        images = max64(1, min64(budget / (p.tiles_x * p.tiles_y), a.batch / 16));
+        const int64_t tile_rows = max64(1, budget / p.tiles_x);
+        strip_rows = tile_rows >= p.tiles_y || (Adjoint && pools(a)) ? rows : kTile * tile_rows;
+        if (!Adjoint && pools(a) && strip_rows < rows) strip_rows = max64(1, strip_rows / a.pool.stride_h);
+        strips = max64(1, ceil_div(rows, strip_rows));
+    }
+
+    int64_t result_rows() const { return Adjoint ? p.out_h : result_h(a); }
+    int64_t chunks() const { return ceil_div(a.batch, images) * strips; }
+
+    // Tiles are counted from the image's corner, so that strips do not change how an output is computed.
+    TileRows tile_rows(int64_t first, int64_t last) const {
+        int64_t begin = first, end = last;
+        if (!Adjoint) rows_of_result(a, first, last, &begin, &end);
+        return {begin / kTile, max64(ceil_div(end, kTile), begin / kTile)};
+    }
+    int64_t most_tile_rows() const {
+        int64_t most = 0;
+        for (int64_t s = 0; s < strips; ++s)
+            most = max64(most, tile_rows(s * strip_rows, min64(result_rows(), (s + 1) * strip_rows)).count());
+        return most;
+    }
+
+    struct Scratch {
+        float *padded, *v, *m, *block, *gradient;
+        PoolScratch<float> pooled;
+
+        Scratch(const Transformed& d, Carver& carver)
+            : pooled(d.a, Adjoint ? d.a.pool.out_h : min64(d.strip_rows, d.result_rows()), carver) {
+            const int64_t rows = d.most_tile_rows(), tiles = d.images * rows * d.p.tiles_x;
+            padded = carver.take<float>(PaddedBlock(d.p, R, rows).size());
+            v = carver.take<float>(P * P * tiles * d.p.in_vectors * kLanes);
+            m = carver.take<float>(P * P * tiles * d.p.out_vectors * kLanes);
+            block = carver.take<float>(rows * kTile * d.p.tiles_x * kTile * kLanes);
+        }
+    };
+
+    int64_t u_row() const { return p.out_vectors * kLanes; }
+    int64_t u_point() const { return p.in * u_row(); }
+    int64_t u_group() const { return P * P * u_point(); }
+
+    // A chunk is an input channel of a group.
+    void transform_filters(int64_t begin, int64_t end) const {
+        constexpr int64_t kArea = R * R;
+        const int64_t out_step = Adjoint ? kArea : p.in * kArea, in_step = Adjoint ? p.out * kArea : kArea;
+        for (int64_t i = begin; i < end; ++i) {
+            const int64_t group = i / p.in, c = i % p.in;
+            const float* filter = static_cast<const float*>(a.filter) + group * p.in * p.out * kArea + c * in_step;
+            float* u = static_cast<float*>(a.workspace) + group * u_group() + c * u_row();
+            for (int64_t o = 0; o < p.out; o += kLanes) {
+                VecF g[R][R] = {};
+                for (int64_t lane = 0; lane < min64(kLanes, p.out - o); ++lane)
+                    for (int64_t k = 0; k < kArea; ++k)
+                        // A convolution is the correlation with the flipped filter, and its adjoint with the filter.
+                        g[k / R][k % R][lane] = filter[(o + lane) * out_step + (Adjoint ? k : kArea - 1 - k)];
+                VecF t[P][R];
+                for (int x = 0; x < P; ++x)
+                    for (int j = 0; j < R; ++j) {
+                        t[x][j] = W::G[x][0] * g[0][j];
+                        for (int k = 1; k < R; ++k) t[x][j] = fma(set1(W::G[x][k]), g[k][j], t[x][j]);
+                    }
+                for (int x = 0; x < P; ++x)
+                    for (int y = 0; y < P; ++y) {
+                        VecF sum = W::G[y][0] * t[x][0];
+                        for (int k = 1; k < R; ++k) sum = fma(set1(W::G[y][k]), t[x][k], sum);
+                        store(u + (x * P + y) * u_point() + o, sum);
+                    }
+            }
+        }
+    }
+
+    void run(int64_t begin, int64_t end, void* memory) const {
+        Carver carver{static_cast<char*>(memory)};
+        const Scratch s(*this, carver);
+        for (int64_t i = begin; i < end; ++i) {
+            const int64_t image = i / strips * images, first = i % strips * strip_rows;
+            const int64_t last = min64(result_rows(), first + strip_rows);
+            const TileRows t = tile_rows(first, last);
+            const int64_t count = min64(images, a.batch - image), tiles = count * t.count() * p.tiles_x;
+            for (int64_t g = 0; g < a.groups; ++g) {
+                transform_inputs(image, count, g, t, s);
+                multiply_all(g, tiles, s);
+                transform_outputs(image, count, g, t, first, last, s);
+            }
+        }
+    }
+
+    void transform_inputs(int64_t image, int64_t count, int64_t group, const TileRows& t, const Scratch& s) const {
+        const PaddedBlock padded(p, R, t.count());
+        const int64_t tiles = t.count() * p.tiles_x, vector = count * tiles * kLanes;
+        padded.clear(s.padded);
+        for (int64_t b = 0; b < p.in_vectors; ++b)
+            for (int64_t n = 0; n < count; ++n) {
+                const int64_t channel = group * p.in + b * kLanes, channels = min64(kLanes, p.in - b * kLanes);
+                if (Adjoint && pools(a)) {
+                    float* corner = s.padded + (p.pad_h * padded.pitch + p.pad_w) * kLanes;
+                    load_gradient(a, image + n, channel, channels, corner, padded.pitch, s.pooled);
+                } else {
+                    const float* planes = static_cast<const float*>(Adjoint ? a.y_diff : a.x);
+                    planes += ((image + n) * p.in * a.groups + channel) * p.in_w * p.in_h;
+                    padded.load(p, t, planes, channels, s.padded);
+                }
+                transform_input<R>(s.padded, padded.pitch, t.count(), p.tiles_x, s.v + b * vector + n * tiles * kLanes,
+                                   p.in_vectors * vector);
+            }
+    }
+
+    void multiply_all(int64_t group, int64_t tiles, const Scratch& s) const {
+        for (int64_t i = 0; i < P * P; ++i) {
+            Product args;
+            args.v_vector = args.m_vector = tiles * kLanes;
+            args.channels = p.in;
+            args.u_row = u_row();
+            const float* u = static_cast<const float*>(a.workspace) + group * u_group() + i * u_point();
+            for (int64_t o = 0; o < p.out_vectors; o += 2) {
+                args.u = u + o * kLanes;
+                args.v = s.v + i * p.in_vectors * tiles * kLanes;
+                args.m = s.m + (i * p.out_vectors + o) * tiles * kLanes;
+                if (p.out_vectors - o >= 2) multiply_tiles<2>(args, tiles);
+                else multiply_tiles<1>(args, tiles);
+            }
+        }
+    }
+
+    template <int Vectors>
+    static void multiply_tiles(Product args, int64_t tiles) {
+        const int64_t parts = ceil_div(tiles, most_tiles(Vectors)), shorter = tiles / parts, longer = tiles % parts;
+        const MultiplyFunction function[2] = {multiply_function<Vectors>(shorter), multiply_function<Vectors>(shorter + 1)};
+        for (int64_t i = 0; i < parts; ++i) {
+            function[i < longer](args);
+            args.v += (shorter + (i < longer)) * kLanes;
+            args.m += (shorter + (i < longer)) * kLanes;
+        }
+    }
+
+    void transform_outputs(int64_t image, int64_t count, int64_t group, const TileRows& t, int64_t first, int64_t last,
+                           const Scratch& s) const {
+        const int64_t tiles = t.count() * p.tiles_x, vector = count * tiles * kLanes, pitch = p.tiles_x * kTile;
+        for (int64_t n = 0; n < count; ++n)
+            for (int64_t b = 0; b < p.out_vectors; ++b) {
+                const float* m = s.m + b * vector + n * tiles * kLanes;
+                for (int64_t ty = 0; ty < t.count(); ++ty)
+                    for (int64_t tx = 0; tx < p.tiles_x; ++tx, m += kLanes)
+                        transform_output(m, p.out_vectors * vector, s.block + (ty * pitch + tx) * kTile * kLanes, pitch);
+                const int64_t offset = b * kLanes, channel = group * p.out + offset, channels = min64(kLanes, p.out - offset);
+                if (!Adjoint) {
+                    store_result(a, image + n, channel, channels, s.block, t.begin * kTile, pitch, first, last, s.pooled);
+                    continue;
+                }
+                const int64_t plane = p.out_w * p.out_h;
+                float* target = static_cast<float*>(a.x_diff) + ((image + n) * a.c_in + channel) * plane + first * p.out_w;
+                store_block(s.block + (first - t.begin * kTile) * pitch * kLanes, pitch, last - first, p.out_w, target,
+                            plane, channels, Identity());
+            }
+    }
+
+    static OWL_INLINE void transform_output(const float* m, int64_t point, float* block, int64_t pitch) {
+        VecF t[kTile][P];
+#pragma GCC unroll 1
+        for (int j = 0; j < P; ++j) {
+            VecF column[P], y[kTile];
+#pragma GCC unroll 8
+            for (int i = 0; i < P; ++i) column[i] = load(m + (i * P + j) * point);
+            W::output(column, y);
+#pragma GCC unroll 4
+            for (int i = 0; i < kTile; ++i) t[i][j] = y[i];
+        }
+#pragma GCC unroll 1
+        for (int i = 0; i < kTile; ++i) {
+            VecF y[kTile];
+            W::output(t[i], y);
+#pragma GCC unroll 4
+            for (int j = 0; j < kTile; ++j) store(block + (i * pitch + j) * kLanes, y[j]);
+        }
+    }
+};
+
+template <bool Adjoint, class Visit>
+auto visit(const void* args, Visit visit_shape) {
+    const ConvArgs& a = *static_cast<const ConvArgs*>(args);
+    return a.kw == 3 ? visit_shape(Transformed<3, Adjoint>(a)) : visit_shape(Transformed<5, Adjoint>(a));
+}
+
+template <int R, bool Adjoint>
+size_t scratch_of(const Transformed<R, Adjoint>& d) {
+    Carver carver{nullptr};
+    typename Transformed<R, Adjoint>::Scratch(d, carver);
+    return carver.used;
+}
+
+int phases(const void*) { return 2; }
+
+template <bool Adjoint>
+int64_t chunks(const void* args, int phase) {
+    return visit<Adjoint>(args, [&](const auto& d) { return phase == 0 ? d.a.groups * d.p.in : d.chunks(); });
+}
+
+template <bool Adjoint>
+void run(const void* args, int phase, int64_t begin, int64_t end, void* scratch) {
+    visit<Adjoint>(args, [&](const auto& d) {
+        phase == 0 ? d.transform_filters(begin, end) : d.run(begin, end, scratch);
+    });
+}
+
+template <bool Adjoint>
+size_t scratch_size(const void* args) {
+    return visit<Adjoint>(args, [](const auto& d) { return scratch_of(d); });
+}
+
+template <bool Adjoint>
+size_t workspace_size(const void* args) {
+    return visit<Adjoint>(args, [](const auto& d) { return size_t(d.a.groups * d.u_group()) * sizeof(float); });
+}
+
+}  // namespace
+
+const Kernel winograd_forward = {"conv_forward",      phases, chunks<false>, run<false>, scratch_size<false>,
+                                 workspace_size<false>};
+const Kernel winograd_backward_data = {"conv_backward_data", phases, chunks<true>, run<true>, scratch_size<true>,
+                                       workspace_size<true>};
+
+}  // namespace OWL_ISA
+}  // namespace owl

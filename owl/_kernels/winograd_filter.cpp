@@ -1,0 +1,251 @@
+// The gradient of the filters by Winograd's algorithm: the exact adjoint of the forward one in the filters.
+//
+// Phase 0: a chunk is a group of images. Some tiles at a time, inputs are transformed to V[i][tile][input channel] and
+// gradients to M[i][tile][output channel], and V[i]' M[i] is added to the group's transformed gradient. Phase 1 adds the
+// groups and transforms back; a chunk is one input channel.
+#include "conv_algorithms.h"
+#include "conv_gradient.h"
+#include "winograd.h"
+
+namespace owl {
+namespace OWL_ISA {
+namespace {
+
+// Input channels whose sums stay in registers, a divisor of the number of lanes.
+constexpr int64_t kChannels = kLanes >= 8 ? kLanes / 2 : kLanes;
+
+// sums[channel][vector] += V[tile][channel] M[tile][vector]
+template <int Vectors>
+void accumulate(const float* v, const float* m, int64_t m_vector, int64_t tiles, float* sums, int64_t sums_row) {
+    VecF sum[kChannels][Vectors];
+#pragma GCC unroll 8
+    for (int c = 0; c < kChannels; ++c)
+#pragma GCC unroll 2
+        for (int k = 0; k < Vectors; ++k) sum[c][k] = load(sums + c * sums_row + k * kLanes);
+    for (int64_t t = 0; t < tiles; ++t, v += kLanes, m += kLanes) {
+        VecF g[Vectors];
+#pragma GCC unroll 2
+        for (int k = 0; k < Vectors; ++k) g[k] = load(m + k * m_vector);
+#pragma GCC unroll 8
+        for (int c = 0; c < kChannels; ++c) {
+            const VecF x = set1(v[c]);
+#pragma GCC unroll 2
+            for (int k = 0; k < Vectors; ++k) sum[c][k] = fma(x, g[k], sum[c][k]);
+        }
+    }
+#pragma GCC unroll 8
+    for (int c = 0; c < kChannels; ++c)
+#pragma GCC unroll 2
+        for (int k = 0; k < Vectors; ++k) store(sums + c * sums_row + k * kLanes, sum[c][k]);
+}
+
+template <int R>
+struct Gradient {
+    using W = Winograd<R>;
+    static constexpr int P = W::P;
+
+    const ConvArgs& a;
+    const Plane p;
+    const ImageGroups groups;
+    int64_t images, strip_rows;  // images and rows of tiles that are transformed together
+
+    explicit Gradient(const ConvArgs& args) : a(args), p(args, false), groups(args) {
+        const int64_t budget = p.tile_budget(P);
+        images = max64(1, budget / (p.tiles_x * p.tiles_y));
+        strip_rows = pools(a) ? p.tiles_y : min64(p.tiles_y, max64(1, budget / p.tiles_x));
+    }
+
+    // A group's sums: [i][input channel, padded][output channel, padded], then [output channel] for the bias.
+    int64_t sums_row() const { return p.out_vectors * kLanes; }
+    int64_t sums_point() const { return p.in_vectors * kLanes * sums_row(); }
+    int64_t sums_size() const { return P * P * sums_point() + sums_row(); }
+    float* sums(int64_t image_group, int64_t group) const {
+        return static_cast<float*>(a.workspace) + (image_group * a.groups + group) * sums_size();
+    }
+
+    struct Scratch {
+        float *padded, *v, *m, *block;
+        PoolScratch<float> pooled;
+
+        Scratch(const Gradient& d, Carver& carver) : pooled(d.a, d.a.pool.out_h, carver) {
+            const int64_t tiles = d.images * d.strip_rows * d.p.tiles_x;
+            padded = carver.take<float>(PaddedBlock(d.p, R, d.strip_rows).size());
+            v = carver.take<float>(P * P * tiles * d.p.in_vectors * kLanes);
+            m = carver.take<float>(P * P * tiles * d.p.out_vectors * kLanes);
+            block = carver.take<float>(d.strip_rows * kTile * d.p.tiles_x * kTile * kLanes);
+        }
+    };
+
+    // A chunk is a group of images times a group of channels.
+    void run(int64_t begin, int64_t end, void* memory) const {
+        Carver carver{static_cast<char*>(memory)};
+        const Scratch s(*this, carver);
+        for (int64_t i = begin; i < end; ++i) {
+            const int64_t group = i % a.groups, image_group = i / a.groups, last = groups.end(image_group);
+            float* total = sums(image_group, group);
+            memset(total, 0, size_t(sums_size()) * sizeof(float));
+            for (int64_t image = groups.begin(image_group); image < last; image += images)
+                for (int64_t row = 0; row < p.tiles_y; row += strip_rows) {
+                    const TileRows t = {row, min64(p.tiles_y, row + strip_rows)};
+                    add_tiles(image, min64(images, last - image), group, t, total, s);
+                }
+        }
+    }
+
+    void add_tiles(int64_t image, int64_t count, int64_t group, const TileRows& t, float* total, const Scratch& s) const {
+        const int64_t tiles = count * t.count() * p.tiles_x;
+        transform_gradients(image, count, group, t, total + P * P * sums_point(), s);
+        if (!a.filter_diff) return;
+        transform_inputs(image, count, group, t, s);
+        for (int64_t i = 0; i < P * P; ++i)
+            for (int64_t c = 0; c < p.in; c += kChannels) {
+                const float* v = s.v + (i * p.in_vectors + c / kLanes) * tiles * kLanes + c % kLanes;
+                for (int64_t o = 0; o < p.out_vectors; o += 2) {
+                    const float* m = s.m + (i * p.out_vectors + o) * tiles * kLanes;
+                    float* target = total + i * sums_point() + c * sums_row() + o * kLanes;
+                    if (p.out_vectors - o >= 2) accumulate<2>(v, m, tiles * kLanes, tiles, target, sums_row());
+                    else accumulate<1>(v, m, tiles * kLanes, tiles, target, sums_row());
+                }
+            }
+    }
+
+    void transform_inputs(int64_t image, int64_t count, int64_t group, const TileRows& t, const Scratch& s) const {
+        const PaddedBlock padded(p, R, t.count());
+        const int64_t tiles = t.count() * p.tiles_x, vector = count * tiles * kLanes;
+        padded.clear(s.padded);
+        for (int64_t b = 0; b < p.in_vectors; ++b)
+            for (int64_t n = 0; n < count; ++n) {
+                const int64_t channel = group * p.in + b * kLanes, plane = p.in_w * p.in_h;
+                const float* planes = static_cast<const float*>(a.x) + ((image + n) * a.c_in + channel) * plane;
+                padded.load(p, t, planes, min64(kLanes, p.in - b * kLanes), s.padded);
+                transform_input<R>(s.padded, padded.pitch, t.count(), p.tiles_x, s.v + b * vector + n * tiles * kLanes,
+                                   p.in_vectors * vector);
+            }
+    }
+
+    void transform_gradients(int64_t image, int64_t count, int64_t group, const TileRows& t, float* bias,
+                             const Scratch& s) const {
+        const int64_t tiles = t.count() * p.tiles_x, vector = count * tiles * kLanes, pitch = p.tiles_x * kTile;
+        const int64_t first = t.begin * kTile, rows = min64(p.out_h, t.end * kTile) - first, plane = p.out_w * p.out_h;
+        // What a tile has beyond the image stays 0.
+        memset(s.block, 0, size_t(t.count() * kTile * pitch * kLanes) * sizeof(float));
+        for (int64_t n = 0; n < count; ++n)
+            for (int64_t b = 0; b < p.out_vectors; ++b) {
+                const int64_t channel = group * p.out + b * kLanes, channels = min64(kLanes, p.out - b * kLanes);
+                if (pools(a)) {
+                    load_gradient(a, image + n, channel, channels, s.block, pitch, s.pooled);
+                } else {
+                    const float* planes = static_cast<const float*>(a.y_diff) + ((image + n) * a.c_out + channel) * plane;
+                    load_block(planes + first * p.out_w, plane, channels, rows, p.out_w, s.block, pitch);
+                }
+                if (a.bias_diff) add_bias_gradient(s.block, rows, p.out_w, pitch, bias + b * kLanes);
+                if (!a.filter_diff) continue;
+                float* m = s.m + b * vector + n * tiles * kLanes;
+                for (int64_t ty = 0; ty < t.count(); ++ty)
+                    for (int64_t tx = 0; tx < p.tiles_x; ++tx, m += kLanes)
+                        spread_tile(s.block + (ty * pitch + tx) * kTile * kLanes, pitch, m, p.out_vectors * vector);
+            }
+    }
+
+    static OWL_INLINE void spread_tile(const float* block, int64_t pitch, float* m, int64_t point) {
+        VecF t[P][kTile];
+#pragma GCC unroll 1
+        for (int j = 0; j < kTile; ++j) {
+            VecF y[kTile], column[P];
+#pragma GCC unroll 4
+            for (int i = 0; i < kTile; ++i) y[i] = load(block + (i * pitch + j) * kLanes);
+            W::spread(y, column);
+#pragma GCC unroll 8
+            for (int i = 0; i < P; ++i) t[i][j] = column[i];
+        }
+#pragma GCC unroll 1
+        for (int i = 0; i < P; ++i) {
+            VecF row[P];
+            W::spread(t[i], row);
+#pragma GCC unroll 8
+            for (int j = 0; j < P; ++j) store(m + (i * P + j) * point, row[j]);
+        }
+    }
+
+    VecF total(const float* first) const {
+        VecF sum = load(first);
+        for (int64_t g = 1; g < groups.count; ++g) sum = sum + load(first + g * a.groups * sums_size());
+        return sum;
+    }
+
+    void add_groups(int64_t begin, int64_t end) const {
+        constexpr int64_t kArea = R * R;
+        for (int64_t i = begin; i < end; ++i) {
+            const int64_t c = i % p.in, group = i / p.in;
+            for (int64_t b = 0; b < p.out_vectors; ++b) {
+                const int64_t first = group * p.out + b * kLanes, channels = min64(kLanes, p.out - b * kLanes);
+                const float* from = sums(0, group) + c * sums_row() + b * kLanes;
+                if (a.filter_diff) {
+                    float* target = static_cast<float*>(a.filter_diff) + (first * p.in + c) * kArea;
+                    transform_back(from, channels, target);
+                }
+                if (a.bias_diff && c == 0) {
+                    const VecF sum = total(sums(0, group) + P * P * sums_point() + b * kLanes);
+                    for (int64_t o = 0; o < channels; ++o) static_cast<float*>(a.bias_diff)[first + o] = sum[o];
+                }
+            }
+        }
+    }
+
+    void transform_back(const float* from, int64_t channels, float* target) const {
+        VecF t[R][P];
+        for (int j = 0; j < P; ++j) {
+            VecF u[P];
+            for (int i = 0; i < P; ++i) u[i] = total(from + (i * P + j) * sums_point());
+            for (int k = 0; k < R; ++k) {
+                t[k][j] = W::G[0][k] * u[0];
+                for (int i = 1; i < P; ++i) t[k][j] = fma(set1(W::G[i][k]), u[i], t[k][j]);
+            }
+        }
+        for (int y = 0; y < R; ++y)
+            for (int x = 0; x < R; ++x) {
+                VecF sum = W::G[0][x] * t[y][0];
+                for (int j = 1; j < P; ++j) sum = fma(set1(W::G[j][x]), t[y][j], sum);
+                float* flipped = target + (R * R - 1 - (y * R + x));
+                for (int64_t o = 0; o < channels; ++o) flipped[o * p.in * R * R] = sum[o];
+            }
+    }
+};
+
+template <class Visit>
+auto visit(const void* args, Visit visit_shape) {
+    const ConvArgs& a = *static_cast<const ConvArgs*>(args);
+    return a.kw == 3 ? visit_shape(Gradient<3>(a)) : visit_shape(Gradient<5>(a));
+}
+
+template <int R>
+size_t scratch_of(const Gradient<R>& d) {
+    Carver carver{nullptr};
+    typename Gradient<R>::Scratch(d, carver);
+    return carver.used;
+}
+
+int phases(const void*) { return 2; }
+
+int64_t chunks(const void* args, int phase) {
+    return visit(args, [&](const auto& d) { return d.a.groups * (phase == 0 ? d.groups.count : d.p.in); });
+}
+
+void run(const void* args, int phase, int64_t begin, int64_t end, void* scratch) {
+    visit(args, [&](const auto& d) { phase == 0 ? d.run(begin, end, scratch) : d.add_groups(begin, end); });
+}
+
+size_t scratch_size(const void* args) {
+    return visit(args, [](const auto& d) { return scratch_of(d); });
+}
+
+size_t workspace_size(const void* args) {
+    return visit(args, [](const auto& d) { return size_t(d.groups.count * d.a.groups * d.sums_size()) * sizeof(float); });
+}
+
+}  // namespace
+
+const Kernel winograd_backward_filter = {"conv_backward_filter", phases, chunks, run, scratch_size, workspace_size};
+
+}  // namespace OWL_ISA
+}  // namespace owl

@@ -1,0 +1,62 @@
+"""The scheduler of owl and the arrays it schedules.
+
+Recording appends nodes to the window of the thread or task that records. A demand, or a full window, hands nodes over:
+they become a plan, looked up by its structure or compiled once, and an executor runs it without the GIL. This module
+holds what ties those parts together; the parts themselves are `owl._engine` (graph, planner, memory, team of threads)
+and `owl._kernels`. Public names are re-exported by `owl`, `owl.elewise`, `owl.conv` and `owl.testing`.
+
+Locks. The graph's lock guards nodes, windows and the plan cache. It is never held while Python may run: creating or
+dropping an array can start the garbage collector, which drops other arrays, which takes that lock.
+"""
+
+cimport cython
+from cpython.buffer cimport PyBUF_ANY_CONTIGUOUS, PyBUF_C_CONTIGUOUS, PyBUF_FORMAT, PyBUF_SIMPLE, PyBUF_WRITABLE
+from cpython.buffer cimport PyBuffer_Release, PyObject_GetBuffer
+from cpython.exc cimport PyErr_CheckSignals
+from cpython.object cimport PyObject
+from cpython.ref cimport Py_DECREF, Py_INCREF, Py_XDECREF
+from cython.operator cimport dereference
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t, uintptr_t
+from libc.string cimport memcpy
+from libcpp cimport bool as cbool
+from libcpp.memory cimport shared_ptr, unique_ptr
+from libcpp.vector cimport vector
+
+from owl._engine.execution cimport (
+    Canonical, Executor, Plan, PlanCache, PlannerCounters, Run, Team, ThreadWaiter, arm_fault, await_dependencies,
+    compile_plan, disarm_faults, fail_runs_after_fork, live_runs, make_cpu_executor, progress, set_kernel_delay, team,
+)
+from owl._engine.graph cimport (
+    Buffer, Draft, Failure, FailureKind, Graph, MemoryInfo, Node, Op, RecordingStream, State, Window, borrow,
+    elementwise_info, elementwise_op, graph, has_deferred_releases, has_unobserved_failures, held_unobserved_failures,
+    host_memory, kOperations,
+    live_buffers, lock_memory_for_fork, operation_name, record, record_leaf, take_deferred_releases,
+    take_unobserved_failures, unlock_memory_after_fork,
+)
+from owl._engine.types cimport (
+    Distribution, DType, Ew, KernelTable, Reduction, Shape, dtype_size, kMaxDims, select_kernels,
+)
+
+import contextvars
+import os
+import sys
+import threading
+import warnings
+import weakref
+
+import numpy as np
+
+include "_scheduler/errors.pxi"
+include "_scheduler/sites.pxi"
+include "_scheduler/devices.pxi"
+include "_scheduler/streams.pxi"
+include "_scheduler/windows.pxi"
+include "_scheduler/demand.pxi"
+include "_api/arguments.pxi"
+include "_api/narray.pxi"
+include "_api/elementwise.pxi"
+include "_api/structure.pxi"
+include "_api/creation.pxi"
+include "_api/transfer.pxi"
+include "_scheduler/lifecycle.pxi"
+include "_scheduler/inspection.pxi"

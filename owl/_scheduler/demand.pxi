@@ -1,0 +1,110 @@
+# Demands: somebody asks for values. What they need and nothing else is handed over; the rest stays recorded.
+
+cdef vector[Node*] needed  # guarded by the graph's lock
+
+
+# Under the graph's lock.
+cdef void demand(Node** targets, int count) noexcept nogil:
+    graph().ancestors(targets, count, &needed)
+    if needed.empty():
+        return
+    cdef Window window
+    window.swap(needed)
+    cdef size_t i
+    for i in range(window.size()):
+        graph().hold(window[i])
+    hand_over(window)
+    for i in range(window.size()):
+        graph().unhold(window[i])
+
+
+cdef int start(Node* node) except -1:
+    drain()
+    with nogil:
+        graph().mutex.lock()
+        if node.state == State.recorded:
+            demand(&node, 1)
+        graph().mutex.unlock()
+    return 0
+
+
+# Blocks without the GIL until the node is done or failed; wakes often enough to run signal handlers.
+cdef int wait_finished(Node* node) except -1:
+    cdef ThreadWaiter* waiter = new ThreadWaiter()
+    cdef bint finished
+    try:
+        with nogil:
+            graph().mutex.lock()
+            finished = node.finished()
+            if not finished:
+                graph().add_waiter(node, waiter)
+            graph().mutex.unlock()
+        while not finished:
+            with nogil:
+                finished = waiter.wait(50)
+            if not finished:
+                PyErr_CheckSignals()
+    finally:
+        graph().mutex.lock()
+        graph().remove_waiter(node, waiter)
+        graph().mutex.unlock()
+        del waiter
+    drain()
+    return 0
+
+
+# The finished value's buffer, retained for the caller; raises the failure if there is none.
+cdef Buffer* take_buffer(Node* node) except NULL:
+    cdef Buffer* buffer = NULL
+    cdef Failure* failure = NULL
+    graph().mutex.lock()
+    if node.state == State.done:
+        buffer = node.buffer.retain()
+    elif node.state == State.failed:
+        failure = node.failure.retain()
+    graph().mutex.unlock()
+    if buffer is not NULL:
+        return buffer
+    if failure is NULL:
+        raise OwlError("a value was asked for before it was finished")
+    error = make_exception(failure)
+    failure.release()
+    raise error
+
+
+cdef Buffer* evaluate(Node* node) except NULL:
+    if not node.finished():
+        start(node)
+        wait_finished(node)
+    return take_buffer(node)
+
+
+def wait_for_all():
+    """Computes everything that was recorded and can still be seen, on all devices, and waits for it.
+
+    Raises nothing about failed operations: a failure is raised where its value is asked for. Blocks without the GIL and
+    runs signal handlers; any thread may call it.
+
+    Examples
+    --------
+    >>> x = owl.zeros([3]) + 1
+    >>> owl.wait_for_all()
+    >>> x.state
+    'done'
+    """
+    cdef size_t i
+    cdef uint64_t seen
+    drain()
+    with nogil:
+        graph().mutex.lock()
+        for i in range(streams.size()):
+            close_window(streams[i])
+        graph().mutex.unlock()
+    while True:
+        seen = progress().count()
+        if live_runs() == 0:
+            break
+        with nogil:
+            progress().wait(seen, 50)
+        PyErr_CheckSignals()
+    drain()

@@ -1,0 +1,179 @@
+# Devices and their executors. Numbers are given out in order and never reused; a device lives as long as the process.
+
+cdef const KernelTable* kernel_table = NULL
+cdef vector[Executor*] executors
+cdef list device_names = []
+cdef object devices_lock = threading.Lock()
+
+
+cdef int load_kernels() except -1:
+    global kernel_table
+    if kernel_table is not NULL:
+        return 0
+    cdef const char* error = NULL
+    forced = os.environ.get("OWL_ISA", "").encode()
+    cdef const char* name = forced
+    kernel_table = select_kernels(name if forced else NULL, &error)
+    if kernel_table is NULL:
+        raise DeviceError(f"OWL_ISA={forced.decode()}: {error.decode()}")
+    threads = os.environ.get("OWL_NUM_THREADS")
+    if threads:
+        try:
+            count = int(threads)
+        except ValueError:
+            count = 0
+        if count < 1:
+            raise OwlValueError(f"OWL_NUM_THREADS must be a positive number, not {threads!r}")
+        team().resize(count)
+    return 0
+
+
+cdef int add_device(str name) except -1:
+    load_kernels()
+    cdef int number
+    cdef unique_ptr[Executor] executor
+    with devices_lock:
+        executor = make_cpu_executor(dereference(kernel_table))
+        graph().mutex.lock()
+        executors.push_back(executor.release())
+        number = <int>executors.size() - 1
+        graph().mutex.unlock()
+        device_names.append(name)
+    return number
+
+
+cdef int first_device() except -1:
+    if executors.empty():
+        add_device(f"cpu:{len(device_names)}")
+    return 0
+
+
+class Device(int):
+    """A device: an int for classic scripts, and a context manager that makes it the current one.
+
+    Entering it changes the current device of this thread or asyncio task only, and of tasks that are started inside.
+
+    Examples
+    --------
+    >>> with owl.create_cpu_device() as device:
+    ...     x = owl.zeros([2, 2])
+    >>> x.device == device
+    True
+    """
+
+    def __repr__(self):
+        return f"Device({int(self)}, {self.name!r})"
+
+    __str__ = __repr__
+
+    @property
+    def name(self):
+        """The kind of device and its number, such as ``cpu:0``."""
+        return device_names[int(self)]
+
+    def __enter__(self):
+        push_device(int(self))
+        return self
+
+    def __exit__(self, *_):
+        pop_device()
+
+    async def __aenter__(self):
+        return self.__enter__()
+
+    async def __aexit__(self, *_):
+        self.__exit__()
+
+
+def create_cpu_device():
+    """Creates a CPU device with an executor of its own and returns it.
+
+    All CPU devices share one team of threads, so several of them do not oversubscribe the cores. The first device that is
+    created becomes the current one. Any thread may call it.
+
+    Examples
+    --------
+    >>> device = owl.create_cpu_device()
+    >>> owl.set_device(device)
+    """
+    return Device(add_device(f"cpu:{sum(name.startswith('cpu') for name in device_names)}"))
+
+
+cdef object cuda_reason():
+    # Why there is no GPU to use, and what to type; None if there is one.
+    try:
+        import cupy
+    except ImportError as error:
+        return (f"CuPy is not installed ({error}): pip install 'owl-runtime[cuda13]' for CUDA 13, "
+                "'owl-runtime[cuda12]' for CUDA 12")
+    except Exception as error:
+        return f"CuPy cannot be imported: {error}"
+    try:
+        if cupy.cuda.runtime.getDeviceCount() == 0:
+            return "CUDA sees no GPU: check nvidia-smi and CUDA_VISIBLE_DEVICES"
+    except Exception as error:
+        return f"CUDA cannot be used: {error}"
+    return "this version of owl has no CUDA executor yet: use a CPU device, or set OWL_GPU_FALLBACK=cpu"
+
+
+cdef set warned_fallbacks = set()
+
+
+def create_gpu_device(index=0):
+    """Creates a device for the GPU of this number and returns it.
+
+    Parameters
+    ----------
+    index : int
+        CUDA's number of the GPU.
+
+    Raises
+    ------
+    owl.DeviceError
+        If there is no such GPU, with what is missing and what to type. With ``OWL_GPU_FALLBACK=cpu`` in the environment a
+        CPU device is created instead and a warning given once, so that a script written for a GPU runs anywhere.
+    """
+    index = int(index)
+    if index < 0:
+        raise DeviceError(f"[create_gpu_device] GPU numbers start at 0, not {index}")
+    fallback = os.environ.get("OWL_GPU_FALLBACK", "")
+    reason = cuda_reason()
+    if fallback == "cpu":
+        if "cpu" not in warned_fallbacks:
+            warned_fallbacks.add("cpu")
+            warnings.warn(f"OWL_GPU_FALLBACK=cpu: a CPU device stands in for GPU {index}; {reason}", stacklevel=2)
+        return create_cpu_device()
+    if fallback:
+        raise DeviceError(f"[create_gpu_device] OWL_GPU_FALLBACK={fallback!r} is not known; 'cpu' is the only fallback")
+    raise DeviceError(f"[create_gpu_device] GPU {index} cannot be used: {reason}")
+
+
+def get_gpu_device_count():
+    """The number of GPUs that `create_gpu_device` can use."""
+    return 0
+
+
+def has_cuda():
+    """Whether this installation of owl can use a GPU."""
+    return False
+
+
+def set_num_threads(count):
+    """Sets how many threads compute at the same time, over all CPU devices.
+
+    The default is the number of cores that cgroup and affinity allow, or ``OWL_NUM_THREADS``. Results do not depend on it.
+    Any thread may call it; kernels under way go on with the threads they have.
+    """
+    count = int(count)
+    if not 1 <= count <= 64:
+        raise OwlValueError(f"[set_num_threads] between 1 and 64 threads, not {count}")
+    load_kernels()
+    cdef int wanted = count
+    with nogil:
+        team().resize(wanted)
+
+
+def get_num_threads():
+    """How many threads compute at the same time."""
+    load_kernels()
+    return team().size()

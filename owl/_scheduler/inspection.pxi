@@ -1,0 +1,205 @@
+# What owl.testing and owl.show_config look at, and the faults that tests order.
+
+import platform
+
+
+def isa():
+    """The instruction set whose kernels are in use: ``'avx512'``, ``'avx2'`` or ``'generic'``."""
+    load_kernels()
+    return kernel_table.isa.decode()
+
+
+def debug_counters():
+    """Everything that lives natively: nodes, buffers, runs, and bytes of host memory in use."""
+    cdef MemoryInfo memory = host_memory().info()
+    drain()
+    graph().mutex.lock()
+    cdef int64_t nodes = graph().live_nodes()
+    cdef size_t n_streams = streams.size()
+    graph().mutex.unlock()
+    return {"nodes": nodes, "buffers": live_buffers(), "runs": live_runs(), "bytes": memory.in_use, "streams": n_streams}
+
+
+def planner_counters():
+    """How many windows were handed over, how many of their plans were known, and what they stored."""
+    graph().mutex.lock()
+    cdef PlannerCounters now = counters
+    cdef size_t cached = plan_cache.size()
+    graph().mutex.unlock()
+    return {"windows": now.windows, "plans": now.plans, "hits": now.hits, "nodes": now.nodes, "dead": now.dead,
+            "cached": cached, "bytes_outside": now.bytes_outside, "bytes_inside": now.bytes_inside}
+
+
+def clear_plans():
+    """Forgets all compiled plans."""
+    graph().mutex.lock()
+    plan_cache.clear()
+    graph().mutex.unlock()
+
+
+def set_fuse(bint value):
+    """Switches fusion on or off, as OWL_FUSE does; returns what it was."""
+    global fuse
+    graph().mutex.lock()
+    was = fuse
+    fuse = value
+    plan_cache.clear()
+    graph().mutex.unlock()
+    return was
+
+
+def set_random_windows(seed):
+    """Cuts windows at random places, as OWL_WINDOW=random does; None switches it off."""
+    global window_random
+    window_random = 0 if seed is None else (0x9E3779B97F4A7C15 ^ (int(seed) & 0xFFFFFFFF)) | 1
+
+
+def set_bounds(nodes=None, bytes=None, runs=None):
+    """Sets the bounds of a window and of the backlog; returns what they were."""
+    global node_bound, byte_bound, run_bound
+    was = {"nodes": node_bound, "bytes": byte_bound, "runs": run_bound}
+    if nodes is not None:
+        node_bound = nodes
+    if bytes is not None:
+        byte_bound = bytes
+    if runs is not None:
+        run_bound = runs
+    return was
+
+
+def set_memory_limit(size):
+    """Refuses host memory beyond this many bytes in use; None for no limit."""
+    host_memory().set_limit(0 if size is None else max(1, <size_t>size))
+
+
+def trim_memory():
+    """Gives cached memory back to the system."""
+    host_memory().trim()
+
+
+def inject_fault(operation, kind="injected", int skip=0, int count=1):
+    """Makes kernels that contain this operation fail: after `skip` of them, the next `count`."""
+    cdef int op
+    for op in range(kOperations):
+        if operation_name(<Op>op).decode() == operation:
+            arm_fault(<Op>op, FailureKind.out_of_memory if kind == "out_of_memory" else FailureKind.injected, skip, count)
+            return
+    raise OwlValueError(f"[inject_fault] there is no operation {operation!r}")
+
+
+def clear_faults():
+    """Takes back all faults that were ordered."""
+    disarm_faults()
+
+
+def set_delay(int microseconds):
+    """Pauses before every kernel."""
+    set_kernel_delay(microseconds)
+
+
+def operation_names():
+    """The names of all operations, in the order of their numbers."""
+    cdef int op
+    return [operation_name(<Op>op).decode() for op in range(kOperations)]
+
+
+cdef vector[Node*] promised  # held; guarded by the graph's lock
+
+
+@cython.final
+cdef class Promise:
+    """The other end of a promised array: somebody gives the value later, from any thread."""
+
+    cdef Node* node
+    cdef readonly NArray array
+
+    def __dealloc__(self):
+        if self.node is not NULL:
+            settle_promise(self.node, NULL, NULL)
+
+    def fulfil(self, value):
+        """Gives the value, copied from an array of the promised shape and dtype."""
+        cdef Py_buffer view
+        value = np.ascontiguousarray(value, dtype_object(self.node.dtype))
+        if value.shape != numpy_shape(self.node.shape):
+            raise ShapeError(f"[Promise] shape {value.shape} was given, {numpy_shape(self.node.shape)} was promised")
+        cdef Buffer* buffer = host_memory().allocate(value.nbytes)
+        if buffer is NULL:
+            raise OutOfMemoryError(f"[Promise] out of memory: {value.nbytes} bytes are needed", "out_of_memory")
+        PyObject_GetBuffer(value, &view, PyBUF_C_CONTIGUOUS)
+        memcpy(buffer.data, view.buf, view.len)
+        PyBuffer_Release(&view)
+        settle_promise(self.node, buffer, NULL)
+
+    def fail(self, str reason):
+        """Says that there will be no value, and why."""
+        cdef Failure* failure = new Failure(FailureKind.promise, reason.encode())
+        settle_promise(self.node, NULL, failure)
+        failure.release()
+
+
+# Under no lock. A promise is settled once; later calls do nothing.
+cdef void settle_promise(Node* node, Buffer* buffer, Failure* failure) noexcept:
+    cdef size_t i
+    cdef bint own = False
+    if buffer is NULL and failure is NULL:
+        failure = new Failure(FailureKind.promise, b"the promise was dropped")
+        own = True
+    graph().mutex.lock()
+    for i in range(promised.size()):
+        if promised[i] == node:
+            promised[i] = promised.back()
+            promised.pop_back()
+            node.parked = False
+            if failure is not NULL:
+                graph().fail(node, failure)
+            else:
+                graph().complete(node, buffer)
+                buffer = NULL
+            graph().unhold(node)
+            break
+    graph().mutex.unlock()
+    if buffer is not NULL:
+        buffer.release()
+    if own:
+        failure.release()
+
+
+def promise(shape, dtype=None):
+    """A promised array: recorded work may use it at once and runs when the value is given.
+
+    Returns
+    -------
+    Promise
+        Its `array` is the NArray.
+    """
+    cdef Promise out = Promise.__new__(Promise)
+    cdef Shape wanted
+    parse_shape(shape, &wanted, "promise")
+    cdef NArray array = NArray.__new__(NArray)
+    cdef RecordingStream* stream = current_stream()
+    array.node = record_leaf(wanted, parse_dtype(dtype, "promise"), current_device(stream), call_site(), NULL, stream)
+    graph().mutex.lock()
+    graph().hold(array.node)
+    graph().hold(array.node)  # one for the list, one for the Promise object
+    promised.push_back(array.node)
+    graph().mutex.unlock()
+    out.node = array.node
+    out.array = array
+    return out
+
+
+def config():
+    """What `owl.show_config` prints, as a dict."""
+    load_kernels()
+    found = {
+        "instruction set": f"{kernel_table.isa.decode()} ({kernel_table.vector_bytes}-byte vectors)",
+        "threads": str(team().size()),
+        "devices": ", ".join(device_names) or "none created yet",
+        "python": platform.python_version(),
+        "numpy": np.__version__,
+        "machine": f"{platform.system()} {platform.machine()}",
+        "fusion": "on" if fuse else "off (OWL_FUSE=0)",
+        "gpu": cuda_reason(),
+    }
+    return found

@@ -1,0 +1,83 @@
+# The end of the program, and fork.
+
+import atexit
+
+
+def _finish():
+    # At exit: what has begun ends at its next kernel's border, the rest is dropped, unseen failures are told.
+    cdef size_t i
+    cdef bint busy = True
+    cdef int rounds = 0
+    for i in range(executors.size()):
+        executors[i].abort()
+    while busy and rounds < 100:
+        busy = False
+        rounds += 1
+        for i in range(executors.size()):
+            busy = busy or executors[i].backlog() > 0
+        if busy:
+            with nogil:
+                progress().wait(progress().count(), 20)
+    report_unobserved_failures()
+    cdef vector[Failure*] held = held_unobserved_failures()
+    for i in range(held.size()):
+        sys.stderr.write(f"owl: a failure that nobody looked at: {failure_text(held[i], failure_origins(held[i]))}\n")
+        held[i].observed.store(True)
+
+
+atexit.register(_finish)
+
+
+def _before_fork():
+    cdef size_t i
+    with nogil:
+        for i in range(executors.size()):
+            executors[i].quiesce()
+        team().lock_for_fork()
+        graph().mutex.lock()
+        for i in range(executors.size()):
+            executors[i].freeze()
+        lock_memory_for_fork()
+
+
+cdef void after_fork(bint in_child) noexcept nogil:
+    cdef size_t i
+    unlock_memory_after_fork()
+    for i in range(executors.size()):
+        executors[i].resume(in_child)
+    graph().mutex.unlock()
+    team().unlock_after_fork(in_child)
+
+
+def _after_fork_in_parent():
+    with nogil:
+        after_fork(False)
+
+
+def _after_fork_in_child():
+    # Finished values and new work function here. What was recorded or under way belongs to threads of the parent.
+    cdef size_t i, k
+    cdef Failure* failure = new Failure(
+        FailureKind.forked,
+        b"the value was still pending when this process was forked: only finished values can be used in a forked child")
+    cdef Node* node
+    after_fork(True)
+    progress().reset_after_fork()
+    graph().mutex.lock()
+    fail_runs_after_fork(failure)
+    for i in range(streams.size()):
+        for k in range(streams[i].open.size()):
+            node = streams[i].open[k]
+            node.waiters = NULL
+            graph().fail(node, failure)
+        purge(&streams[i].open)
+        streams[i].open_bytes = 0
+    for k in range(promised.size()):
+        promised[k].waiters = NULL
+        graph().fail(promised[k], failure)
+    graph().mutex.unlock()
+    failure.release()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child)

@@ -1,0 +1,224 @@
+# Streams of recording: one per thread, and one per asyncio task that records. Every asyncio task runs in a Context of its
+# own, so the thread's current Context tells tasks apart; comparing its address is all that recording pays for.
+
+cdef extern from *:
+    """
+    namespace owl {
+    namespace {
+
+    // What this thread recorded into last, and in which Context. A stream is looked up anew only when that changes.
+    struct ThreadRecording {
+        PyObject* context = nullptr;  // owned, so that its address is not reused
+        RecordingStream* current = nullptr;
+        RecordingStream* own = nullptr;
+        int device = -1;
+        // The stream outlives its thread: its nodes may still be wanted.
+        ~ThreadRecording() {
+            if (!own) return;
+            std::lock_guard<std::mutex> guard(graph().mutex);
+            own->orphan = true;
+        }
+    };
+    thread_local ThreadRecording recording;
+
+    inline PyObject* current_context() { return PyThreadState_Get()->context; }
+    inline RecordingStream* cached_stream() {
+        return recording.current && recording.context == current_context() ? recording.current : nullptr;
+    }
+    inline RecordingStream* own_stream() { return recording.own; }
+    inline void set_own_stream(RecordingStream* stream) { recording.own = stream; }
+    inline int thread_device() { return recording.device; }
+    inline void set_thread_device(int device) { recording.device = device; }
+    inline void forget_stream() {
+        PyObject* context = recording.context;
+        recording.context = nullptr;
+        recording.current = nullptr;
+        Py_XDECREF(context);
+    }
+    inline void cache_stream(RecordingStream* stream) {
+        PyObject* old = recording.context;
+        recording.context = current_context();
+        Py_XINCREF(recording.context);
+        recording.current = stream;
+        Py_XDECREF(old);
+    }
+
+    }  // namespace
+    }  // namespace owl
+    """
+    RecordingStream* cached_stream "owl::cached_stream"()
+    RecordingStream* own_stream "owl::own_stream"()
+    void set_own_stream "owl::set_own_stream"(RecordingStream* stream)
+    int thread_device "owl::thread_device"()
+    void set_thread_device "owl::set_thread_device"(int device)
+    void forget_stream "owl::forget_stream"()
+    void cache_stream "owl::cache_stream"(RecordingStream* stream)
+    PyObject* current_context "owl::current_context"()
+
+
+cdef vector[RecordingStream*] streams  # guarded by the graph's lock
+cdef uint64_t streams_created = 0
+
+# The stream of the task that runs in a Context. Contexts are copied when a task starts, so a stream found here counts
+# only if it was made in this very Context.
+_task_stream = contextvars.ContextVar("owl task stream", default=None)
+# Devices entered by `with`, the innermost last; inherited by tasks started inside.
+_device_stack = contextvars.ContextVar("owl device stack", default=())
+
+
+@cython.final
+cdef class TaskStream:
+    # Ties a stream to an asyncio task: when the task's Context goes, the stream is an orphan.
+    cdef RecordingStream* stream
+    cdef object context
+
+    def __dealloc__(self):
+        if self.stream is not NULL:
+            graph().mutex.lock()
+            self.stream.orphan = True
+            graph().mutex.unlock()
+
+
+cdef int innermost(tuple stack):
+    return stack[len(stack) - 1] if stack else -1
+
+
+cdef RecordingStream* new_stream() except NULL:
+    global streams_created
+    cdef RecordingStream* stream = new RecordingStream()
+    graph().mutex.lock()
+    sweep_streams()
+    stream.id = streams_created
+    streams_created += 1
+    streams.push_back(stream)
+    graph().mutex.unlock()
+    stream.device = innermost(_device_stack.get())
+    return stream
+
+
+cdef RecordingStream* find_stream() except NULL:
+    cdef TaskStream holder
+    cdef RecordingStream* stream
+    cdef object task = None
+    if current_context() is not NULL:
+        holder = _task_stream.get()
+        if holder is not None and holder.context() is <object>current_context():
+            cache_stream(holder.stream)
+            return holder.stream
+        task = current_task()
+    if task is None:
+        stream = own_stream()
+        if stream is NULL:
+            stream = new_stream()
+            set_own_stream(stream)
+    else:
+        holder = TaskStream.__new__(TaskStream)
+        holder.stream = stream = new_stream()
+        holder.context = weakref.ref(<object>current_context())
+        _task_stream.set(holder)
+    cache_stream(stream)
+    return stream
+
+
+cdef object current_task():
+    # Importing asyncio costs more than all of owl: who has not imported it has no task.
+    asyncio = sys.modules.get("asyncio")
+    if asyncio is None:
+        return None
+    try:
+        return asyncio.current_task()
+    except (RuntimeError, AttributeError):
+        return None
+
+
+cdef inline RecordingStream* current_stream() except NULL:
+    cdef RecordingStream* stream = cached_stream()
+    return stream if stream is not NULL else find_stream()
+
+
+# Under the graph's lock.
+cdef void sweep_streams() noexcept nogil:
+    cdef size_t kept = 0
+    cdef size_t i
+    for i in range(streams.size()):
+        if streams[i].orphan:
+            purge(&streams[i].open)
+            if streams[i].open.empty() and streams[i].waiting.empty():
+                del streams[i]
+                continue
+        streams[kept] = streams[i]
+        kept += 1
+    streams.resize(kept)
+
+
+# Lets go of nodes that were handed over or have died.
+cdef void purge(Window* window) noexcept nogil:
+    cdef size_t kept = 0
+    cdef size_t i
+    for i in range(window.size()):
+        if dereference(window)[i].state == State.recorded:
+            dereference(window)[kept] = dereference(window)[i]
+            kept += 1
+        else:
+            graph().unhold(dereference(window)[i])
+    window.resize(kept)
+
+
+cdef int current_device(RecordingStream* stream) except -1:
+    cdef int device = stream.device
+    if device < 0:
+        device = thread_device()
+    if device < 0:
+        if executors.empty():
+            first_device()
+        device = 0
+    return device
+
+
+cdef int check_device(device, str what) except -1:
+    try:
+        number = int(device)
+    except (TypeError, ValueError):
+        raise DeviceError(f"[{what}] a device or its number is wanted, not {device!r}") from None
+    if not 0 <= number < len(device_names):
+        have = ", ".join(f"{i} ({name})" for i, name in enumerate(device_names)) or "none yet"
+        raise DeviceError(f"[{what}] there is no device {number}; created so far: {have}")
+    return number
+
+
+def set_device(device):
+    """Makes a device the current one of this thread: what is recorded from now on runs there.
+
+    Parameters
+    ----------
+    device : int
+        As returned by `create_cpu_device` or `create_gpu_device`.
+
+    Raises
+    ------
+    owl.DeviceError
+        If there is no such device.
+    """
+    set_thread_device(check_device(device, "set_device"))
+
+
+def get_device():
+    """The device on which this thread or task records."""
+    return Device(current_device(current_stream()))
+
+
+cdef int push_device(int device) except -1:
+    cdef RecordingStream* stream = current_stream()
+    _device_stack.set(_device_stack.get() + (device,))
+    stream.device = device
+    forget_stream()
+    return 0
+
+
+cdef int pop_device() except -1:
+    cdef RecordingStream* stream = current_stream()
+    cdef tuple stack = _device_stack.get()
+    stack = stack[:len(stack) - 1]
+    _device_stack.set(stack)
+    stream.device = innermost(stack)
+    return 0

@@ -1,0 +1,81 @@
+"""Items travel in chunks: columns of keys, marks and values.
+
+Handing over many small items at once is what keeps the cost of a stage at a microsecond per item, while slow items still
+travel one by one.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from operator import attrgetter
+from typing import Any
+
+import numpy as np
+
+_NBYTES = attrgetter("nbytes")
+_SCALARS = frozenset({int, float, bool, complex, type(None)})
+
+
+class Chunk:
+    """A run of items.
+
+    ``keys`` name items (index in the source; a tuple of keys for a batch). ``marks`` say which positions of the epoch an
+    item covers: an int, or a tuple of ``(start, stop)`` ranges. ``skipped`` holds marks whose items were given up; they
+    travel along so that they count as done once their neighbours are delivered.
+    """
+
+    __slots__ = ("keys", "marks", "skipped", "values")
+
+    def __init__(self, keys: list, marks: list, values: list, skipped: list | None = None) -> None:
+        self.keys = keys
+        self.marks = marks
+        self.values = values
+        self.skipped = skipped or []
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def split(self, n: int) -> tuple[Chunk, Chunk]:
+        """The first ``n`` items, and the others with whatever was skipped."""
+        head = Chunk(self.keys[:n], self.marks[:n], self.values[:n])
+        return head, Chunk(self.keys[n:], self.marks[n:], self.values[n:], self.skipped)
+
+    def extend(self, other: Chunk) -> None:
+        self.keys = self.keys + other.keys
+        self.marks = self.marks + other.marks
+        self.values = self.values + other.values
+        self.skipped = self.skipped + other.skipped
+
+
+def weigh(values: list) -> int:
+    """Bytes that the values keep alive, as far as numpy arrays, bytes, numbers and containers of them tell."""
+    types = set(map(type, values))
+    if types <= _SCALARS:
+        return 32 * len(values)
+    if types == {np.ndarray}:
+        return sum(map(_NBYTES, values))
+    return sum(map(_weigh_one, values))
+
+
+def _weigh_one(value: Any) -> int:
+    sizer = _SIZERS.get(type(value))
+    if sizer is not None:
+        return sizer(value)
+    nbytes = getattr(value, "nbytes", None)
+    if isinstance(nbytes, int):
+        return nbytes
+    if isinstance(value, tuple):
+        return sum(map(_weigh_one, value))
+    return sys.getsizeof(value, 64)
+
+
+_SIZERS: dict[type, Callable[[Any], int]] = {
+    np.ndarray: _NBYTES,
+    int: lambda _: 32,
+    float: lambda _: 24,
+    bytes: len,
+    tuple: lambda value: sum(map(_weigh_one, value)),
+    list: lambda value: sum(map(_weigh_one, value)),
+    dict: lambda value: sum(map(_weigh_one, value.values())),
+}

@@ -1,0 +1,88 @@
+"""Stacking items into a batch."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from owl.aio.pipeline.buffers import BufferPool
+
+_NUMBERS = (bool, int, float, complex, np.generic)
+
+
+def collate(values: list, pool: BufferPool | None = None) -> Any:
+    """Stacks items along a new first axis.
+
+    Arrays and numbers become one array; tuples, named tuples, lists and dicts are stacked member by member; str and bytes
+    are kept as a list. Large arrays are made in ``pool``. Raises TypeError or ValueError naming the place and the first item that does not fit.
+
+    >>> collate([(np.zeros(2), 1), (np.ones(2), 2)])
+    (array([[0., 0.],
+           [1., 1.]]), array([1, 2]))
+    """
+    return _stack(values, "", pool)
+
+
+def _stack(values: list, where: str, pool: BufferPool | None) -> Any:
+    first = values[0]
+    kinds = set(map(type, values))
+    if kinds == {np.ndarray}:
+        return _stack_arrays(values, where, pool)
+    if isinstance(first, _NUMBERS) or (isinstance(first, np.ndarray) and first.ndim == 0):
+        return _stack_numbers(values, where)
+    if len(kinds) > 1:
+        at = next(i for i, value in enumerate(values) if type(value) is not type(first))
+        raise TypeError(f"cannot stack{where}: {_kind(first)} at 0, but {_kind(values[at])} at {at} of the batch")
+    if isinstance(first, dict):
+        for at, value in enumerate(values):
+            if value.keys() != first.keys():
+                raise ValueError(
+                    f"cannot stack{where}: keys {list(first)} at 0, but {list(value)} at {at} of the batch"
+                )
+        return {key: _stack([value[key] for value in values], f"{where}[{key!r}]", pool) for key in first}
+    if isinstance(first, (tuple, list)):
+        for at, value in enumerate(values):
+            if len(value) != len(first):
+                raise ValueError(
+                    f"cannot stack{where}: {len(first)} members at 0, but {len(value)} at {at} of the batch"
+                )
+        columns = [_stack(list(column), f"{where}[{i}]", pool) for i, column in enumerate(zip(*values, strict=True))]
+        return type(first)(*columns) if hasattr(first, "_fields") else type(first)(columns)
+    if isinstance(first, (str, bytes)):
+        return values
+    hint = "; does a function before the batch lack a return?" if first is None else "; pass collate= to batch()"
+    raise TypeError(f"cannot stack{where} items of type {_kind(first)}{hint}")
+
+
+def _stack_arrays(arrays: list, where: str, pool: BufferPool | None) -> np.ndarray:
+    first = arrays[0]
+    if len({array.shape for array in arrays}) > 1 or len({array.dtype for array in arrays}) > 1:
+        at = next(i for i, array in enumerate(arrays) if array.shape != first.shape or array.dtype != first.dtype)
+        raise ValueError(
+            f"cannot stack{where} ragged arrays: {first.dtype}{list(first.shape)} at 0, "
+            f"but {arrays[at].dtype}{list(arrays[at].shape)} at {at} of the batch"
+        )
+    if first.ndim == 0:
+        return np.array(arrays)
+    # One concatenation is several times faster than numpy.stack, which makes a view of every array first.
+    shape = (len(arrays), *first.shape)
+    if pool is None:
+        return np.concatenate(arrays).reshape(shape)
+    stacked = pool.empty(shape, first.dtype)
+    np.concatenate(arrays, out=stacked.reshape(-1, *first.shape[1:]))
+    return stacked
+
+
+def _stack_numbers(values: list, where: str) -> np.ndarray:
+    at = next((i for i, value in enumerate(values) if not isinstance(value, _NUMBERS) and np.ndim(value)), None)
+    if at is None:
+        stacked = np.array(values)
+        if stacked.dtype != object:
+            return stacked
+        at = next(i for i, value in enumerate(values) if not isinstance(value, _NUMBERS))
+    raise TypeError(f"cannot stack{where}: {_kind(values[0])} at 0, but {_kind(values[at])} at {at} of the batch")
+
+
+def _kind(value: Any) -> str:
+    return type(value).__name__

@@ -1,0 +1,29 @@
+"""How many items to hand over at once."""
+
+from __future__ import annotations
+
+from owl.aio.pipeline.channel import Channel, ThreadChannel
+
+TARGET_SECONDS = 1e-3
+MOST = 1024
+
+
+class Pace:
+    """About a millisecond's worth of items, so that hand-overs are cheap and slow items travel alone."""
+
+    def __init__(self, concurrency: int, output: Channel | ThreadChannel, most: int = MOST) -> None:
+        self.items = 1
+        self._concurrency = concurrency
+        self._output = output
+        self._most = most
+
+    def update(self, items: int, seconds: float) -> None:
+        """After a hand-over of so many items; also sizes the queue behind the stage where nobody else has."""
+        output = self._output
+        most = self._most if output.adaptive else min(self._most, max(1, output.capacity // 2))
+        if output.item_bytes:
+            most = min(most, max(1, int(output.max_bytes / 4 / output.item_bytes)))
+        ideal = int(TARGET_SECONDS * items / seconds) if seconds > 0 else most
+        self.items = max(1, min(ideal, 2 * self.items, most))
+        if output.adaptive:
+            output.capacity = max(2 * self._concurrency, 4 * self.items)

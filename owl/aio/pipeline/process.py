@@ -1,0 +1,228 @@
+"""A worker process: spawned, never forked, and replaced when it dies."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import pickle
+import signal
+import struct
+import time
+import traceback
+from multiprocessing.connection import Connection, wait
+from typing import Any
+
+from owl.aio.pipeline.chunk import Chunk
+from owl.aio.pipeline.errors import ItemFailure, PipelineError, RemoteTraceback, WorkerDied
+from owl.aio.pipeline.work import Outcome, Work
+
+_INDEX = struct.Struct("<i")
+_GRACE = 0.3
+
+
+class ProcessWorker:
+    """Runs chunks in one spawned process; used by one thread, except for ``abort``."""
+
+    def __init__(self, work: Work) -> None:
+        self._work = work
+        self._pickled = pickle.dumps(work, pickle.HIGHEST_PROTOCOL)
+        self._process: Any = None
+        self._aborted = False
+        self._start()
+
+    def run(self, chunk: Chunk) -> Outcome:
+        """As ``Work.run``; a death or a timeout is the failure of the item that the process held."""
+        started = time.perf_counter()
+        left = list(range(len(chunk)))
+        attempts: dict[int, int] = {}
+        skipped: list[tuple[int, ItemFailure]] = []
+        outcome = Outcome(kept=[])
+        while left:
+            try:
+                self._send(chunk, left)
+                outcome = self._receive()
+                break
+            except _Lost as lost:
+                at = left[min(lost.index, len(left) - 1)]
+                attempts[at] = attempts.get(at, 0) + 1
+                failure = ItemFailure(chunk.keys[at], lost.error, attempts[at])
+                if self._aborted or not lost.restart:
+                    return Outcome(failure=failure)
+                self._stop()
+                self._start()
+                if self._work.on_error == "skip":
+                    skipped.append((at, failure))
+                    left.remove(at)
+                elif attempts[at] > self._work.allowed_retries:
+                    return Outcome(failure=failure, seconds=time.perf_counter() - started)
+        if skipped:
+            # Indices in the reply count what was sent; the chunk's own are wanted.
+            kept = outcome.kept if outcome.kept is not None else range(len(outcome.values))
+            outcome.kept = [left[i] for i in kept]
+            outcome.skipped = skipped + [(left[i], failure) for i, failure in outcome.skipped]
+        outcome.seconds = time.perf_counter() - started
+        return outcome
+
+    def abort(self) -> None:
+        """From any thread: ends the process now, so that whoever waits for its answer returns."""
+        self._aborted = True
+        process = self._process
+        if process is not None:
+            try:
+                process.kill()
+            except ValueError:
+                return  # closed by its own thread in the meantime
+
+    def close(self) -> None:
+        self._stop()
+
+    def _start(self) -> None:
+        context = multiprocessing.get_context("spawn")
+        self._connection, theirs = context.Pipe()
+        self._progress, progress = context.Pipe(duplex=False)
+        self._process = context.Process(target=_main, args=(theirs, progress, self._pickled), daemon=True)
+        try:
+            self._process.start()
+        finally:
+            theirs.close()
+            progress.close()
+        if self._aborted:
+            self._process.kill()
+        try:
+            problem = self._connection.recv()
+        except (EOFError, OSError):
+            self._process.join()
+            raise RuntimeError(
+                f"a worker process exited with status {self._process.exitcode} before it was ready; a script that uses "
+                "executor='process' must start its work under if __name__ == '__main__':"
+            ) from None
+        if problem is not None:
+            raise RuntimeError(f"the function cannot be loaded in a worker process: {problem}")
+
+    def _stop(self) -> None:
+        self._connection.close()
+        self._process.join(0 if self._aborted else _GRACE)
+        if self._process.is_alive():
+            self._process.kill()
+            self._process.join()
+        self._process.close()
+        self._process = None
+        self._progress.close()
+
+    def _send(self, chunk: Chunk, left: list[int]) -> None:
+        keys, values = chunk.keys, chunk.values
+        if len(left) < len(values):
+            keys, values = [keys[i] for i in left], [values[i] for i in left]
+        try:
+            message = pickle.dumps((keys, values), pickle.HIGHEST_PROTOCOL)
+        except Exception as error:
+            at = next((i for i, value in enumerate(values) if not _picklable(value)), 0)
+            wrapped = PipelineError(f"a {type(values[at]).__name__} cannot be sent to a process: {error}")
+            raise _Lost(at, wrapped, restart=False) from error
+        try:
+            self._connection.send_bytes(message)
+        except OSError:
+            raise self._death() from None
+
+    def _receive(self) -> Outcome:
+        timeout = self._work.timeout
+        if timeout is not None and not wait([self._connection], timeout):
+            raise _Lost(self._held(), TimeoutError(f"no result within {timeout} s; its process was killed"))
+        try:
+            reply = self._connection.recv_bytes()
+        except (EOFError, OSError):
+            raise self._death() from None
+        self._held()
+        outcome = pickle.loads(reply)
+        for failure in [failure for _, failure in outcome.skipped] + [outcome.failure]:
+            if failure is not None:
+                failure.error, text = failure.error
+                failure.error.__cause__ = RemoteTraceback(text)
+        return outcome
+
+    def _held(self) -> int:
+        """The index of the item that the process began last; empties the pipe of such words."""
+        index = 0
+        while self._progress.poll():
+            try:
+                words = os.read(self._progress.fileno(), 1 << 16)
+            except OSError:
+                break
+            if len(words) < _INDEX.size:
+                break
+            (index,) = _INDEX.unpack(words[-_INDEX.size :])
+        return index
+
+    def _death(self) -> _Lost:
+        self._process.join(_GRACE)
+        return _Lost(self._held(), WorkerDied(self._process.pid, self._process.exitcode))
+
+
+class _Lost(Exception):
+    """No answer will come for what was sent."""
+
+    def __init__(self, index: int, error: BaseException, restart: bool = True) -> None:
+        super().__init__(index, error)
+        self.index = index
+        self.error = error
+        self.restart = restart
+
+
+def _main(connection: Connection, progress: Connection, pickled: bytes) -> None:
+    """The life of a worker process: it ends when its connection does."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides
+    try:
+        work: Work = pickle.loads(pickled)
+    except BaseException as error:
+        connection.send(f"{type(error).__name__}: {error}")
+        return
+    connection.send(None)
+    out = progress.fileno()
+
+    def begin(index: int) -> None:
+        os.write(out, _INDEX.pack(index))
+
+    while True:
+        try:
+            keys, values = connection.recv()
+        except (EOFError, OSError):
+            return
+        outcome = work.run(keys, values, begin)
+        try:
+            connection.send_bytes(_pack(outcome, keys))
+        except OSError:
+            return
+
+
+def _pack(outcome: Outcome, keys: list) -> bytes:
+    for failure in [failure for _, failure in outcome.skipped] + [outcome.failure]:
+        if failure is not None:
+            failure.error = _portable(failure.error)
+    try:
+        return pickle.dumps(outcome, pickle.HIGHEST_PROTOCOL)
+    except Exception as error:
+        at = next((i for i, value in enumerate(outcome.values) if not _picklable(value)), 0)
+        kind = type(outcome.values[at]).__name__
+        index = at if outcome.kept is None else outcome.kept[at]
+        refusal = TypeError(f"a result of type {kind} cannot be sent back from a process: {error}")
+        failure = ItemFailure(keys[index], (refusal, ""))
+        return pickle.dumps(Outcome(failure=failure), pickle.HIGHEST_PROTOCOL)
+
+
+def _portable(error: BaseException) -> tuple[BaseException, str]:
+    """The exception if it survives pickling, else one with its text; and its traceback as text."""
+    text = "".join(traceback.format_exception(error))
+    try:
+        if type(pickle.loads(pickle.dumps(error))) is type(error):
+            return error, text
+    except Exception as problem:
+        return RuntimeError(f"{type(error).__name__}: {error} (not picklable: {problem})"), text
+    return RuntimeError(f"{type(error).__name__}: {error}"), text
+
+
+def _picklable(value: Any) -> bool:
+    try:
+        pickle.dumps(value, pickle.HIGHEST_PROTOCOL)
+    except Exception:
+        return False
+    return True

@@ -1,0 +1,187 @@
+"""One run of a pipeline: its stages on one event loop, under one scope that ends them all within a second."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Coroutine
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from owl.aio.pipeline import stages
+from owl.aio.pipeline.channel import Channel, ThreadChannel
+from owl.aio.pipeline.collate import collate
+from owl.aio.pipeline.errors import PipelineError
+from owl.aio.pipeline.source import AsyncStream, IndexSupply, ThreadStream, call_in_thread
+from owl.aio.pipeline.stage import Grouper, StageRun, Supply
+from owl.aio.pipeline.state import Ledger
+from owl.aio.pipeline.stats import RunStats, widen_advice
+from owl.aio.pipeline.work import Work
+
+if TYPE_CHECKING:
+    from owl.aio.pipeline.builder import Pipeline
+
+SHUTDOWN_SECONDS = 0.8
+_ADAPTIVE_START = 2
+
+
+class Run:
+    """Builds the stages of a declaration, starts them, and stops them.
+
+    ``final`` is the class of the last queue: a ``Channel`` for a consumer on the same loop, a ``ThreadChannel`` for one
+    in another thread. It is there from the beginning, so that the consumer can wait on it.
+    """
+
+    def __init__(
+        self, pipe: Pipeline, epoch: int, delivered: Ledger, stats: RunStats, final: type[Channel] | type[ThreadChannel]
+    ) -> None:
+        self._pipe = pipe
+        self._epoch = epoch
+        self._delivered = delivered.copy()
+        self._stats = stats
+        self._tasks: list[asyncio.Task[None]] = []
+        self._stages: list[StageRun | AsyncStream | ThreadStream] = []
+        self._declared = [stage for stage in pipe.stages if not isinstance(stage, (stages.Shuffle, stages.Prefetch))]
+        self._capacities = _capacities(pipe.stages)
+        self._final = final
+        self.output = self._channel(len(self._declared) - 1, final)
+
+    async def start(self) -> None:
+        """Starts every stage. Raises PipelineError when the source cannot be opened."""
+        supply = await self._start_source()
+        salt = 0
+        for at, stage in enumerate(self._declared[1:], 1):
+            output = self._output(at)
+            if isinstance(stage, stages.Map):
+                work = Work(
+                    stage.fn,
+                    stage.takes_rng,
+                    self._pipe.seed,
+                    self._epoch,
+                    salt,
+                    stage.on_error,
+                    stage.retries,
+                    stage.timeout,
+                )
+                salt += stage.takes_rng
+                advice = widen_advice(stage.concurrency, stage.executor)
+                self._add(
+                    stage.name,
+                    work,
+                    supply,
+                    output,
+                    advice,
+                    concurrency=stage.concurrency,
+                    ordered=stage.ordered,
+                    executor=stage.executor,
+                    max_skips=stage.max_skips,
+                )
+            elif isinstance(stage, stages.Batch):
+                stack = partial(collate, pool=self._pipe.pool) if stage.collate is collate else stage.collate
+                work = Work(stack, epoch=self._epoch)
+                grouper = Grouper(stage.size, stage.drop_last)
+                self._add(
+                    stage.name, work, supply, output, "give it smaller items or a faster collate", grouper=grouper
+                )
+            else:
+                from owl.aio._staging import StagingRing
+
+                before = self._declared[at - 1]
+                fresh = isinstance(before, stages.Batch) and before.collate is collate
+                work = Work(StagingRing(stage.device, adopt=fresh).stage, epoch=self._epoch)
+                self._add(stage.name, work, supply, output, "copying is the limit: use a smaller dtype")
+            supply = output
+
+    async def _start_source(self) -> Supply:
+        declared = self._declared[0]
+        origin = declared.origin
+        try:
+            kind = stages.source_kind(origin)
+            if kind == "factory":
+                origin = await call_in_thread("source", origin)
+                kind = stages.source_kind(origin)
+                if kind == "factory":
+                    raise TypeError("a source factory returned another factory")
+            if kind == "map-style":
+                indices = IndexSupply(len(origin), self._pipe.shuffling, self._epoch, self._delivered)
+        except Exception as error:
+            message = f"stage 'source' cannot be opened (epoch {self._epoch}): {type(error).__name__}: {error}"
+            raise PipelineError(message, stage="source", epoch=self._epoch) from error
+        if hasattr(origin, "_follow_epoch"):
+            origin._follow_epoch(self._epoch)
+        output = self._output(0)
+        if kind == "map-style":
+            read = origin.__getitem__
+            executor = "task" if stages.is_coroutine_function(read) else "thread"
+            self._add(
+                "source",
+                Work(read, epoch=self._epoch),
+                indices,
+                output,
+                widen_advice(declared.concurrency, executor),
+                concurrency=declared.concurrency,
+                executor=executor,
+            )
+        else:
+            advice = (
+                "make it faster, or give it as map-style (__len__, __getitem__) so that it can be read concurrently"
+            )
+            meter = self._stats.meter("source", 1, advice)
+            stream = (AsyncStream if kind == "async" else ThreadStream)(
+                origin, self._pipe.shuffling, self._epoch, self._delivered, output, meter
+            )
+            self._stages.append(stream)
+            self._spawn("source", stream.run, output)
+        return output
+
+    def _add(
+        self, name: str, work: Work, supply: Supply, output: Channel | ThreadChannel, advice: str, **options: Any
+    ) -> None:
+        meter = self._stats.meter(name, options.get("concurrency", 1), advice)
+        stage = StageRun(name, work, supply, output, meter, **options)
+        self._stages.append(stage)
+        self._spawn(f"{name}-feed", stage.feed, output)
+        self._spawn(f"{name}-emit", stage.emit, output)
+
+    def _spawn(
+        self, name: str, function: Callable[[], Coroutine[Any, Any, None]], output: Channel | ThreadChannel
+    ) -> None:
+        async def guarded() -> None:
+            try:
+                await function()
+            except Exception as error:
+                # Not an item's failure, which stages report in order: without this the consumer would wait for ever.
+                output.close(error)
+
+        self._tasks.append(asyncio.get_running_loop().create_task(guarded(), name=f"owl-{name}"))
+
+    def _output(self, at: int) -> Channel | ThreadChannel:
+        return self.output if at == len(self._declared) - 1 else self._channel(at, Channel)
+
+    def _channel(self, at: int, kind: type[Channel] | type[ThreadChannel]) -> Any:
+        fixed = self._capacities[at]
+        max_bytes = max(1, self._pipe.buffer_bytes // len(self._declared))
+        return kind(fixed or _ADAPTIVE_START, max_bytes, adaptive=fixed is None)
+
+    async def stop(self) -> None:
+        """Ends every task, thread and process; what hangs in a user's function is left behind after 0.8 s."""
+        self._stats.ended = time.perf_counter()
+        until = self._stats.ended + SHUTDOWN_SECONDS
+        for task in self._tasks:
+            task.cancel()
+        stopping = [asyncio.ensure_future(stage.stop(SHUTDOWN_SECONDS)) for stage in self._stages]
+        waiting = {*self._tasks, *stopping}
+        if waiting:
+            await asyncio.wait(waiting, timeout=max(0.0, until - time.perf_counter()))
+        self.output.close(PipelineError("the pipeline was closed"))
+
+
+def _capacities(declared: tuple[Any, ...]) -> list[int | None]:
+    """For each stage that runs, the bound of the queue behind it where prefetch gives one."""
+    capacities: list[int | None] = []
+    for stage in declared:
+        if isinstance(stage, stages.Prefetch):
+            capacities[-1] = stage.n
+        elif not isinstance(stage, stages.Shuffle):
+            capacities.append(None)
+    return capacities

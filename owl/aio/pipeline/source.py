@@ -1,0 +1,280 @@
+"""Reading a source: positions and keys of an epoch, and the items of streams."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import aclosing, nullcontext
+from typing import Any
+
+from owl.aio.pipeline.channel import Channel, ThreadChannel, call_soon
+from owl.aio.pipeline.chunk import Chunk
+from owl.aio.pipeline.errors import ItemFailure
+from owl.aio.pipeline.pace import TARGET_SECONDS, Pace
+from owl.aio.pipeline.random import ShuffleBuffer, shuffle_rng
+from owl.aio.pipeline.stages import Shuffle
+from owl.aio.pipeline.state import Ledger
+from owl.aio.pipeline.stats import Meter
+from owl.aio.pipeline.work import Outcome, Work
+from owl.aio.pipeline.workers import Job, ThreadWorkers
+
+
+class IndexSupply:
+    """The indices of a map-style source, in the order of the epoch, without those delivered already."""
+
+    def __init__(self, length: int, shuffle: Shuffle | None, epoch: int, delivered: Ledger) -> None:
+        if not length:
+            raise ValueError("the source is empty")
+        self._order = None if shuffle is None else shuffle_rng(shuffle.seed, epoch).permutation(length)
+        self._gaps = delivered.gaps(length)
+        self._at = self._stop = 0
+        self.items = length
+
+    async def get(self, limit: int) -> Chunk | None:
+        if self._at == self._stop:
+            gap = next(self._gaps, None)
+            if gap is None:
+                return None
+            self._at, self._stop = gap
+        start, self._at = self._at, min(self._stop, self._at + limit)
+        marks = list(range(start, self._at))
+        keys = marks if self._order is None else self._order[start : self._at].tolist()
+        return Chunk(keys, marks, keys)
+
+
+class _Stream:
+    """What streams have in common: shuffling in a buffer, counting positions, leaving out what was delivered."""
+
+    def __init__(
+        self,
+        origin: Any,
+        shuffle: Shuffle | None,
+        epoch: int,
+        delivered: Ledger,
+        output: Channel | ThreadChannel,
+        meter: Meter,
+    ) -> None:
+        self._origin = origin
+        self._epoch = epoch
+        self._buffer = None if shuffle is None else ShuffleBuffer(shuffle.buffer, shuffle_rng(shuffle.seed, epoch))
+        self._delivered = delivered.copy()
+        self._output = output
+        self._meter = meter
+        self._read = 0
+        self._position = 0
+        meter.output = output
+
+    def _place(self, entry: tuple[int, Any]) -> tuple[int, int, Any] | None:
+        """Key, position and value of the next item of the epoch; None when it was delivered before."""
+        position, self._position = self._position, self._position + 1
+        return None if position in self._delivered else (entry[0], position, entry[1])
+
+    def _admit(self, value: Any) -> list[tuple[int, Any]]:
+        entry, self._read = (self._read, value), self._read + 1
+        return [entry] if self._buffer is None else self._buffer.push(entry)
+
+    def _drain(self) -> list[tuple[int, Any]]:
+        return [] if self._buffer is None else self._buffer.drain()
+
+    def _failure(self, error: BaseException) -> BaseException:
+        return ItemFailure(self._read, error).as_error(self._meter.name, self._epoch)
+
+    def _check_empty(self) -> None:
+        if not self._read:
+            once = isinstance(self._origin, Iterator) or hasattr(self._origin, "__anext__")
+            hint = "; an iterator serves one epoch only: give a factory of it" if once else ""
+            raise ValueError(f"the source is empty{hint}")
+
+
+class AsyncStream(_Stream):
+    """Reads an async iterable, on the loop; each item goes on at once."""
+
+    async def run(self) -> None:
+        try:
+            iterator = aiter(self._origin)
+            async with aclosing(iterator) if hasattr(iterator, "aclose") else nullcontext():
+                began = time.perf_counter()
+                async for value in iterator:
+                    self._meter.record(1, time.perf_counter() - began)
+                    for entry in self._admit(value):
+                        await self._put(entry)
+                    began = time.perf_counter()
+                self._check_empty()
+                for entry in self._drain():
+                    await self._put(entry)
+        except Exception as error:
+            self._output.close(self._failure(error))
+        else:
+            self._output.close()
+
+    async def _put(self, entry: tuple[int, Any]) -> None:
+        placed = self._place(entry)
+        if placed is not None:
+            key, position, value = placed
+            began = time.perf_counter()
+            await self._output.put(Chunk([key], [position], [value]))
+            self._meter.blocked += time.perf_counter() - began
+
+    async def stop(self, seconds: float) -> None:
+        """Cancelling ``run`` closes the iterator."""
+
+
+class ThreadStream(_Stream):
+    """Reads an iterable in a thread of its own, some items at a time.
+
+    Items that have arrived go on within a millisecond, also when the iterator then takes long for the next one.
+    """
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self._pace = Pace(1, self._output)
+        self._reader = _Reader(self)
+        self._pulled = asyncio.Event()
+        self._workers = ThreadWorkers(self._meter.name, 1, Work(fn=iter), lambda: self._reader, self._on_done)
+
+    async def run(self) -> None:
+        job = None
+        while True:
+            if job is None:
+                job = Job(Chunk([self._read], [0], [self._pace.items]))
+                self._pulled.clear()
+                self._workers.submit(job)
+            await self._wait()
+            outcome = job.outcome
+            await self._flush()
+            if outcome is None:
+                if job.outcome is None:
+                    self._pulled.clear()
+                continue
+            if outcome.failure is not None:
+                self._output.close(self._failure(outcome.failure.error))
+                return
+            if self._reader.ended:
+                self._output.close()
+                return
+            job = None
+
+    async def _wait(self) -> None:
+        """For the end of the pull, or a millisecond if something has arrived by then."""
+        timer = None
+        if self._pace.items > 1:
+            timer = asyncio.get_running_loop().call_later(TARGET_SECONDS, self._look)
+        try:
+            await self._pulled.wait()
+        finally:
+            if timer is not None:
+                timer.cancel()
+
+    def _look(self) -> None:
+        if self._reader.arrived:
+            self._pulled.set()
+
+    async def _flush(self) -> None:
+        arrived = self._reader.arrived
+        taken = arrived[:]
+        del arrived[: len(taken)]  # the thread only appends, so these are the same ones
+        if taken:
+            keys, marks, values = map(list, zip(*taken, strict=True))
+            del taken
+            began = time.perf_counter()
+            await self._output.put(Chunk(keys, marks, values))
+            self._meter.blocked += time.perf_counter() - began
+
+    def _on_done(self, job: Job) -> None:
+        outcome = job.outcome
+        assert outcome is not None
+        count = outcome.values[0]
+        self._meter.record(count, outcome.seconds)
+        if count:
+            self._pace.update(count, outcome.seconds)
+        self._pulled.set()
+
+    async def stop(self, seconds: float) -> None:
+        await self._workers.stop(seconds)
+
+
+class _Reader:
+    """The thread's side of a ``ThreadStream``: a worker whose jobs are numbers of items to read."""
+
+    def __init__(self, stream: ThreadStream) -> None:
+        self.arrived: list[tuple[int, int, Any]] = []
+        self.ended = False
+        self._stream = stream
+        self._entries: Iterator[tuple[int, Any]] | None = None
+        self._stopping = False
+
+    def run(self, chunk: Chunk) -> Outcome:
+        """Reads so many items, or fewer when they take long; the outcome's value is their number."""
+        limit = chunk.values[0]
+        place, arrived = self._stream._place, self.arrived
+        outcome = Outcome()
+        began = time.perf_counter()
+        count = 0
+        try:
+            if self._entries is None:
+                self._entries = self._read_all()
+            for entry in self._entries:
+                placed = place(entry)
+                if placed is not None:
+                    arrived.append(placed)
+                count += 1
+                if count == limit or self._stopping or time.perf_counter() > began + TARGET_SECONDS:
+                    break
+            else:
+                self._stream._check_empty()
+                self.ended = True
+        except BaseException as error:
+            outcome.failure = ItemFailure(self._stream._read, error)
+        outcome.values = [count]
+        outcome.seconds = time.perf_counter() - began
+        return outcome
+
+    def _read_all(self) -> Iterator[tuple[int, Any]]:
+        stream = self._stream
+        iterator = iter(stream._origin)
+        try:
+            for value in iterator:
+                yield from stream._admit(value)
+            yield from stream._drain()
+        finally:
+            # A generator runs its finally clauses here, in the thread that ran the rest of it.
+            if hasattr(iterator, "close"):
+                iterator.close()
+
+    def abort(self) -> None:
+        self._stopping = True
+
+    def close(self) -> None:
+        if self._entries is not None:
+            self._entries.close()
+
+
+async def call_in_thread(name: str, fn: Callable[[], Any]) -> Any:
+    """Calls a function in a daemon thread of its own, and awaits what it returns if that is awaitable."""
+    loop = asyncio.get_running_loop()
+    future = loop.create_future()
+
+    def settle(result: Any, error: BaseException | None) -> None:
+        thread.join(0.1)
+        if not future.done():
+            if error is None:
+                future.set_result(result)
+            else:
+                future.set_exception(error)
+
+    def main() -> None:
+        try:
+            result, error = fn(), None
+        except BaseException as caught:
+            result, error = None, caught
+            if isinstance(error, StopIteration):  # a future does not carry it
+                error = RuntimeError("the factory raised StopIteration")
+        call_soon(loop, settle, result, error)
+
+    thread = threading.Thread(target=main, name=f"owl-{name}", daemon=True)
+    thread.start()
+    result = await future
+    return await result if inspect.isawaitable(result) else result
