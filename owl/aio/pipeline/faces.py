@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import atexit
+import contextvars
 import threading
 import time
 import weakref
@@ -132,7 +133,8 @@ class SyncBatches:
         self._ready = threading.Event()
         self._output: ThreadChannel | None = None
         self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._main, name="owl-pipeline", daemon=True)
+        context = contextvars.copy_context()
+        self._thread = threading.Thread(target=context.run, args=(self._main,), name="owl-pipeline", daemon=True)
         self._thread.start()
         self._ready.wait()
         _LIVE.add(self)

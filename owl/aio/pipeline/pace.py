@@ -5,7 +5,8 @@ from __future__ import annotations
 from owl.aio.pipeline.channel import Channel, ThreadChannel
 
 TARGET_SECONDS = 1e-3
-MOST = 1024
+MOST = 2048
+_AHEAD_BYTES = 4 << 20  # beyond this, running further ahead hides nothing and only fills caches
 
 
 class Pace:
@@ -26,4 +27,5 @@ class Pace:
         ideal = int(TARGET_SECONDS * items / seconds) if seconds > 0 else most
         self.items = max(1, min(ideal, 2 * self.items, most))
         if output.adaptive:
-            output.capacity = max(2 * self._concurrency, 4 * self.items)
+            ahead = min(4 * self.items, int(_AHEAD_BYTES / output.item_bytes)) if output.item_bytes else 4 * self.items
+            output.capacity = max(2 * self._concurrency, ahead)

@@ -200,12 +200,7 @@ class TaskWorkers:
     async def _main(self) -> None:
         while True:
             job = await self._jobs.get()
-            try:
-                job.outcome = await self._work.run_async(job.chunk.keys, job.chunk.values)
-            except asyncio.CancelledError as error:
-                if self._stopping:
-                    raise
-                job.outcome = Outcome(failure=ItemFailure(job.chunk.keys[0], error))
+            job.outcome = await self._work.run_async(job.chunk.keys, job.chunk.values, lambda: self._stopping)
             self._outstanding -= 1
             self._on_done(job)
             del job
