@@ -71,6 +71,7 @@ def settle(timeout: float = 10.0) -> dict[str, int]:
     ----------
     timeout : float
         Seconds after which it gives up waiting.
+
     """
     gc.collect()
     until = time.monotonic() + timeout
@@ -96,6 +97,7 @@ def assert_no_leaks(timeout: float = 10.0) -> Iterator[None]:
     Notes
     -----
     Collects garbage before and after. Arrays bound to names that outlive the block count as leaks.
+
     """
     kinds = ("nodes", "buffers", "runs")
     before = settle(timeout)
@@ -136,6 +138,7 @@ def inject_fault(operation: str, kind: str = "injected", skip: int = 0, count: i
     ------
     ValueError
         If there is no such operation or kind.
+
     """
     if kind not in ("injected", "out_of_memory"):
         raise _runtime.OwlValueError(f"[inject_fault] a fault is 'injected' or 'out_of_memory', not {kind!r}")
@@ -170,6 +173,7 @@ def memory_limit(bytes: int, beyond_current: bool = False) -> Iterator[None]:
         The limit.
     beyond_current : bool
         Count from what is in use now.
+
     """
     _runtime.set_memory_limit(bytes + (settle()["bytes"] if beyond_current else 0))
     try:
@@ -224,6 +228,7 @@ def bounds(nodes: int | None = None, bytes: int | None = None, runs: int | None 
         Bytes of their results at which it closes.
     runs : int, optional
         Runs ahead of an executor beyond which recording waits.
+
     """
     was = _runtime.set_bounds(nodes, bytes, runs)
     try:

@@ -30,7 +30,7 @@ def shapes(draw: st.DrawFn, min_dims: int = 0, max_dims: int = 8, most: int = 40
 def broadcast_pair(draw: st.DrawFn, **limits: Any) -> tuple[list[int], list[int]]:
     """Two shapes that `+` accepts: equal, but for dimensions of 1."""
     common = draw(shapes(**limits))
-    sides = [draw(st.sampled_from("both left right".split())) if size != 1 else "both" for size in common]
+    sides = [draw(st.sampled_from(["both", "left", "right"])) if size != 1 else "both" for size in common]
     left = [1 if side == "right" else size for side, size in zip(sides, common)]
     right = [1 if side == "left" else size for side, size in zip(sides, common)]
     return left, right

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
 import hypothesis
@@ -30,11 +30,25 @@ hypothesis.settings.register_profile("long", hypothesis.settings.get_profile("de
 hypothesis.settings.load_profile(os.environ.get("OWL_TEST_PROFILE", "default"))
 
 
+FAILED = pytest.StashKey[bool]()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    if report.failed:
+        item.stash[FAILED] = True
+    return report
+
+
 @pytest.fixture(autouse=True)
-def nothing_native_leaks() -> Iterator[None]:
+def nothing_native_leaks(request: pytest.FixtureRequest) -> Iterator[None]:
     owl.seed(20141021)
-    with owl.testing.assert_no_leaks():
-        yield
+    leaks = owl.testing.assert_no_leaks()
+    leaks.__enter__()
+    yield
+    if not request.node.stash.get(FAILED, False):  # the traceback of a failed test holds its arrays
+        leaks.__exit__(None, None, None)
 
 
 @pytest.fixture
