@@ -33,7 +33,7 @@ cdef int add_device(str name) except -1:
     cdef int number
     cdef unique_ptr[Executor] executor
     with devices_lock:
-        executor = make_cpu_executor(dereference(kernel_table))
+        executor = make_cpu_executor(dereference(kernel_table), start_waiting_windows)
         graph().mutex.lock()
         executors.push_back(executor.release())
         number = <int>executors.size() - 1
