@@ -34,7 +34,8 @@ Node* make(const Draft& draft, Node* const* inputs, RecordingStream* stream) {
 void append(Node* node, RecordingStream* stream) {
     graph().hold(node);
     stream->open.push_back(node);
-    stream->open_bytes += node->bytes();
+    stream->open_nodes.store(stream->open.size(), std::memory_order_relaxed);
+    stream->open_bytes.store(stream->open_bytes.load(std::memory_order_relaxed) + node->bytes(), std::memory_order_relaxed);
 }
 
 // The value of `source` on the device of `draft`, copied there once.

@@ -1,5 +1,6 @@
 // A stream of recording: the nodes that one thread or asyncio task has recorded and not yet handed over.
 #pragma once
+#include <atomic>
 #include <deque>
 #include <vector>
 
@@ -16,8 +17,11 @@ struct RecordingStream {
     uint64_t draws = 0;    // random arrays recorded so far
     int device = -1;       // chosen by `with device:`; -1: the thread's
     bool orphan = false;   // its thread or task has ended
-    size_t open_bytes = 0; // what the open window's nodes would take if all were stored
-    Window open;
+    Window open;           // guarded by the graph's lock: any thread may close it
+    // Of the open window, for a look without the lock after every record: how many nodes, and the bytes that they would
+    // take if all were stored.
+    std::atomic<size_t> open_nodes{0}, open_bytes{0};
+    uint64_t random = 0;   // OWL_WINDOW=random: state of the generator that cuts this stream's windows anywhere
     std::deque<Window> waiting;  // closed, until it is known which of their values live on
 };
 

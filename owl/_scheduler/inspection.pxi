@@ -103,7 +103,13 @@ def operation_names():
     return [operation_name(<Op>op).decode() for op in range(kOperations)]
 
 
-cdef vector[Node*] promised  # held; guarded by the graph's lock
+cdef extern from *:
+    """
+    namespace owl { namespace {
+    std::vector<Node*>& promised = *new std::vector<Node*>;  // never destroyed
+    } }
+    """
+    vector[Node*] promised "owl::promised"  # held; guarded by the graph's lock
 
 
 @cython.final
@@ -116,6 +122,9 @@ cdef class Promise:
     def __dealloc__(self):
         if self.node is not NULL:
             settle_promise(self.node, NULL, NULL)
+            graph().mutex.lock()
+            graph().unhold(self.node)
+            graph().mutex.unlock()
 
     def fulfil(self, value):
         """Gives the value, copied from an array of the promised shape and dtype."""

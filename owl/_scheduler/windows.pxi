@@ -6,16 +6,27 @@ cdef size_t node_bound = 4096  # nodes of an open window
 cdef size_t byte_bound = 0               # bytes that an open window's nodes would take; a quarter of memory
 cdef int run_bound = 2                   # runs ahead of an executor before recording waits
 cdef bint fuse = os.environ.get("OWL_FUSE", "1") != "0"
-cdef uint64_t window_random = 0          # OWL_WINDOW=random: state of the generator that cuts windows anywhere; 0: off
+cdef uint64_t window_random = 0          # OWL_WINDOW=random: seed of the generators that cut windows anywhere; 0: off
 if os.environ.get("OWL_WINDOW", "") == "random":
     window_random = 0x9E3779B97F4A7C15 ^ int(os.environ.get("OWL_WINDOW_SEED", "1"))
 
-# Guarded by the graph's lock.
-cdef PlanCache plan_cache
-cdef PlannerCounters counters
-cdef Canonical canonical
-cdef vector[int] phases
-cdef Window part
+cdef extern from *:
+    """
+    namespace owl { namespace {
+    // Never destroyed: a daemon thread may be handing over a window when static destructors run.
+    PlanCache& plan_cache = *new PlanCache;
+    Canonical& canonical = *new Canonical;
+    std::vector<int>& phases = *new std::vector<int>;
+    Window& part = *new Window;
+    } }
+    """
+    # Guarded by the graph's lock.
+    PlanCache plan_cache "owl::plan_cache"
+    Canonical canonical "owl::canonical"
+    vector[int] phases "owl::phases"
+    Window part "owl::part"
+
+cdef PlannerCounters counters  # likewise
 
 
 cdef size_t physical_memory():
@@ -109,28 +120,40 @@ cdef void submit(const vector[Node*]& nodes) noexcept nogil:
         enqueue(run)
 
 
-# Closes the open window of a stream and hands it over. Under the graph's lock.
+# Closes the open window of a stream and hands it over. What it needs may be recorded in other streams' open windows, and
+# goes along. Under the graph's lock.
 cdef void close_window(RecordingStream* stream) noexcept nogil:
     cdef Window window
     cdef size_t i
     window.swap(stream.open)
-    stream.open_bytes = 0
+    stream.open_nodes.store(0)
+    stream.open_bytes.store(0)
     purge(&window)
-    hand_over(window)
+    if not window.empty():
+        demand(window.data(), <int>window.size())
     for i in range(window.size()):
         graph().unhold(window[i])
 
 
-# After each record: closes the window at its bounds, and waits while the executor is too far behind.
+cdef inline bint at_bounds(RecordingStream* stream) noexcept:
+    return window_random != 0 or stream.open_nodes.load() >= node_bound or stream.open_bytes.load() >= byte_bound
+
+
+# Draws whether to cut here. The generator is the stream's own: threads that record at once do not disturb one another.
+cdef bint cut_at_random(RecordingStream* stream) noexcept:
+    cdef uint64_t state = stream.random
+    if state == 0:
+        state = (window_random + 0x632BE59BD9B4E019 * (stream.id + 1)) | 1
+    state ^= state << 13
+    state ^= state >> 7
+    state ^= state << 17
+    stream.random = state
+    return state % 7 == 0
+
+
+# After a record: closes the window at its bounds, and waits while the executor is too far behind.
 cdef int relieve(RecordingStream* stream) except -1:
-    global window_random
-    if window_random:
-        window_random ^= window_random << 13
-        window_random ^= window_random >> 7
-        window_random ^= window_random << 17
-    elif stream.open.size() < node_bound and stream.open_bytes < byte_bound:
-        return 0
-    if window_random and window_random % 7 and stream.open.size() < node_bound:
+    if window_random and not cut_at_random(stream) and stream.open_nodes.load() < node_bound:
         return 0
     with nogil:
         graph().mutex.lock()
