@@ -141,9 +141,10 @@ cdef inline bint at_bounds(RecordingStream* stream) noexcept:
 
 # Draws whether to cut here. The generator is the stream's own: threads that record at once do not disturb one another.
 cdef bint cut_at_random(RecordingStream* stream) noexcept:
+    cdef uint64_t stride = 0x632BE59BD9B4E019
     cdef uint64_t state = stream.random
     if state == 0:
-        state = (window_random + 0x632BE59BD9B4E019 * (stream.id + 1)) | 1
+        state = (window_random + stride * (stream.id + 1)) | 1
     state ^= state << 13
     state ^= state >> 7
     state ^= state << 17
