@@ -23,16 +23,17 @@ from libcpp.memory cimport shared_ptr, unique_ptr
 from libcpp.vector cimport vector
 
 from owl._engine.execution cimport (
-    Canonical, Executor, Plan, PlanCache, PlannerCounters, Run, Team, ThreadWaiter, any_run_within, arm_fault,
-    await_dependencies, compile_plan, disarm_faults, fail_runs_after_fork, live_runs, make_cpu_executor, progress,
-    runs_handed_over, set_kernel_delay, team,
+    Canonical, Executor, Plan, PlanCache, PlannerCounters, Run, StoredPlaces, Team, ThreadWaiter, WindowHistory,
+    any_run_within, arm_fault, await_dependencies, chunk_end, compile_plan, disarm_faults, fail_runs_after_fork,
+    live_runs, make_cpu_executor, progress, runs_handed_over, set_kernel_delay, team,
 )
 from owl._engine.graph cimport (
-    Buffer, Draft, Failure, FailureKind, Graph, MemoryInfo, Node, Op, RecordingStream, State, Window, borrow,
-    elementwise_info, elementwise_op, forget_failures_after_fork, graph, has_deferred_releases,
-    has_unobserved_failures, held_unobserved_failures, host_memory, kOperations, live_buffers,
-    lock_failures_for_fork, lock_memory_for_fork, operation_name, record, record_leaf, take_deferred_releases,
-    take_unobserved_failures, unlock_failures_after_fork, unlock_memory_after_fork,
+    Buffer, ClosedWindow, Draft, Expectations, Failure, FailureKind, Graph, MemoryInfo, Node, Op, RecordingStream,
+    State, Window, borrow, close, elementwise_info, elementwise_op, forget_failures_after_fork, graph,
+    has_deferred_releases, has_unobserved_failures, held_unobserved_failures, host_memory, kOperations,
+    live_buffers, live_mask, lock_failures_for_fork, lock_memory_for_fork, operation_name, record, record_leaf,
+    sort_by_sequence, take_deferred_releases, take_unobserved_failures, unlock_failures_after_fork,
+    unlock_memory_after_fork, window_bounds,
 )
 from owl._engine.types cimport (
     Distribution, DType, Ew, KernelTable, Reduction, Shape, dtype_size, kMaxDims, select_kernels,
@@ -61,3 +62,4 @@ include "_api/creation.pxi"
 include "_api/transfer.pxi"
 include "_scheduler/lifecycle.pxi"
 include "_scheduler/inspection.pxi"
+include "_scheduler/explain.pxi"

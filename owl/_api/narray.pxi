@@ -20,8 +20,8 @@ cdef NArray commit(Draft& draft):
     draft.site = call_site()
     draft.device = current_device(stream)
     out.node = record(draft, stream)
-    if at_bounds(stream):
-        relieve(stream)
+    if window_random or stream.attention:
+        attend(stream)
     return out
 
 
@@ -45,8 +45,8 @@ cdef NArray commit_slowly(Draft& draft, NArray out):
         for k in range(draft.n_inputs):
             graph().drop_handle(draft.input(k))
         graph().mutex.unlock()
-    if at_bounds(stream):
-        relieve(stream)
+    if window_random or stream.attention:
+        attend(stream)
     return out
 
 

@@ -80,8 +80,8 @@ cdef NArray to_device(NArray x, int device):
     draft.site = call_site()
     draft.add_input(x.node)
     out.node = record(draft, stream)
-    if at_bounds(stream):
-        relieve(stream)
+    if window_random or stream.attention:
+        attend(stream)
     return out
 
 

@@ -37,7 +37,7 @@ cdef int load_kernels() except -1:
 # With the lock of devices held.
 cdef int add_device() except -1:
     load_kernels()
-    cdef unique_ptr[Executor] executor = make_cpu_executor(dereference(kernel_table))
+    cdef unique_ptr[Executor] executor = make_cpu_executor(dereference(kernel_table), start_waiting_windows)
     device_names.append(f"cpu:{sum(name.startswith('cpu') for name in device_names)}")
     graph().mutex.lock()
     executors.push_back(executor.release())

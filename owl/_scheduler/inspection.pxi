@@ -27,7 +27,7 @@ def planner_counters():
     cdef size_t cached = plan_cache.size()
     graph().mutex.unlock()
     return {"windows": now.windows, "plans": now.plans, "hits": now.hits, "nodes": now.nodes, "dead": now.dead,
-            "cached": cached, "bytes_outside": now.bytes_outside, "bytes_inside": now.bytes_inside}
+            "leftovers": now.leftovers, "recomputed": now.recomputed, "cached": cached, "bytes_outside": now.bytes_outside, "bytes_inside": now.bytes_inside}
 
 
 def clear_plans():
@@ -56,12 +56,12 @@ def set_random_windows(seed):
 
 def set_bounds(nodes=None, bytes=None, runs=None):
     """Sets the bounds of a window and of the backlog; returns what they were."""
-    global node_bound, byte_bound, run_bound
-    was = {"nodes": node_bound, "bytes": byte_bound, "runs": run_bound}
+    global run_bound
+    was = {"nodes": window_bounds().nodes.load(), "bytes": window_bounds().bytes.load(), "runs": run_bound}
     if nodes is not None:
-        node_bound = nodes
+        window_bounds().nodes.store(nodes)
     if bytes is not None:
-        byte_bound = bytes
+        window_bounds().bytes.store(bytes)
     if runs is not None:
         run_bound = runs
     return was
