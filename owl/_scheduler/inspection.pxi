@@ -106,7 +106,13 @@ def operation_names():
     return [operation_name(<Op>op).decode() for op in range(kOperations)]
 
 
-cdef vector[Node*] promised  # held; guarded by the graph's lock
+cdef extern from *:
+    """
+    namespace owl { namespace {
+    std::vector<Node*>& promised = *new std::vector<Node*>;  // never destroyed
+    } }
+    """
+    vector[Node*] promised "owl::promised"  # held; guarded by the graph's lock
 
 
 @cython.final
