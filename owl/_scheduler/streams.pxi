@@ -14,6 +14,7 @@ cdef extern from *:
         int device = -1;
         // The stream outlives its thread: its nodes may still be wanted.
         ~ThreadRecording() {
+            if (context) defer_release(context);
             if (!own) return;
             std::lock_guard<std::mutex> guard(graph().mutex);
             own->orphan = true;
