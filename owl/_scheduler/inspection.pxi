@@ -10,17 +10,20 @@ def isa():
 
 
 def debug_counters():
-    """Everything that lives natively: nodes, buffers, runs, and bytes of host memory in use."""
+    """Everything that lives natively: nodes, buffers, runs, closed windows that wait, bytes of host memory in use."""
     cdef MemoryInfo memory = host_memory().info()
     cdef size_t i
+    cdef size_t n_waiting = 0
     drain()
     graph().mutex.lock()
     for i in range(streams.size()):
         purge_stream(streams[i])
+        n_waiting += streams[i].waiting.size()
     cdef int64_t nodes = graph().live_nodes()
     cdef size_t n_streams = streams.size()
     graph().mutex.unlock()
-    return {"nodes": nodes, "buffers": live_buffers(), "runs": live_runs(), "bytes": memory.in_use, "streams": n_streams}
+    return {"nodes": nodes, "buffers": live_buffers(), "runs": live_runs(), "bytes": memory.in_use, "streams": n_streams,
+            "waiting": n_waiting}
 
 
 def planner_counters():
