@@ -60,6 +60,17 @@ def set_random_windows(seed):
     window_random = 0 if seed is None else (0x9E3779B97F4A7C15 ^ (int(seed) & 0xFFFFFFFF)) | 1
 
 
+def set_early_start(bint value):
+    """Whether an idle executor makes closed windows start before they have settled; returns what it was.
+
+    Off, what the planner does depends on what was recorded alone, and no more on time.
+    """
+    global early_start
+    was = early_start
+    early_start = value
+    return was
+
+
 def set_bounds(nodes=None, bytes=None, runs=None):
     """Sets the bounds of a window and of the backlog; returns what they were."""
     global run_bound

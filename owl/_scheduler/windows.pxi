@@ -2,6 +2,7 @@
 # handing over, and back-pressure.
 
 cdef int run_bound = 2                   # runs ahead of an executor before recording waits
+cdef bint early_start = True             # closed windows stop waiting when their executor is idle
 cdef bint fuse = os.environ.get("OWL_FUSE", "1") != "0"
 cdef uint64_t window_random = 0          # OWL_WINDOW=random: seed of the generators that cut windows anywhere; 0: off
 if os.environ.get("OWL_WINDOW", "") == "random":
@@ -200,7 +201,7 @@ cdef void close_window(RecordingStream* stream, Window* nodes) noexcept nogil:
         return
     window.nodes.swap(dereference(nodes))
     close(&window, expectations)
-    cdef bint idle = executors[window.nodes[0].device].idle()
+    cdef bint idle = early_start and executors[window.nodes[0].device].idle()
     stream.waiting.push_back(move(window))
     while stream.waiting.size() > 1:
         run_first_waiting(stream, True, False)
@@ -261,6 +262,8 @@ cdef void purge_leftovers(RecordingStream* stream) noexcept nogil:
 # What the executors call when they have been idle for a while: nothing that was closed needs to wait any longer.
 cdef void start_waiting_windows() noexcept nogil:
     cdef size_t i
+    if not early_start:
+        return
     graph().mutex.lock()
     for i in range(streams.size()):
         while not streams[i].waiting.empty():
