@@ -27,13 +27,14 @@ from owl._engine.execution cimport (
     await_dependencies, chunk_end, compile_plan, disarm_faults, fail_runs_after_fork, live_runs, make_cpu_executor, progress, set_kernel_delay, team,
 )
 from owl._engine.graph cimport (
-    Buffer, ClosedWindow, Draft, Expectations, Failure, FailureKind, Graph, MemoryInfo, Node, Op, RecordingStream, State,
+    Border, Buffer, ClosedWindow, Draft, Expectations, Failure, FailureKind, Graph, MemoryInfo, Node, Op, RecordingStream, State,
     Window, borrow, close,
     elementwise_info, elementwise_op, graph, has_deferred_releases, has_unobserved_failures, held_unobserved_failures,
     host_memory, kOperations,
     live_buffers, live_mask, lock_memory_for_fork, operation_name, record, record_leaf, sort_by_sequence, take_deferred_releases,
     take_unobserved_failures, unlock_memory_after_fork, window_bounds,
 )
+from owl._engine.trace cimport HandedOver, Release, Trace
 from owl._engine.types cimport (
     Distribution, DType, Ew, KernelTable, Reduction, Shape, dtype_size, kMaxDims, select_kernels,
 )
