@@ -50,7 +50,7 @@ def explain(array: Any = None, format: str = "text", last: int = 8) -> str:
     >>> y = owl.elewise.relu(w * x + 1)
     >>> print(owl.explain(y))  # doctest: +ELLIPSIS
     window: still recorded; a demand would hand it over now
-      plan on cpu:0: 5 operations in 3 kernels...
+      plan on cpu:...: 5 operations in ... kernels...
     >>> y.state
     'recorded'
     """
