@@ -12,8 +12,11 @@ def isa():
 def debug_counters():
     """Everything that lives natively: nodes, buffers, runs, and bytes of host memory in use."""
     cdef MemoryInfo memory = host_memory().info()
+    cdef size_t i
     drain()
     graph().mutex.lock()
+    for i in range(streams.size()):
+        purge_stream(streams[i])
     cdef int64_t nodes = graph().live_nodes()
     cdef size_t n_streams = streams.size()
     graph().mutex.unlock()
@@ -114,8 +117,13 @@ cdef class Promise:
     cdef readonly NArray array
 
     def __dealloc__(self):
-        if self.node is not NULL:
-            settle_promise(self.node, NULL, NULL)
+        if self.node is NULL:
+            return
+        self.array = None  # a handle of ours must not count as somebody who waits
+        settle_promise(self.node, NULL, NULL)
+        graph().mutex.lock()
+        graph().unhold(self.node)
+        graph().mutex.unlock()
 
     def fulfil(self, value):
         """Gives the value, copied from an array of the promised shape and dtype."""
@@ -138,19 +146,19 @@ cdef class Promise:
         failure.release()
 
 
-# Under no lock. A promise is settled once; later calls do nothing.
+# Under no lock. A promise is settled once; later calls do nothing. Without a value and a failure it is dropped.
 cdef void settle_promise(Node* node, Buffer* buffer, Failure* failure) noexcept:
     cdef size_t i
-    cdef bint own = False
-    if buffer is NULL and failure is NULL:
-        failure = new Failure(FailureKind.promise, b"the promise was dropped")
-        own = True
+    cdef Failure* dropped = NULL
     graph().mutex.lock()
     for i in range(promised.size()):
         if promised[i] == node:
             promised[i] = promised.back()
             promised.pop_back()
             node.parked = False
+            if failure is NULL and buffer is NULL:
+                failure = dropped = new Failure(FailureKind.promise, b"the promise was dropped")
+                dropped.observed.store(not node.live())
             if failure is not NULL:
                 graph().fail(node, failure)
             else:
@@ -161,8 +169,8 @@ cdef void settle_promise(Node* node, Buffer* buffer, Failure* failure) noexcept:
     graph().mutex.unlock()
     if buffer is not NULL:
         buffer.release()
-    if own:
-        failure.release()
+    if dropped is not NULL:
+        dropped.release()
 
 
 def promise(shape, dtype=None):

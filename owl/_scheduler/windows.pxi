@@ -37,11 +37,20 @@ cdef void hand_over(const vector[Node*]& nodes, bint may_leave) noexcept nogil:
     if nodes.empty():
         return
     cdef Window closure, before
-    cdef uint64_t mark
+    cdef uint64_t mark = graph().new_mark()
     cdef size_t i
-    graph().ancestors(nodes.data(), <int>nodes.size(), &closure)
-    if closure.size() != nodes.size():
+    cdef uint32_t k
+    cdef Node* source
+    cdef bint complete = True
+    for i in range(nodes.size()):
+        nodes[i].mark = mark
+        for k in range(nodes[i].n_inputs):
+            source = nodes[i].inputs()[k]
+            if source.mark != mark and source.state == State.recorded:
+                complete = False
+    if not complete:
         # Something they need was recorded elsewhere: by another stream, or left over by an earlier plan.
+        graph().ancestors(nodes.data(), <int>nodes.size(), &closure)
         mark = graph().new_mark()
         for i in range(nodes.size()):
             nodes[i].mark = mark
@@ -185,7 +194,7 @@ cdef void close_window(RecordingStream* stream, Window* nodes) noexcept nogil:
     window.border = trace.border
     close(&window, expectations)
     cdef bint idle = executors[window.nodes[0].device].idle()
-    stream.waiting.push_back(window)
+    stream.waiting.push_back(move(window))
     while stream.waiting.size() > 1:
         trace.release = Release.next_cut
         run_first_waiting(stream, True, False)
