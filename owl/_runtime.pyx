@@ -29,13 +29,14 @@ from owl._engine.execution cimport (
     live_runs, make_cpu_executor, progress, runs_handed_over, set_kernel_delay, team,
 )
 from owl._engine.graph cimport (
-    Buffer, ClosedWindow, Draft, Expectations, Failure, FailureKind, Graph, MemoryInfo, Node, Op, RecordingStream,
-    State, Window, borrow, close, elementwise_info, elementwise_op, forget_failures_after_fork, graph,
+    Border, Buffer, ClosedWindow, Draft, Expectations, Failure, FailureKind, Graph, MemoryInfo, Node, Op,
+    RecordingStream, State, Window, borrow, close, elementwise_info, elementwise_op, forget_failures_after_fork, graph,
     has_deferred_releases, has_unobserved_failures, held_unobserved_failures, host_memory, kOperations,
     live_buffers, live_mask, lock_failures_for_fork, lock_memory_for_fork, operation_name, record, record_leaf,
     sort_by_sequence, take_deferred_releases, take_unobserved_failures, unlock_failures_after_fork,
     unlock_memory_after_fork, window_bounds,
 )
+from owl._engine.trace cimport HandedOver, Release, Trace
 from owl._engine.types cimport (
     Distribution, DType, Ew, KernelTable, Reduction, Shape, dtype_size, kMaxDims, select_kernels,
 )

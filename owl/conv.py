@@ -7,7 +7,7 @@ from owl._runtime import softmax
 __all__ = ["soft_op", "softmax"]
 
 
-class soft_op(enum.IntEnum):  # named as classic scripts write it
+class soft_op(enum.IntEnum):  # noqa: N801 - named as classic scripts write it
     """What softmax normalises over.
 
     >>> int(owl.conv.soft_op.channel)

@@ -185,9 +185,17 @@ cdef extern from "_engine/stream.h" namespace "owl" nogil:
 
     WindowBounds& window_bounds()
 
+    enum class Border(uint8_t):
+        anchor
+        bounds
+        random
+        demand
+        wait_for_all
+
     cppclass ClosedWindow:
         Window nodes
         uint64_t hash
+        Border border
         bool known
         bool settled()
 

@@ -7,6 +7,7 @@ cdef void demand(Node** targets, int count) noexcept nogil:
     cdef RecordingStream* stream
     cdef size_t i
     cdef int k
+    trace.release = Release.demand
     for k in range(count):
         graph().pin(targets[k])  # what is asked for is stored
     graph().ancestors(targets, count, &needed)
@@ -19,6 +20,7 @@ cdef void demand(Node** targets, int count) noexcept nogil:
             stream.open_bytes = 0
             purge(stream, &whole)
             stream.note_demand()
+            trace.border = Border.demand
             hand_over(whole, True)
             for i in range(whole.size()):
                 graph().unhold(whole[i])
@@ -27,6 +29,7 @@ cdef void demand(Node** targets, int count) noexcept nogil:
     graph().ancestors(targets, count, &needed)
     for i in range(needed.size()):
         graph().hold(needed[i])
+    trace.border = Border.demand
     hand_over(needed, True)
     for i in range(needed.size()):
         graph().unhold(needed[i])
@@ -71,11 +74,14 @@ cdef bint waits(const Node* node) noexcept nogil:
 cdef int start(NArray array) except -1:
     cdef Node* node
     drain()
+    cdef uint32_t site = call_site()
     with nogil:
         graph().mutex.lock()
         node = array.node
         if node.state == State.recorded:
+            trace.asked_at = site
             demand(&node, 1)
+            trace.asked_at = 0
         graph().mutex.unlock()
     return 0
 

@@ -17,6 +17,7 @@ cdef extern from *:
     Expectations& expectations = *new Expectations;
     WindowHistory& history = *new WindowHistory;
     StoredPlaces& stored_places = *new StoredPlaces;
+    Trace& trace = *new Trace;
     } }
     """
     # Guarded by the graph's lock.
@@ -25,6 +26,7 @@ cdef extern from *:
     Expectations expectations "owl::expectations"
     WindowHistory history "owl::history"
     StoredPlaces stored_places "owl::stored_places"
+    Trace trace "owl::trace"
 
 cdef PlannerCounters counters  # likewise
 
@@ -126,13 +128,15 @@ cdef void submit(const vector[Node*]& nodes, bint may_leave) noexcept nogil:
     counters.nodes += nodes.size()
     counters.plans += 1
     plan = plan_cache.find(canonical)
-    if plan.get() is NULL:
+    cdef bint known = plan.get() is not NULL
+    if not known:
         plan = canonical.make_plan(nodes)
         plan.get().id = counters.plans
         compile_plan(plan.get(), dereference(kernel_table), fuse)
         plan_cache.insert(plan)
     else:
         counters.hits += 1
+    trace.add(counters.windows, known, plan, nodes)
     plan.get().runs += 1
     counters.bytes_outside += plan.get().output_bytes
     counters.bytes_inside += plan.get().arena_bytes
@@ -188,6 +192,7 @@ cdef void run_first_waiting(RecordingStream* stream, bint ripe, bint demanded) n
     cdef ClosedWindow window
     window.nodes.swap(stream.waiting.front().nodes)
     window.hash = stream.waiting.front().hash
+    trace.border = stream.waiting.front().border
     stream.waiting.pop_front()
     run_window(stream, &window, ripe, demanded)
 
@@ -200,12 +205,15 @@ cdef void close_window(RecordingStream* stream, Window* nodes) noexcept nogil:
     if nodes.empty():
         return
     window.nodes.swap(dereference(nodes))
+    window.border = trace.border
     close(&window, expectations)
     cdef bint idle = early_start and executors[window.nodes[0].device].idle()
     stream.waiting.push_back(move(window))
     while stream.waiting.size() > 1:
+        trace.release = Release.next_cut
         run_first_waiting(stream, True, False)
     if idle:
+        trace.release = Release.idle
         run_first_waiting(stream, False, False)
 
 
@@ -213,6 +221,7 @@ cdef void close_window(RecordingStream* stream, Window* nodes) noexcept nogil:
 cdef void flush(RecordingStream* stream) noexcept nogil:
     cdef Window window
     cdef size_t i
+    trace.release = Release.wait_for_all
     while not stream.waiting.empty():
         run_first_waiting(stream, False, False)
     window.swap(stream.open)
@@ -221,6 +230,7 @@ cdef void flush(RecordingStream* stream) noexcept nogil:
     stream.leftovers.clear()
     purge(stream, &window)
     sort_by_sequence(&window)
+    trace.border = Border.wait_for_all
     hand_over(window, False)
     for i in range(window.size()):
         graph().unhold(window[i])
@@ -241,6 +251,7 @@ cdef void cut_window(RecordingStream* stream) noexcept nogil:
     stream.open_bytes = 0
     for i in range(stream.open.size()):
         stream.open_bytes += stream.open[i].bytes()
+    trace.border = Border.anchor
     close_window(stream, &older)
     purge_leftovers(stream)
 
@@ -265,6 +276,7 @@ cdef void start_waiting_windows() noexcept nogil:
     if not early_start:
         return
     graph().mutex.lock()
+    trace.release = Release.idle
     for i in range(streams.size()):
         while not streams[i].waiting.empty():
             run_first_waiting(streams[i], False, False)
@@ -294,11 +306,13 @@ cdef int attend(RecordingStream* stream) except -1:
         graph().mutex.lock()
         stream.attention = False
         while not stream.waiting.empty() and stream.waiting.front().known and stream.waiting.front().settled():
+            trace.release = Release.settled
             run_first_waiting(stream, True, False)
         if stream.cut:
             cut_window(stream)
         if (random_cut or stream.open.size() >= window_bounds().nodes.load()
                 or stream.open_bytes >= window_bounds().bytes.load()):
+            trace.border = Border.random if random_cut else Border.bounds
             close_window(stream, &stream.open)
             stream.open_bytes = 0
         graph().mutex.unlock()
