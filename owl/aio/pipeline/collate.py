@@ -16,8 +16,9 @@ _NUMBERS = (bool, int, float, complex, np.generic)
 def collate(values: list, pool: BufferPool | None = None) -> Any:
     """Stacks items along a new first axis.
 
-    Arrays and numbers become one array; tuples, named tuples, lists and dicts are stacked member by member; str and bytes
-    are kept as a list. Large arrays are made in ``pool``. Raises TypeError or ValueError naming the place and the first item that does not fit.
+    Arrays and numbers become one array; tuples, named tuples, lists and dicts are stacked member by member; str and
+    bytes are kept as a list. Large arrays are made in ``pool``. Raises TypeError or ValueError naming the place and
+    the first item that does not fit.
 
     >>> collate([(np.zeros(2), 1), (np.ones(2), 2)])
     (array([[0., 0.],
@@ -80,7 +81,7 @@ def _stack_arrays(arrays: list, where: str, pool: BufferPool | None) -> np.ndarr
 
 
 def _stack_numbers(values: list, where: str) -> np.ndarray:
-    at = next((i for i, value in enumerate(values) if not isinstance(value, _NUMBERS) and not _is_scalar_array(value)), 0)
+    at = next((i for i, value in enumerate(values) if not (isinstance(value, _NUMBERS) or _is_scalar_array(value))), 0)
     if not at:
         return np.array(values)
     raise TypeError(f"cannot stack{where}: {_kind(values[0])} at 0, but {_kind(values[at])} at {at} of the batch")

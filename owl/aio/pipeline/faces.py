@@ -1,4 +1,4 @@
-"""The two faces of a run: an async iterator on the caller's loop, and an iterator fed by a loop in a background thread."""
+"""The two faces of a run: an async iterator on the caller's loop, an iterator fed by a loop in a thread."""
 
 from __future__ import annotations
 
@@ -150,6 +150,7 @@ class SyncBatches:
             if self._closed:
                 raise PipelineError("the pipeline was closed")
             output = self._output
+            assert output is not None
             began = time.perf_counter()
             chunk = output.get_blocking(max(1, output.capacity // 4))
             self._stats.waited += time.perf_counter() - began
