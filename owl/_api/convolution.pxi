@@ -472,14 +472,17 @@ cdef class Pooler:
 
 
 cdef int add_normalization(Draft* draft, local_size, alpha, beta, str what) except -1:
-    cdef double a = alpha
-    cdef double b = beta
+    cdef double powers[2]
+    cdef int64_t bits[2]
     cdef int64_t size = whole_number(local_size, 1, "local_size", what)
+    powers[0] = alpha
+    powers[1] = beta
+    memcpy(bits, powers, sizeof(bits))
     if size % 2 == 0:
         raise OwlValueError(f"[{what}] local_size is odd, not {size}")
     draft.add_attribute(size)
-    draft.add_attribute(dereference(<int64_t*>&a))
-    draft.add_attribute(dereference(<int64_t*>&b))
+    draft.add_attribute(bits[0])
+    draft.add_attribute(bits[1])
     return 0
 
 
