@@ -16,7 +16,7 @@ def debug_counters():
     drain()
     graph().mutex.lock()
     for i in range(streams.size()):
-        purge(&streams[i].open)
+        purge_stream(streams[i])
     cdef int64_t nodes = graph().live_nodes()
     cdef size_t n_streams = streams.size()
     graph().mutex.unlock()
