@@ -22,6 +22,7 @@ from libcpp cimport bool as cbool
 from libcpp.memory cimport shared_ptr, unique_ptr
 from libcpp.vector cimport vector
 
+from owl._engine.completion cimport Completion, CompletionRing
 from owl._engine.execution cimport (
     Canonical, Executor, Plan, PlanCache, PlannerCounters, Run, Team, ThreadWaiter, arm_fault, await_dependencies,
     compile_plan, disarm_faults, fail_runs_after_fork, live_runs, make_cpu_executor, progress, set_kernel_delay, team,
@@ -59,4 +60,5 @@ include "_api/structure.pxi"
 include "_api/creation.pxi"
 include "_api/transfer.pxi"
 include "_scheduler/lifecycle.pxi"
+include "_scheduler/awaiting.pxi"
 include "_scheduler/inspection.pxi"

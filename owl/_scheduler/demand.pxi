@@ -79,6 +79,15 @@ cdef Buffer* evaluate(Node* node) except NULL:
     return take_buffer(node)
 
 
+cdef void hand_over_all() noexcept:
+    cdef size_t i
+    with nogil:
+        graph().mutex.lock()
+        for i in range(streams.size()):
+            close_window(streams[i])
+        graph().mutex.unlock()
+
+
 def wait_for_all():
     """Computes everything that was recorded and can still be seen, on all devices, and waits for it.
 
@@ -92,14 +101,9 @@ def wait_for_all():
     >>> x.state
     'done'
     """
-    cdef size_t i
     cdef uint64_t seen
     drain()
-    with nogil:
-        graph().mutex.lock()
-        for i in range(streams.size()):
-            close_window(streams[i])
-        graph().mutex.unlock()
+    hand_over_all()
     while True:
         seen = progress().count()
         if live_runs() == 0:
