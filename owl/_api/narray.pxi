@@ -304,9 +304,14 @@ cdef class NArray:
 
         Examples
         --------
-        >>> async def mean(x):
-        ...     await x.mean().eval()
-        ...     return x
+        >>> import asyncio
+        >>> async def main():
+        ...     x = owl.ones([2, 2]) + 1
+        ...     evaluation = x.eval()
+        ...     assert await evaluation is x
+        ...     return x.state
+        >>> asyncio.run(main())
+        'done'
         """
         return begin_evaluation(self, [self])
 

@@ -17,10 +17,18 @@ class BackPressureError(OwlError, RuntimeError):
     """
 
 
+cdef object get_running_loop = None  # asyncio's, once somebody has imported it: that takes longer than importing owl
+
+
 cdef object loop_of_this_thread():
-    # None where no event loop runs. Whoever has not imported asyncio runs none.
-    asyncio = sys.modules.get("asyncio")
-    return None if asyncio is None else asyncio._get_running_loop()
+    # None where no event loop runs.
+    global get_running_loop
+    if get_running_loop is None:
+        asyncio = sys.modules.get("asyncio")
+        get_running_loop = getattr(asyncio, "_get_running_loop", None)
+        if get_running_loop is None:
+            return None
+    return get_running_loop()
 
 
 @cython.final
@@ -134,8 +142,9 @@ cdef LoopReader open_reader(loop):
 
 
 cdef LoopReader current_reader():
-    import asyncio
-    loop = asyncio.get_running_loop()
+    loop = loop_of_this_thread()
+    if loop is None:
+        raise RuntimeError("no running event loop: arrays are awaited in coroutines; wait_for_eval waits anywhere")
     found = readers.get(id(loop))
     cdef LoopReader reader = None if found is None else found()
     if reader is None or reader.loop() is not loop:
@@ -182,6 +191,7 @@ cdef Wait begin_wait(const vector[Node*]& nodes):
 # ----------------------------------------------------------------------------------------------------------- evaluations
 
 @cython.final
+@cython.no_gc
 @cython.freelist(64)
 cdef class Evaluation:
     """Values on their way: what ``x.eval()`` returns.
@@ -249,10 +259,6 @@ cdef class Evaluation:
         # A wait as an object, for those who wait for several at a time: its `future`, or None if all is there.
         return None if self.finished() else begin_wait(self.nodes)
 
-    def get(self):
-        # The value of a finished evaluation.
-        return self.result()
-
 
 # Starts at once, and all of it as one window. Only a thread without an event loop waits for room here: a coroutine does
 # when it awaits.
@@ -274,9 +280,19 @@ cdef Evaluation begin_evaluation(object value, list arrays):
         if recorded:
             demand(evaluation.nodes.data(), <int>evaluation.nodes.size())
         graph().mutex.unlock()
-    if recorded and loop_of_this_thread() is None:
+    if recorded and not has_room() and loop_of_this_thread() is None:
         wait_for_room()
     return evaluation
+
+
+def same_value(NArray array not None):
+    """Another handle on the value that an array has now."""
+    cdef NArray other = NArray.__new__(NArray)
+    graph().mutex.lock()
+    graph().add_handle(array.node)
+    other.node = array.node
+    graph().mutex.unlock()
+    return other
 
 
 def evaluate_together(arrays):
@@ -355,11 +371,11 @@ cdef bint must_yield() except -1:
 
 # -------------------------------------------------------------------------------------------------------- back-pressure
 
+# For one more window: recording itself waits only when it has handed over one too many.
 cdef bint has_room() noexcept:
-    return backlog() <= run_bound
+    return backlog() < run_bound
 
 
-# None if there is room.
 def room_future():
     """A future of the running loop that is done once there may be room; None if there is room now."""
     cdef LoopReader reader
@@ -411,6 +427,11 @@ cdef int about_to_block() except -1:
         warnings.warn("recording is too far ahead of the device and blocks the event loop: await an array, or "
                       "owl.aio.ready(), now and then", RuntimeWarning, stacklevel=1)
     return 0
+
+
+def forget_warned_lines():
+    """Lines that were told that they block an event loop are told again."""
+    warned_sites.clear()
 
 
 # ----------------------------------------------------------------------------------------------------------------- fork

@@ -14,6 +14,7 @@ def debug_counters():
     cdef MemoryInfo memory = host_memory().info()
     drain()
     graph().mutex.lock()
+    sweep_streams()
     cdef int64_t nodes = graph().live_nodes()
     cdef size_t n_streams = streams.size()
     graph().mutex.unlock()
@@ -116,6 +117,9 @@ cdef class Promise:
     def __dealloc__(self):
         if self.node is not NULL:
             settle_promise(self.node, NULL, NULL)
+            graph().mutex.lock()
+            graph().unhold(self.node)
+            graph().mutex.unlock()
 
     def fulfil(self, value):
         """Gives the value, copied from an array of the promised shape and dtype."""
