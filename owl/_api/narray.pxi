@@ -19,8 +19,8 @@ cdef NArray commit(Draft& draft):
     draft.site = call_site()
     draft.device = current_device(stream)
     out.node = record(draft, stream)
-    if window_random or stream.open.size() >= node_bound or stream.open_bytes >= byte_bound:
-        relieve(stream)
+    if window_random or stream.attention:
+        attend(stream)
     return out
 
 

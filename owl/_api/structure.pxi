@@ -80,8 +80,8 @@ cdef NArray to_device(NArray x, int device):
     draft.site = call_site()
     draft.add_input(x.node)
     out.node = record(draft, stream)
-    if window_random or stream.open.size() >= node_bound or stream.open_bytes >= byte_bound:
-        relieve(stream)
+    if window_random or stream.attention:
+        attend(stream)
     return out
 
 

@@ -22,6 +22,8 @@ cdef NArray leaf(object array, DType dtype, Buffer* buffer):
         shape.dim[shape.ndim - 1 - d] = dims[d]
     cdef RecordingStream* stream = current_stream()
     out.node = record_leaf(shape, dtype, current_device(stream), call_site(), buffer, stream)
+    if stream.attention:
+        attend(stream)
     return out
 
 

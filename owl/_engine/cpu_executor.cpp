@@ -16,10 +16,11 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 constexpr auto kSpin = std::chrono::microseconds(30);
+constexpr auto kIdle = std::chrono::milliseconds(1);
 
 class CpuExecutor final : public Executor {
    public:
-    explicit CpuExecutor(const KernelTable& kernels) : kernels_(kernels) {}
+    CpuExecutor(const KernelTable& kernels, void (*on_idle)()) : kernels_(kernels), on_idle_(on_idle) {}
 
     ~CpuExecutor() override {
         abort();
@@ -43,6 +44,7 @@ class CpuExecutor final : public Executor {
         if (sleeping_.load(std::memory_order_seq_cst)) wake_.notify_one();
     }
 
+    bool idle() override { return idle_.load(std::memory_order_acquire); }
     int backlog() override { return backlog_.load(std::memory_order_acquire); }
     Buffer* allocate(size_t bytes) override { return host_memory().allocate(bytes); }
     bool copy_in(Buffer* buffer, const void* data, size_t bytes) override {
@@ -87,6 +89,7 @@ class CpuExecutor final : public Executor {
             queue_.clear();
             backlog_.store(0);
             sleeping_.store(0);
+            idle_.store(true);
             busy_ = paused_ = started_ = attached_ = false;
             region_.release();  // may be half-way through a phase
             region_ = std::make_unique<Region>();
@@ -117,7 +120,15 @@ class CpuExecutor final : public Executor {
         busy_ = false;
         quiet_.notify_all();
         sleeping_.fetch_add(1, std::memory_order_seq_cst);
-        wake_.wait(lock, [this] { return (!queue_.empty() || stopping_) && !quiesce_.load(); });
+        auto work = [this] { return (!queue_.empty() || stopping_) && !quiesce_.load(); };
+        if (!wake_.wait_for(lock, kIdle, work)) {
+            idle_.store(true, std::memory_order_release);
+            lock.unlock();
+            on_idle_();  // may submit to this very executor
+            lock.lock();
+            wake_.wait(lock, work);
+        }
+        idle_.store(false, std::memory_order_relaxed);
         sleeping_.fetch_sub(1, std::memory_order_seq_cst);
         if (stopping_) return nullptr;
         Run* run = queue_.front();
@@ -316,13 +327,14 @@ class CpuExecutor final : public Executor {
     }
 
     const KernelTable& kernels_;
+    void (*const on_idle_)();
     std::unique_ptr<Region> region_ = std::make_unique<Region>();
     std::mutex mutex_;
     std::condition_variable wake_, quiet_;
     std::deque<Run*> queue_;
     std::thread thread_;
     std::atomic<int> backlog_{0}, sleeping_{0};
-    std::atomic<bool> quiesce_{false}, aborting_{false};
+    std::atomic<bool> quiesce_{false}, aborting_{false}, idle_{true};
     bool started_ = false, attached_ = false, stopping_ = false, busy_ = false, paused_ = false;
 
     // The run in hand.
@@ -337,6 +349,8 @@ class CpuExecutor final : public Executor {
 
 }  // namespace
 
-std::unique_ptr<Executor> make_cpu_executor(const KernelTable& kernels) { return std::make_unique<CpuExecutor>(kernels); }
+std::unique_ptr<Executor> make_cpu_executor(const KernelTable& kernels, void (*on_idle)()) {
+    return std::make_unique<CpuExecutor>(kernels, on_idle);
+}
 
 }  // namespace owl

@@ -17,6 +17,7 @@ cdef extern from "_engine/plan.h" namespace "owl" nogil:
         uint64_t hash
         uint16_t device
         vector[PlanOutput] outputs
+        vector[int32_t] leftovers
         size_t arena_bytes
         size_t output_bytes
         uint64_t runs
@@ -53,22 +54,31 @@ cdef extern from "_engine/plan_cache.h" namespace "owl" nogil:
         uint64_t windows
         uint64_t plans
         uint64_t hits
-        uint64_t evicted
         uint64_t nodes
         uint64_t dead
-        uint64_t donated
+        uint64_t leftovers
+        uint64_t recomputed
         uint64_t bytes_outside
         uint64_t bytes_inside
 
     cppclass Canonical:
-        void describe(const vector[Node*]& nodes, uint64_t mark)
+        void describe(const vector[Node*]& nodes, uint64_t mark, bool may_leave, const StoredPlaces& stored)
         shared_ptr[Plan] make_plan(const vector[Node*]& nodes)
         Run* make_run(const vector[Node*]& nodes, shared_ptr[Plan] plan)
+
+    cppclass StoredPlaces:
+        void add(const Node* node)
+
+    cppclass WindowHistory:
+        bool is_regular(const vector[Node*]& nodes)
+
+    size_t chunk_end(const vector[Node*]& nodes, size_t begin)
 
     cppclass PlanCache:
         shared_ptr[Plan] find(const Canonical& window)
         void insert(shared_ptr[Plan] plan)
         void clear()
+        void list(vector[shared_ptr[Plan]]* plans)
         size_t size()
         void set_capacity(size_t capacity)
 
@@ -77,6 +87,7 @@ cdef extern from "_engine/executor.h" namespace "owl" nogil:
     cppclass Executor:
         void submit(Run* run)
         int backlog()
+        bool idle()
         Buffer* allocate(size_t bytes)
         bool copy_in(Buffer* buffer, const void* data, size_t bytes)
         bool copy_out(const Buffer* buffer, void* data, size_t bytes)
@@ -86,7 +97,7 @@ cdef extern from "_engine/executor.h" namespace "owl" nogil:
         void resume(bool in_child)
         MemoryInfo memory_info()
 
-    unique_ptr[Executor] make_cpu_executor(const KernelTable& kernels)
+    unique_ptr[Executor] make_cpu_executor(const KernelTable& kernels, void (*on_idle)() noexcept nogil)
 
 
 cdef extern from "_engine/team.h" namespace "owl" nogil:

@@ -12,6 +12,8 @@ class Executor {
     virtual void submit(Run* run) = 0;
     // Runs that were submitted and have not finished.
     virtual int backlog() = 0;
+    // Nothing to do for so long that waiting for a better plan costs more than it can save.
+    virtual bool idle() = 0;
 
     // nullptr if memory is refused. Freed by Buffer::release.
     virtual Buffer* allocate(size_t bytes) = 0;
@@ -38,6 +40,7 @@ class Executor {
     virtual const KernelTable& kernels() = 0;
 };
 
-std::unique_ptr<Executor> make_cpu_executor(const KernelTable& kernels);
+// `on_idle` is called by the executor's thread, without locks, when it has been idle for a millisecond.
+std::unique_ptr<Executor> make_cpu_executor(const KernelTable& kernels, void (*on_idle)());
 
 }  // namespace owl

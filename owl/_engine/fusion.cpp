@@ -34,6 +34,7 @@ class Analyser {
         f_.operands.resize(n);
         f_.required.assign(n, 0);
         f_.stored.assign(n, 0);
+        f_.visible.assign(n, 0);
         f_.group_of.assign(n, -1);
         find_roots();
         find_required();
@@ -97,7 +98,10 @@ class Analyser {
     void find_required() {
         for (int i = static_cast<int>(nodes_.size()); i-- > 0;) {
             const PlanNode& node = nodes_[i];
-            if (node.live && !node.leftover) require(f_.root[i]);
+            if (node.live && !node.leftover) {
+                f_.visible[i] = 1;
+                require(f_.root[i]);
+            }
             if (!f_.required[i] || f_.root[i] != i) continue;
             f_.operands[i].reserve(node.inputs.size());
             for (Ref ref : node.inputs) {
@@ -266,7 +270,7 @@ class Analyser {
 
     void find_stored() {
         for (size_t i = 0; i < nodes_.size(); ++i) {
-            if (nodes_[i].live && !nodes_[i].leftover && f_.root[i] >= 0) f_.stored[f_.root[i]] = 1;
+            if (f_.visible[i] && f_.root[i] >= 0) f_.stored[f_.root[i]] = 1;
             if (!f_.required[i] || f_.root[i] != static_cast<Ref>(i)) continue;
             const int mine = f_.group_of[i];
             if (f_.groups[mine].kind == GroupKind::single || !is_register_value(f_.groups[mine], static_cast<int>(i)))
@@ -335,12 +339,61 @@ class Analyser {
     std::vector<std::pair<uint64_t, int>> seen_;
 };
 
+// An operand of a leftover must exist after the run; a transpose of it stays recorded as the leftover does.
+void keep_for_leftover(Plan* plan, Fusion* fusion, Ref ref) {
+    if (ref < 0) {
+        plan->inputs[~ref].donatable = false;
+        return;
+    }
+    if (is_matrix_transpose(plan->nodes[ref]) && !fusion->visible[ref] && fusion->group_of[ref] < 0) {
+        if (plan->nodes[ref].leftover) return;
+        plan->nodes[ref].leftover = true;
+        plan->leftovers.push_back(ref);
+        keep_for_leftover(plan, fusion, plan->nodes[ref].inputs[0]);
+        return;
+    }
+    fusion->visible[ref] = 1;
+    if (fusion->root[ref] < 0) plan->inputs[~fusion->root[ref]].donatable = false;
+}
+
 }  // namespace
 
-Fusion analyse(const Plan& plan, bool fuse) {
-    Fusion fusion;
-    Analyser(plan, fuse, &fusion).run();
-    return fusion;
+Fusion analyse(Plan* plan, bool fuse) {
+    // A value may be left over if it is fused into whoever uses it, so that leaving it saves memory traffic, and if what
+    // it is computed from stays: inputs of the plan, or values that go through memory anyhow and then stay visible.
+    for (PlanNode& node : plan->nodes) {
+        const bool movable = is_elementwise(node.op) || node.op == Op::matmul;
+        node.leftover = node.leftover && fuse && movable && !is_alias(node) && !node.inputs.empty();
+    }
+    for (;;) {
+        Fusion fusion;
+        Analyser(*plan, fuse, &fusion).run();
+        bool changed = false;
+        for (size_t i = 0; i < plan->nodes.size(); ++i) {
+            PlanNode& node = plan->nodes[i];
+            if (!node.leftover) continue;
+            bool may = fusion.required[i] && !fusion.stored[i] && fusion.root[i] == static_cast<Ref>(i);
+            for (Ref ref : node.inputs) {
+                // Looked at without absorption: what stays recorded reads its inputs as they were recorded.
+                const Ref root = ref >= 0 ? fusion.root[ref] : ref;
+                if (root < 0) continue;
+                const bool absorbed = ref >= 0 && is_matrix_transpose(plan->nodes[ref]);
+                const Ref source = absorbed ? plan->nodes[ref].inputs[0] : root;
+                const Ref source_root = source >= 0 ? fusion.root[source] : source;
+                if (source_root >= 0 && (!fusion.stored[source_root] || plan->nodes[source_root].leftover)) may = false;
+            }
+            if (may) continue;
+            node.leftover = false;
+            changed = true;
+        }
+        if (changed) continue;
+        for (size_t i = 0; i < plan->nodes.size(); ++i) {
+            if (!plan->nodes[i].leftover) continue;
+            plan->leftovers.push_back(static_cast<int32_t>(i));
+            for (Ref ref : plan->nodes[i].inputs) keep_for_leftover(plan, &fusion, ref);
+        }
+        return fusion;
+    }
 }
 
 }  // namespace owl

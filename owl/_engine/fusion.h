@@ -31,12 +31,14 @@ struct Fusion {
     std::vector<Ref> root;                       // the array that holds a node's value: itself, or what it is an alias of
     std::vector<std::vector<Operand>> operands;  // of each required node, aliases and absorbed transposes resolved
     std::vector<char> stored;                    // a root whose value goes through memory
+    std::vector<char> visible;                   // a node whose value must exist after the run
     std::vector<int> group_of;                   // -1: none (aliases, dead)
     std::vector<Group> groups;
     std::vector<int> order;                      // groups in the order of execution
 };
 
-Fusion analyse(const Plan& plan, bool fuse);
+// Settles which values are left over (plan->nodes[i].leftover) and how the operations are grouped.
+Fusion analyse(Plan* plan, bool fuse);
 
 inline bool is_register_value(const Group& group, int node) {
     for (int sum : group.sums)

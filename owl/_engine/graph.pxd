@@ -111,10 +111,12 @@ cdef extern from "_engine/node.h" namespace "owl" nogil:
         DType dtype
         State state
         bool parked
+        bool leftover
         uint16_t device
         uint32_t n_inputs
         uint32_t site
         uint64_t sequence
+        uint64_t position
         uint64_t signature
         uint64_t shape_hash
         Shape shape
@@ -148,6 +150,8 @@ cdef extern from "_engine/graph.h" namespace "owl" nogil:
         void add_handle(Node* node)
         void drop_handle(Node* node)
         void release_inputs(Node* node)
+        void pin(Node* node)
+        void unpin(Node* node)
         void complete(Node* node, Buffer* buffer)
         void fail(Node* node, Failure* failure)
         void add_waiter(Node* node, Waiter* waiter)
@@ -159,8 +163,30 @@ cdef extern from "_engine/graph.h" namespace "owl" nogil:
     Graph& graph()
 
 
+cdef extern from "_engine/detector.h" namespace "owl" nogil:
+    cppclass Detector:
+        uint64_t recorded()
+        int anchors()
+
+
 cdef extern from "_engine/stream.h" namespace "owl" nogil:
     ctypedef vector[Node*] Window
+
+    cppclass AtomicSize "std::atomic<size_t>":
+        void store(size_t value)
+        size_t load()
+
+    cppclass WindowBounds:
+        AtomicSize nodes
+        AtomicSize bytes
+
+    WindowBounds& window_bounds()
+
+    cppclass ClosedWindow:
+        Window nodes
+        uint64_t hash
+        bool known
+        bool settled()
 
     cppclass RecordingStream:
         uint64_t id
@@ -168,8 +194,22 @@ cdef extern from "_engine/stream.h" namespace "owl" nogil:
         size_t open_bytes
         int device
         bool orphan
+        bool attention
+        uint64_t cut
         Window open
-        deque[Window] waiting
+        deque[ClosedWindow] waiting
+        Window leftovers
+        Detector detector
+        bool ends_with_demand()
+        void note_demand()
+        void note_cut(uint64_t place)
+
+    cppclass Expectations:
+        void remember(uint64_t hash, vector[bool] live)
+
+    void close "owl::close"(ClosedWindow* window, const Expectations& expectations)
+    void sort_by_sequence(vector[Node*]* nodes)
+    vector[bool] live_mask(const vector[Node*]& nodes)
 
 
 cdef extern from "_engine/recorder.h" namespace "owl" nogil:

@@ -419,7 +419,7 @@ std::unique_ptr<Plan> same_nodes(const Plan& plan) {
 }
 
 void compile_plan(Plan* plan, const KernelTable& kernels, bool fuse) {
-    Fusion fusion = analyse(*plan, fuse);
+    const Fusion fusion = analyse(plan, fuse);
     plan->root = fusion.root;
     const Placement placement = place_arrays(plan, fusion);
     lower_groups(plan, fusion, placement, kernels);

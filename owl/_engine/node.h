@@ -63,6 +63,7 @@ struct Node {
     uint32_t n_inputs;
     uint32_t site;
     uint64_t sequence;    // order of recording in the process
+    uint64_t position;    // order of recording in its stream, from 1
     uint64_t signature;   // hash of operation, attributes, shapes, dtype, device
     uint64_t shape_hash;
     Shape shape;

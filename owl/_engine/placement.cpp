@@ -109,8 +109,7 @@ class Placer {
         std::vector<int32_t> output_of(plan_.nodes.size(), -1);
         std::vector<char> aliased(plan_.inputs.size(), 0), taken(plan_.inputs.size(), 0);
         for (size_t i = 0; i < plan_.nodes.size(); ++i) {
-            const PlanNode& node = plan_.nodes[i];
-            if (!node.live || node.leftover) continue;
+            if (!f_.visible[i]) continue;
             PlanOutput output;
             output.node = static_cast<int32_t>(i);
             output.bytes = bytes_of(static_cast<int>(i));

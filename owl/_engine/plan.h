@@ -78,6 +78,7 @@ struct Plan {
     std::vector<PlanNode> nodes;
     std::vector<PlanInput> inputs;
     std::vector<PlanOutput> outputs;
+    std::vector<int32_t> leftovers;  // nodes that are used inside, not stored, and stay recorded
     std::vector<Ref> root;           // of each node: the array that holds its value
     std::unique_ptr<Plan> unfused;   // one step per operation, for a run with a failed input; compiled when first needed
     std::vector<Slot> slots;

@@ -1,8 +1,32 @@
 #include "plan_cache.h"
 
 namespace owl {
+namespace {
+constexpr size_t kLeaveBytes = 4096;  // below that, storing costs less than keeping the operation recorded
+}
 
-void Canonical::describe(const std::vector<Node*>& nodes, uint64_t mark) {
+bool WindowHistory::is_regular(const std::vector<Node*>& nodes) {
+    uint64_t hash = nodes.size();
+    for (const Node* node : nodes) hash = mix(hash, node->signature ^ (node->handles ? 1 : 0));
+    if (seen_.size() > 8192) seen_.clear();
+    const bool known = !seen_.insert(hash).second;
+    known_ = (known_ << 1 | known) & 0xffff;
+    if (count_ < 17) ++count_;
+    return known || count_ < 17 || __builtin_popcount(known_) >= 12;
+}
+
+size_t chunk_end(const std::vector<Node*>& nodes, size_t begin) {
+    constexpr size_t kShortest = 4, kLongest = 16;
+    size_t end = begin;
+    while (end < nodes.size()) {
+        const Node* node = nodes[end++];
+        const size_t length = end - begin;
+        if (length >= kLongest || (length >= kShortest && (node->signature >> 9) % 4 == 0)) break;
+    }
+    return end;
+}
+
+void Canonical::describe(const std::vector<Node*>& nodes, uint64_t mark, bool may_leave, const StoredPlaces& stored) {
     key_.clear();
     inputs_.clear();
     refs_.clear();
@@ -46,11 +70,15 @@ void Canonical::describe(const std::vector<Node*>& nodes, uint64_t mark) {
                        static_cast<uint64_t>(donatable_.back()) << 16);
         key_.insert(key_.end(), input->shape.dim, input->shape.dim + input->shape.ndim);
     }
+    leavable_.assign(nodes.size(), 0);
     uint64_t word = 0;
     for (size_t i = 0; i < nodes.size(); ++i) {
-        live_[i] = nodes[i]->handles > 0 || nodes[i]->readers > readers_inside_[i];
-        word |= static_cast<uint64_t>(live_[i]) << (i & 63);
-        if ((i & 63) == 63 || i + 1 == nodes.size()) {
+        const bool read_outside = nodes[i]->readers > readers_inside_[i];
+        live_[i] = nodes[i]->handles > 0 || read_outside;
+        leavable_[i] = may_leave && live_[i] && !read_outside && !nodes[i]->leftover && !nodes[i]->pins && nodes[i]->bytes() >= kLeaveBytes &&
+                       !stored.contains(nodes[i]);
+        word |= static_cast<uint64_t>(live_[i] | leavable_[i] << 1) << (2 * (i & 31));
+        if ((i & 31) == 31 || i + 1 == nodes.size()) {
             key_.push_back(word);
             word = 0;
         }
@@ -71,7 +99,7 @@ std::shared_ptr<Plan> Canonical::make_plan(const std::vector<Node*>& nodes) cons
         description.op = node->op;
         description.dtype = node->dtype;
         description.live = live_[i];
-        description.leftover = false;
+        description.leftover = leavable_[i];  // if the planner finds that it may
         description.scalar_mask = node->scalar_mask;
         description.shape = node->shape;
         std::memcpy(description.attribute, node->attribute, sizeof node->attribute);

@@ -3,26 +3,55 @@
 #include <list>
 #include <memory>
 #include <unordered_map>
+#include <unordered_set>
 
 #include "run.h"
 
 namespace owl {
 
 struct PlannerCounters {
-    uint64_t windows = 0, plans = 0, hits = 0, evicted = 0;
+    uint64_t windows = 0, plans = 0, hits = 0;
     uint64_t nodes = 0;           // handed over
     uint64_t dead = 0;            // never computed
-    uint64_t donated = 0;
+    uint64_t leftovers = 0;       // not stored
+    uint64_t recomputed = 0;      // leftovers that were read after all
     uint64_t bytes_outside = 0;   // stored outside plans
     uint64_t bytes_inside = 0;    // arenas
 };
+
+// Places of the program whose values were left over once and read later: from then on they are stored.
+class StoredPlaces {
+   public:
+    void add(const Node* node) { places_.insert(place(node)); }
+    bool contains(const Node* node) const { return !places_.empty() && places_.count(place(node)) != 0; }
+
+   private:
+    static uint64_t place(const Node* node) { return mix(node->signature, node->site); }
+    std::unordered_set<uint64_t> places_;
+};
+
+// Whether the program records windows that were seen before. While it does not, windows are handed over in small pieces,
+// which repeat even where whole windows do not.
+class WindowHistory {
+   public:
+    // Takes in a window; false if it is new and fewer than 12 of the last 16 were known.
+    bool is_regular(const std::vector<Node*>& nodes);
+
+   private:
+    std::unordered_set<uint64_t> seen_;
+    uint32_t known_ = 0;  // the last windows, one bit each
+    int count_ = 0;
+};
+// Where a piece of an irregular window ends: decided by its content, so that equal stretches give equal pieces.
+size_t chunk_end(const std::vector<Node*>& nodes, size_t begin);
 
 // The nodes of one window on one device, in the order of recording, in canonical form: numbered, with the inputs that
 // come from outside, and with what is known of their liveness.
 class Canonical {
    public:
-    // Under the graph's lock. `nodes` are recorded and belong to one device.
-    void describe(const std::vector<Node*>& nodes, uint64_t mark);
+    // Under the graph's lock. `nodes` are recorded and belong to one device. `may_leave`: values that only a handle can see
+    // may be left over, but for those of `stored`.
+    void describe(const std::vector<Node*>& nodes, uint64_t mark, bool may_leave, const StoredPlaces& stored);
     uint64_t hash() const { return hash_; }
     const std::vector<uint64_t>& key() const { return key_; }
     const std::vector<Node*>& inputs() const { return inputs_; }
@@ -34,7 +63,7 @@ class Canonical {
     std::vector<uint64_t> key_;
     std::vector<Node*> inputs_;
     std::vector<Ref> refs_;  // operands of all nodes, one after the other
-    std::vector<char> live_, donatable_;
+    std::vector<char> live_, leavable_, donatable_;
     std::vector<uint32_t> readers_inside_, outside_reads_;
     uint64_t hash_ = 0;
 };
@@ -45,6 +74,8 @@ class PlanCache {
     std::shared_ptr<Plan> find(const Canonical& window);
     void insert(std::shared_ptr<Plan> plan);
     void clear();
+    // The most recently used first.
+    void list(std::vector<std::shared_ptr<Plan>>* plans) const { plans->assign(order_.begin(), order_.end()); }
     size_t size() const { return plans_.size(); }
     void set_capacity(size_t capacity) { capacity_ = capacity; }
 

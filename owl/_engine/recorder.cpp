@@ -37,6 +37,33 @@ void append(Node* node, RecordingStream* stream) {
     stream->open_bytes += node->bytes();
 }
 
+// Tells the stream's detector of a node; it may find that a new window begins.
+void watch(Node* node, RecordingStream* stream) {
+    const uint64_t cut = stream->detector.feed(node);
+    if (cut) stream->cut = cut;
+    if (cut || (!stream->waiting.empty() && stream->waiting.front().known && stream->waiting.front().settled()))
+        stream->attention = true;
+    if (stream->open.size() >= window_bounds().nodes.load(std::memory_order_relaxed) ||
+        stream->open_bytes >= window_bounds().bytes.load(std::memory_order_relaxed))
+        stream->attention = true;
+}
+
+// What a finished task or thread recorded and never handed over moves into the window of whoever uses it.
+void adopt(Node* const* inputs, uint32_t count, RecordingStream* stream) {
+    for (uint32_t i = 0; i < count; ++i) {
+        Node* input = inputs[i];
+        if (input->state != State::recorded || input->stream == stream || !input->stream->orphan) continue;
+        std::vector<Node*> family;
+        graph().ancestors(&input, 1, &family);
+        for (Node* node : family) {
+            if (node->stream == stream || !node->stream->orphan || node->leftover) continue;
+            node->stream = stream;  // the old stream lets go of it when it is swept
+            node->position = 0;
+            append(node, stream);
+        }
+    }
+}
+
 // The value of `source` on the device of `draft`, copied there once.
 Node* bring(Node* source, const Draft& draft, RecordingStream* stream) {
     if (Node* copy = graph().copy_on(source, draft.device)) return copy;
@@ -50,6 +77,7 @@ Node* bring(Node* source, const Draft& draft, RecordingStream* stream) {
     Node* copy = make(transfer, &source, stream);
     graph().link_copy(source, copy);
     append(copy, stream);
+    watch(copy, stream);
     return copy;
 }
 
@@ -59,6 +87,7 @@ Node* record(const Draft& draft, RecordingStream* stream) {
     std::lock_guard<std::mutex> guard(graph().mutex);
     const bool many = draft.n_inputs > kInlineInputs;
     Node* const* inputs = many ? draft.many_inputs.data() : draft.inline_input;
+    adopt(inputs, draft.n_inputs, stream);
     bool elsewhere = false;
     for (uint32_t i = 0; i < draft.n_inputs; ++i) elsewhere = elsewhere || inputs[i]->device != draft.device;
     Node* node;
@@ -72,6 +101,7 @@ Node* record(const Draft& draft, RecordingStream* stream) {
     }
     graph().add_handle(node);
     append(node, stream);
+    watch(node, stream);
     return node;
 }
 
@@ -88,6 +118,8 @@ Node* record_leaf(const Shape& shape, DType dtype, int device, uint32_t site, Bu
     node->state = buffer ? State::done : State::submitted;
     node->parked = !buffer;
     graph().add_handle(node);
+    stream->open_bytes += node->bytes();  // what waits to be read is held as well
+    watch(node, stream);
     return node;
 }
 

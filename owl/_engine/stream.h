@@ -1,24 +1,77 @@
 // A stream of recording: the nodes that one thread or asyncio task has recorded and not yet handed over.
 #pragma once
 #include <deque>
+#include <unordered_map>
 #include <vector>
 
+#include "detector.h"
 #include "graph.h"
 
 namespace owl {
 
+// How much an open window may hold.
+struct WindowBounds {
+    std::atomic<size_t> nodes{4096};
+    std::atomic<size_t> bytes{size_t{1} << 30};
+};
+WindowBounds& window_bounds();
+
 // Nodes recorded by one stream between two cuts, across devices. A window holds its nodes; some may have been submitted
-// by a demand or died since.
+// by a demand, adopted by another stream, or died since.
 using Window = std::vector<Node*>;
+
+// A closed window that is not handed over yet. A loop's names are bound anew one step late: a moment later the values of
+// the step before have died, and need not be stored.
+struct ClosedWindow {
+    Window nodes;
+    uint64_t hash = 0;
+    bool known = false;               // an identical window was seen, and what lived on from it
+    std::vector<uint32_t> expected_dead;  // nodes that nobody could see then
+    std::vector<uint32_t> readers_inside;
+    size_t checked = 0;               // so many of expected_dead are dead already
+    // True once everything that died last time has died now.
+    bool settled();
+};
 
 struct RecordingStream {
     uint64_t id = 0;       // in the order of first recording
     uint64_t draws = 0;    // random arrays recorded so far
     int device = -1;       // chosen by `with device:`; -1: the thread's
     bool orphan = false;   // its thread or task has ended
+    bool attention = false;  // a cut was found, a closed window has settled, or the open one is full; set while recording
+    uint64_t cut = 0;      // the place in the stream where a new window begins; 0: none
     size_t open_bytes = 0; // what the open window's nodes would take if all were stored
     Window open;
-    std::deque<Window> waiting;  // closed, until it is known which of their values live on
+    std::deque<ClosedWindow> waiting;
+    Window leftovers;      // computed inside plans but not stored
+    Detector detector;
+
+    // Demands and rounds, to recognise a loop that asks for something at the end of every round.
+    uint64_t round_start = 0, last_demand = 0;
+    uint64_t tails[2] = {1, 1};   // nodes between the last demand and the end of the last two rounds
+    uint64_t rounds[2] = {0, 0};  // lengths of the last two rounds
+    bool ends_with_demand() const {
+        const uint64_t length = detector.recorded() - round_start;
+        return !tails[0] && !tails[1] && (length == rounds[0] || length == rounds[1]);
+    }
+    void note_demand();
+    void note_cut(uint64_t place);
 };
+
+// What lived on from windows of this hash when they were handed over last. Bounded; guarded by the graph's lock.
+class Expectations {
+   public:
+    const std::vector<bool>* find(uint64_t hash) const;
+    void remember(uint64_t hash, std::vector<bool> live);
+
+   private:
+    std::unordered_map<uint64_t, std::vector<bool>> live_;
+};
+
+// Fills in what is expected of a window that was just closed.
+void close(ClosedWindow* window, const Expectations& expectations);
+void sort_by_sequence(std::vector<Node*>* nodes);
+// Which of the nodes somebody outside the list can see.
+std::vector<bool> live_mask(const std::vector<Node*>& nodes);
 
 }  // namespace owl

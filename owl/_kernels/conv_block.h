@@ -181,7 +181,8 @@ void load_byte_block(const uint8_t* planes, int64_t plane, int64_t channels, int
 #pragma GCC unroll 16
             for (int c = 0; c < N; ++c) tile.row[c] = load_bytes<T>(planes + c * plane + i, N);
         } else {
-            for (int c = 0; c < N; ++c) tile.row[c] = c < channels ? load_bytes<T>(planes + c * plane + i, n) : Vec<T>{};
+            for (int c = 0; c < N; ++c)
+                tile.row[c] = c < channels ? load_bytes<T>(planes + c * plane + i, n) : Vec<T>{};
         }
         tile.transpose();
         PixelWalk walk{pixels, pixels, i, i};

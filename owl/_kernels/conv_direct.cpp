@@ -1,8 +1,9 @@
-// Convolution by its definition, and its adjoint in the data: every kernel size, stride, padding, dilation and grouping.
+// Convolution by its definition, and its adjoint in the data: every kernel size, stride, padding, dilation and
+// grouping.
 //
 // Filters are packed so that a vector holds one tap of neighbouring output channels; inputs stay plain, are padded in
-// scratch and broadcast. A tile of outputs, some pixels of a row times one or two vectors of channels, stays in registers
-// over all input channels and taps. Each output adds its products by channel, then by tap.
+// scratch and broadcast. A tile of outputs, some pixels of a row times one or two vectors of channels, stays in
+// registers over all input channels and taps. Each output adds its products by channel, then by tap.
 //
 // Phase 0 packs the filters, phase 1 computes; a chunk of it is a strip of rows of one image.
 #include "conv_algorithms.h"
@@ -88,7 +89,8 @@ struct Direct {
           in((adjoint ? a.c_out : a.c_in) / a.groups), out((adjoint ? a.c_in : a.c_out) / a.groups), units{out},
           strips(make_strips()) {}
 
-    // In lines of a class backward, in rows of the result forward. A pooled gradient is expanded a whole image at a time.
+    // In lines of a class backward, in rows of the result forward. A pooled gradient is expanded a whole image at a
+    // time.
     Strips make_strips() const {
         const int64_t block_row = 2 * kVectorBytes * x.out;
         if (!adjoint) return Strips(result_h(a), a.batch, block_row * (pools(a) ? a.pool.stride_h : 1));
@@ -142,7 +144,8 @@ struct Direct {
             const int64_t size = units.size(unit), lanes = units.vectors(unit) * kWidth<T>;
             // Between output channels and between input channels of the filter.
             const int64_t out_step = adjoint ? area : in * area, in_step = adjoint ? out * area : area;
-            const T* filter = static_cast<const T*>(a.filter) + group * in * out * area + unit * Units<T>::kSize * out_step;
+            const T* filter = static_cast<const T*>(a.filter) + group * in * out * area;
+            filter += unit * Units<T>::kSize * out_step;
             T* packed = static_cast<T*>(a.workspace) + packed_unit(group, unit);
             for (int64_t r = 0; r < classes; ++r)
                 for (int64_t c = 0; c < in; ++c)
@@ -226,9 +229,10 @@ struct Direct {
             }
     }
 
-    void store_adjoint(int64_t image, int64_t channel, int64_t channels, const T* block, int64_t pitch, int64_t first_line,
-                       int64_t last_line) const {
-        const int64_t plane = x.out * y.out, first = first_line * y.step_out(), last = min64(last_line * y.step_out(), y.out);
+    void store_adjoint(int64_t image, int64_t channel, int64_t channels, const T* block, int64_t pitch,
+                       int64_t first_line, int64_t last_line) const {
+        const int64_t plane = x.out * y.out, step = y.step_out();
+        const int64_t first = first_line * step, last = min64(last_line * step, y.out);
         T* target = static_cast<T*>(a.x_diff) + (image * a.c_in + channel) * plane + first * x.out;
         store_block(block, pitch, last - first, x.out, target, plane, channels, Identity());
     }
@@ -273,9 +277,12 @@ int phases(const void*) { return 2; }
 
 }  // namespace
 
-const Kernel direct_forward = {"conv_forward", phases, chunks<false>, run<false>, scratch_size<false>, workspace_size<false>};
-const Kernel direct_backward_data = {"conv_backward_data", phases,        chunks<true>, run<true>, scratch_size<true>,
-                                     workspace_size<true>};
+const Kernel direct_forward = {
+    "conv_forward", phases, chunks<false>, run<false>, scratch_size<false>, workspace_size<false>,
+};
+const Kernel direct_backward_data = {
+    "conv_backward_data", phases, chunks<true>, run<true>, scratch_size<true>, workspace_size<true>,
+};
 
 }  // namespace OWL_ISA
 }  // namespace owl

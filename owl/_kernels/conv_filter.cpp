@@ -1,8 +1,8 @@
 // The gradient of the filters by its definition, for every shape.
 //
-// A vector holds the gradient for one number of neighbouring filters; some of a filter's numbers times one or two vectors
-// stay in registers while the pixels of a strip of rows pass by. Phase 0: a chunk is a group of images times one or all
-// units of output channels. Phase 1 adds the groups; a chunk is one input channel of a unit.
+// A vector holds the gradient for one number of neighbouring filters; some of a filter's numbers times one or two
+// vectors stay in registers while the pixels of a strip of rows pass by. Phase 0: a chunk is a group of images times
+// one or all units of output channels. Phase 1 adds the groups; a chunk is one input channel of a unit.
 #include "conv_algorithms.h"
 #include "conv_gradient.h"
 
@@ -148,18 +148,19 @@ struct Gradient {
     }
 
     template <int Vectors>
-    void add_strip(int64_t image, int64_t group, int64_t unit, int64_t first_row, int64_t rows, const Phases& p, T* sums,
-                   const Scratch& s) const {
+    void add_strip(int64_t image, int64_t group, int64_t unit, int64_t first_row, int64_t rows, const Phases& p,
+                   T* sums, const Scratch& s) const {
         const int64_t vector = rows * a.out_w * kWidth<T>;
         for (int v = 0; v < Vectors; ++v) {
             const int64_t offset = unit * Units<T>::kSize + v * kWidth<T>, channels = min64(kWidth<T>, out - offset);
             load_rows(image, group * out + offset, channels, first_row, rows, s.block + v * vector, s);
             // The last row of sums is the bias's gradient.
-            if (a.bias_diff)
-                add_bias_gradient(s.block + v * vector, rows, a.out_w, a.out_w, sums + (numbers * Vectors + v) * kWidth<T>);
+            T* bias = sums + (numbers * Vectors + v) * kWidth<T>;
+            if (a.bias_diff) add_bias_gradient(s.block + v * vector, rows, a.out_w, a.out_w, bias);
         }
         if (!a.filter_diff) return;
-        const int64_t parts = ceil_div(numbers, most_taps(Vectors)), shorter = numbers / parts, longer = numbers % parts;
+        const int64_t parts = ceil_div(numbers, most_taps(Vectors));
+        const int64_t shorter = numbers / parts, longer = numbers % parts;
         const CorrelateFunction<T> function[2] = {correlate_function<T, Vectors>(shorter),
                                                   correlate_function<T, Vectors>(shorter + 1)};
         Correlation<T> args = {s.input, s.offset, p.pitch, s.block, vector, rows, a.out_w, sums};

@@ -1,5 +1,5 @@
-// What the algorithms for the gradient of the filters have in common: images are divided into groups by shape alone, each
-// group adds up a partial gradient of its own in the workspace, and a second phase adds those in order.
+// What the algorithms for the gradient of the filters have in common: images are divided into groups by shape alone,
+// each group adds up a partial gradient of its own in the workspace, and a second phase adds those in order.
 #pragma once
 #include "conv_result.h"
 
@@ -18,8 +18,8 @@ struct ImageGroups {
     int64_t end(int64_t group) const { return (group + 1) * batch / count; }
 };
 
-// Adds the sum over a block's pixels: by row, in four interleaved sums, so that it depends neither on strips of rows nor
-// on the algorithm.
+// Adds the sum over a block's pixels: by row, in four interleaved sums, so that it depends neither on strips of rows
+// nor on the algorithm.
 template <class T>
 void add_bias_gradient(const T* block, int64_t rows, int64_t columns, int64_t pitch, T* total) {
     constexpr int N = kWidth<T>;

@@ -16,8 +16,8 @@ struct Clipped {
     }
 };
 
-// Looks for the maximum in a window that is not empty. H and W are its size, or 0 for the size given: constants make small
-// windows as fast as if they were written out. The first of equal values wins, and a NaN beats everything.
+// Looks for the maximum in a window that is not empty. H and W are its size, or 0 for the size given: constants make
+// small windows as fast as if they were written out. The first of equal values wins, and a NaN beats everything.
 template <int H, int W, class T, class Map>
 OWL_INLINE void find_maximum(const T* corner, int64_t pitch, int64_t h, int64_t w, T position, int64_t position_row,
                              Vec<T>& best, Vec<T>& where, Map map) {
@@ -35,11 +35,12 @@ OWL_INLINE void find_maximum(const T* corner, int64_t pitch, int64_t h, int64_t 
         }
 }
 
-// Pools rows [first, last) of the output. The block holds the data's rows from `first_row` on, `pitch` pixels each; `map`
-// is applied to what is read. `value` and `position` (for max; may be null) are dense blocks of the rows asked for.
+// Pools rows [first, last) of the output. The block holds the data's rows from `first_row` on, `pitch` pixels each;
+// `map` is applied to what is read. `value` and `position` (for max; may be null) are dense blocks of the rows asked
+// for.
 template <class T, class Map>
-OWL_INLINE void pool_block(const PoolWindow& pool, int64_t w, int64_t h, const T* block, int64_t first_row, int64_t pitch,
-                           int64_t first, int64_t last, T* value, T* position, Map map) {
+OWL_INLINE void pool_block(const PoolWindow& pool, int64_t w, int64_t h, const T* block, int64_t first_row,
+                           int64_t pitch, int64_t first, int64_t last, T* value, T* position, Map map) {
     constexpr int N = kWidth<T>;
     const Vec<T> inverse_area = set1(T(1) / T(pool.w * pool.h));
     for (int64_t py = first; py < last; ++py) {
@@ -63,7 +64,8 @@ OWL_INLINE void pool_block(const PoolWindow& pool, int64_t w, int64_t h, const T
             Vec<T> best, where;
             const bool whole = rows == pool.h && columns == pool.w;
             if (whole && rows == 2 && columns == 2) find_maximum<2, 2>(corner, pitch, 2, 2, T(0), 2, best, where, map);
-            else if (whole && rows == 3 && columns == 3) find_maximum<3, 3>(corner, pitch, 3, 3, T(0), 3, best, where, map);
+            else if (whole && rows == 3 && columns == 3)
+                find_maximum<3, 3>(corner, pitch, 3, 3, T(0), 3, best, where, map);
             else find_maximum<0, 0>(corner, pitch, rows, columns, at, pool.w, best, where, map);
             store(value, best);
             if (position) store(position, where), position += N;
@@ -118,7 +120,8 @@ void unpool_block(const PoolWindow& pool, int64_t w, int64_t h, const T* gradien
             const Vec<T> g = load(gradient), where = load(position);
             const bool whole = tiles && rows == pool.h && columns == pool.w;
             if (whole && rows == 2 && columns == 2) spread_maximum<2, 2, true>(corner, pitch, 2, 2, T(0), 2, g, where);
-            else if (whole && rows == 3 && columns == 3) spread_maximum<3, 3, true>(corner, pitch, 3, 3, T(0), 3, g, where);
+            else if (whole && rows == 3 && columns == 3)
+                spread_maximum<3, 3, true>(corner, pitch, 3, 3, T(0), 3, g, where);
             else if (tiles) spread_maximum<0, 0, true>(corner, pitch, rows, columns, at, pool.w, g, where);
             else spread_maximum<0, 0, false>(corner, pitch, rows, columns, at, pool.w, g, where);
         }

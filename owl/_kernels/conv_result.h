@@ -27,8 +27,8 @@ struct PoolScratch {
     }
 };
 
-// Rows [first, last) of the result for the `channels` channels from `channel` on. The block holds the convolution's sums
-// from row `first_row` on, `pitch` pixels a row.
+// Rows [first, last) of the result for the `channels` channels from `channel` on. The block holds the convolution's
+// sums from row `first_row` on, `pitch` pixels a row.
 template <class T, bool Relu>
 void store_result_with(const ConvArgs& a, int64_t image, int64_t channel, int64_t channels, const T* block,
                        int64_t first_row, int64_t pitch, int64_t first, int64_t last, const PoolScratch<T>& s) {
@@ -53,8 +53,8 @@ void store_result_with(const ConvArgs& a, int64_t image, int64_t channel, int64_
 }
 
 template <class T>
-void store_result(const ConvArgs& a, int64_t image, int64_t channel, int64_t channels, const T* block, int64_t first_row,
-                  int64_t pitch, int64_t first, int64_t last, const PoolScratch<T>& s) {
+void store_result(const ConvArgs& a, int64_t image, int64_t channel, int64_t channels, const T* block,
+                  int64_t first_row, int64_t pitch, int64_t first, int64_t last, const PoolScratch<T>& s) {
     if (a.relu) store_result_with<T, true>(a, image, channel, channels, block, first_row, pitch, first, last, s);
     else store_result_with<T, false>(a, image, channel, channels, block, first_row, pitch, first, last, s);
 }

@@ -5,9 +5,9 @@
 namespace owl {
 namespace OWL_ISA {
 
-// One dimension of a convolution (forward) or of its adjoint in the data. Output line step_out * j + r, of class r, adds
-// over its taps k the input line step_in * (j + shift) + phase times the filter's line size - 1 - k. Forward, there is
-// one class and the inputs have `stride` phases; backward it is the other way round.
+// One dimension of a convolution (forward) or of its adjoint in the data. Output line step_out * j + r, of class r,
+// adds over its taps k the input line step_in * (j + shift) + phase times the filter's line size - 1 - k. Forward,
+// there is one class and the inputs have `stride` phases; backward it is the other way round.
 struct Axis {
     bool adjoint;
     int64_t in, out, size, pad, stride, dilation;

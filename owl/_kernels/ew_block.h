@@ -187,7 +187,7 @@ inline void ew_run_tile(EwBlock<T>& block, const EwProgram& p, const EwOperand* 
         }
 }
 
-// --------------------------------------------------------------------------------------------- sums by groups of columns
+// ------------------------------------------------------------------------------------------ sums by groups of columns
 
 inline int64_t ew_sum_groups(int64_t n) { return max64(1, ceil_div(n, kSumGroup)); }
 // Bytes for the groups' sums, [n_sums][groups][m]; none where the only group's sum is the result.

@@ -1,8 +1,8 @@
 // Matrix products, with an element-wise program and sums over columns on each tile while it is in cache.
 //
-// A chunk is one panel of rows of A times a range of columns of B. The panel is packed once and kept for the chunks that
-// a thread takes next; B is read where it lies unless its strides would be slow. The order of k is the natural one for
-// every element, whatever the cutting.
+// A chunk is one panel of rows of A times a range of columns of B. The panel is packed once and kept for the chunks
+// that a thread takes next; B is read where it lies unless its strides would be slow. The order of k is the natural one
+// for every element, whatever the cutting.
 #include "ew_block.h"
 #include "gemm_micro.h"
 #include "registry.h"
@@ -39,7 +39,8 @@ struct Plan {
         p.depth = ceil_div(g.k, p.parts);
         // Columns a multiple of 4 KB apart share their sets in the L1 cache.
         const auto crowded = [](int64_t stride) { return stride * int64_t(sizeof(T)) % 4096 == 0; };
-        p.pack_b = g.k > 1 && g.n > 1 && ((g.b_row != 1 && g.b_col != 1) || (g.k > 16 && crowded(g.b_row == 1 ? g.b_col : g.b_row)));
+        const bool strided = g.b_row != 1 && g.b_col != 1;
+        p.pack_b = g.k > 1 && g.n > 1 && (strided || (g.k > 16 && crowded(g.b_row == 1 ? g.b_col : g.b_row)));
         p.b_columns = !p.pack_b && (g.b_row == 1 || g.k <= 1) && !(g.n <= 1 && g.b_row != 1);
         return p;
     }

@@ -7,16 +7,16 @@
 namespace owl {
 namespace OWL_ISA {
 
-// A tile of C is 2 vectors of rows by as many columns as the accumulators' registers allow, with two more registers for A
+// A tile of C is 2 vectors of rows by as many columns as the registers allow for their accumulators, two vectors of A
 // and one for B; without FMA the product needs one as well.
 constexpr int kTileVectors = 2;
 constexpr int kTileColumns = kVectorRegisters == 32 ? 12 : kHasFma ? 6 : 4;
 static_assert(240 % kTileColumns == 0, "a group of columns that is summed must hold whole tiles");
 
-// One tile, k products long. A is packed: `VR` vectors of rows for each l. B is read where it lies: its element (l, j) is
-// b[l * b_row + j * b_col], one of the strides being 1. `from` holds what was accumulated before, columns of VR vectors;
-// a branch for "nothing yet" would keep the accumulators out of registers, so that is an array of zeros. The result goes
-// to columns `pitch` apart, the last vector of each being of `lanes` rows.
+// One tile, k products long. A is packed: `VR` vectors of rows for each l. B is read where it lies: its element (l, j)
+// is b[l * b_row + j * b_col], one of the strides being 1. `from` holds what was accumulated before, columns of VR
+// vectors; a branch for "nothing yet" would keep the accumulators out of registers, so that is an array of zeros. The
+// result goes to columns `pitch` apart, the last vector of each being of `lanes` rows.
 template <class T, int VR, int NR, bool BColumns>
 void gemm_tile(const T* a, const T* b, int64_t b_row, int64_t b_col, int64_t k, const T* from, T* to, int64_t pitch,
                int lanes) {

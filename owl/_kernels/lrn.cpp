@@ -21,7 +21,8 @@ template <class T>
 OWL_INLINE Vec<T> sum_around(const T* terms, int64_t c, int64_t channels, int64_t local_size) {
     const int64_t half = local_size / 2;
     Vec<T> sum{};
-    for (int64_t i = max64(0, c - half); i < min64(channels, c + half + 1); ++i) sum = sum + load(terms + i * kWidth<T>);
+    for (int64_t i = max64(0, c - half); i < min64(channels, c + half + 1); ++i)
+        sum = sum + load(terms + i * kWidth<T>);
     return sum;
 }
 

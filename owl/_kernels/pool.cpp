@@ -27,7 +27,8 @@ void forward(const PoolArgs& a, int64_t first_plane, int64_t count, void* memory
     T* position = a.argmax && pool.op == PoolOp::max ? s.position : nullptr;
     load_block(static_cast<const T*>(a.x) + first_plane * in, in, count, a.h, a.w, s.data, a.w);
     pool_block(pool, a.w, a.h, s.data, 0, a.w, 0, pool.out_h, s.pooled, position, Identity());
-    store_block(s.pooled, pool.out_w, pool.out_h, pool.out_w, static_cast<T*>(a.y) + first_plane * out, out, count, Identity());
+    T* y = static_cast<T*>(a.y) + first_plane * out;
+    store_block(s.pooled, pool.out_w, pool.out_h, pool.out_w, y, out, count, Identity());
     if (position) store_byte_block(position, out, a.argmax + first_plane * out, out, count);
 }
 
@@ -69,7 +70,8 @@ void backward(const PoolArgs& a, int64_t first_plane, int64_t count, void* memor
         spread_average(a, s.pooled, s.data);
     } else {
         if (a.relu) {
-            load_block(static_cast<const T*>(a.y) + first_plane * out, out, count, pool.out_h, pool.out_w, s.data, pool.out_w);
+            const T* y = static_cast<const T*>(a.y) + first_plane * out;
+            load_block(y, out, count, pool.out_h, pool.out_w, s.data, pool.out_w);
             mask_block(s.data, out, s.pooled);
         }
         unpool_block(pool, a.w, a.h, s.pooled, s.position, s.data, a.w);

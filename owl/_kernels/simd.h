@@ -1,8 +1,8 @@
 // Vectors of the widest registers of the instruction set being compiled for, and mathematics on them.
 //
 // Code is written once over `V = Vec<T>` (T float or double) with the operators + - * / and the functions below; V is a
-// GCC/Clang vector extension, so a lane is v[i]. Comparisons give a Mask<T>, which only select(), the mask operators and
-// any() understand: it is a bit mask on AVX-512 and a vector elsewhere.
+// GCC/Clang vector extension, so a lane is v[i]. Comparisons give a Mask<T>, which only select(), the mask operators
+// and any() understand: it is a bit mask on AVX-512 and a vector elsewhere.
 #pragma once
 #include <stddef.h>
 #include <stdint.h>
@@ -182,7 +182,7 @@ OWL_INLINE VecF narrow(VecD low, VecD high) {
     return v;
 }
 
-// ------------------------------------------------------------------------------------------------ masks and comparisons
+// ---------------------------------------------------------------------------------------------- masks and comparisons
 
 #if defined(__AVX512F__)
 #define OWL_COMPARE(name, predicate)                                                                       \
@@ -329,7 +329,8 @@ struct Constants<double> {
     static constexpr double infinity = __builtin_inf(), nan = __builtin_nan("");
     static constexpr double smallest_normal = 0x1p-1022, scale_up = 0x1p54, scale_up_log2 = 54;
     static constexpr double integer = 0x1p52, round = 0x1.8p52;
-    static constexpr double log2e = 1.4426950408889634, ln2_high = 0x1.62e42fee00000p-1, ln2_low = 0x1.a39ef35793c76p-33;
+    static constexpr double log2e = 1.4426950408889634;
+    static constexpr double ln2_high = 0x1.62e42fee00000p-1, ln2_low = 0x1.a39ef35793c76p-33;
     static constexpr double exp_low = -746.0, exp_high = 710.0;
     static constexpr uint64_t sqrt_half = 0x3fe6a09e667f3bcdull;
 };

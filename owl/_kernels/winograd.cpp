@@ -1,8 +1,8 @@
 // Winograd convolution, forward and the adjoint in the data.
 //
-// Phase 0 transforms the filters: U[i][input channel][output channel] for each of the P * P numbers i of a tile. Phase 1:
-// a chunk is a few images, or a strip of a large one. Its inputs are transformed tile by tile to V[i][tile][input channel],
-// multiplied to M[i][tile][output channel] = V[i] U[i], and transformed back.
+// Phase 0 transforms the filters: U[i][input channel][output channel] for each of the P * P numbers i of a tile. Phase
+// 1: a chunk is a few images, or a strip of a large one. Its inputs are transformed tile by tile to V[i][tile][input
+// channel], multiplied to M[i][tile][output channel] = V[i] U[i], and transformed back.
 #include "winograd.h"
 
 #include "conv_algorithms.h"
@@ -193,7 +193,8 @@ struct Transformed {
     template <int Vectors>
     static void multiply_tiles(Product args, int64_t tiles) {
         const int64_t parts = ceil_div(tiles, most_tiles(Vectors)), shorter = tiles / parts, longer = tiles % parts;
-        const MultiplyFunction function[2] = {multiply_function<Vectors>(shorter), multiply_function<Vectors>(shorter + 1)};
+        const MultiplyFunction function[2] = {multiply_function<Vectors>(shorter),
+                                              multiply_function<Vectors>(shorter + 1)};
         for (int64_t i = 0; i < parts; ++i) {
             function[i < longer](args);
             args.v += (shorter + (i < longer)) * kLanes;
@@ -209,15 +210,17 @@ struct Transformed {
                 const float* m = s.m + b * vector + n * tiles * kLanes;
                 for (int64_t ty = 0; ty < t.count(); ++ty)
                     for (int64_t tx = 0; tx < p.tiles_x; ++tx, m += kLanes)
-                        transform_output(m, p.out_vectors * vector, s.block + (ty * pitch + tx) * kTile * kLanes, pitch);
-                const int64_t offset = b * kLanes, channel = group * p.out + offset, channels = min64(kLanes, p.out - offset);
+                        transform_output(m, p.out_vectors * vector, s.block + (ty * pitch + tx) * kTile * kLanes,
+                                         pitch);
+                const int64_t channel = group * p.out + b * kLanes, channels = min64(kLanes, p.out - b * kLanes);
+                const int64_t first_row = t.begin * kTile, plane = p.out_w * p.out_h;
                 if (!Adjoint) {
-                    store_result(a, image + n, channel, channels, s.block, t.begin * kTile, pitch, first, last, s.pooled);
+                    store_result(a, image + n, channel, channels, s.block, first_row, pitch, first, last, s.pooled);
                     continue;
                 }
-                const int64_t plane = p.out_w * p.out_h;
-                float* target = static_cast<float*>(a.x_diff) + ((image + n) * a.c_in + channel) * plane + first * p.out_w;
-                store_block(s.block + (first - t.begin * kTile) * pitch * kLanes, pitch, last - first, p.out_w, target,
+                float* target = static_cast<float*>(a.x_diff) + ((image + n) * a.c_in + channel) * plane;
+                target += first * p.out_w;
+                store_block(s.block + (first - first_row) * pitch * kLanes, pitch, last - first, p.out_w, target,
                             plane, channels, Identity());
             }
     }
@@ -282,10 +285,12 @@ size_t workspace_size(const void* args) {
 
 }  // namespace
 
-const Kernel winograd_forward = {"conv_forward",      phases, chunks<false>, run<false>, scratch_size<false>,
-                                 workspace_size<false>};
-const Kernel winograd_backward_data = {"conv_backward_data", phases, chunks<true>, run<true>, scratch_size<true>,
-                                       workspace_size<true>};
+const Kernel winograd_forward = {
+    "conv_forward", phases, chunks<false>, run<false>, scratch_size<false>, workspace_size<false>,
+};
+const Kernel winograd_backward_data = {
+    "conv_backward_data", phases, chunks<true>, run<true>, scratch_size<true>, workspace_size<true>,
+};
 
 }  // namespace OWL_ISA
 }  // namespace owl

@@ -1,8 +1,8 @@
 // Winograd's minimal filtering (Lavin and Gray, CVPR'16), F(4x4, RxR) for R = 3 and 5, over blocks of channels.
 //
-// With the points 0, ±1, ±2, infinity (R = 3), and ±1/2 as well (R = 5), four outputs of a correlation in one dimension are
-// y = A' [(G g) * (B' d)]: d are the R + 3 inputs, g the filter. In two dimensions each matrix is applied on both sides.
-// The gradient of the filter is G' [(A dy) * (B' d)], exactly the adjoint.
+// With the points 0, ±1, ±2, infinity (R = 3), and ±1/2 as well (R = 5), four outputs of a correlation in one dimension
+// are y = A' [(G g) * (B' d)]: d are the R + 3 inputs, g the filter. In two dimensions each matrix is applied on both
+// sides. The gradient of the filter is G' [(A dy) * (B' d)], exactly the adjoint.
 #pragma once
 #include "conv_result.h"
 
@@ -109,8 +109,8 @@ constexpr int64_t kLanes = kWidth<float>;
 // The scratch areas that hold tiles' transforms take about this much of a core's cache.
 constexpr int64_t kTransformBytes = 512 * 1024;
 
-// A convolution at stride 1 between `in` and `out` channels of a group, as a correlation of padded inputs; the adjoint in
-// the data is one, too.
+// A convolution at stride 1 between `in` and `out` channels of a group, as a correlation of padded inputs; the adjoint
+// in the data is one, too.
 struct Plane {
     int64_t in, out;
     int64_t in_w, in_h, out_w, out_h, pad_w, pad_h;
@@ -144,8 +144,8 @@ struct TileRows {
     int64_t count() const { return end - begin; }
 };
 
-// Transforms all tiles of one block of channels. The block holds the padded inputs of the rows of tiles, `pitch` pixels a
-// row; a tile's number (i, j) goes to v + (i * P + j) * point.
+// Transforms all tiles of one block of channels. The block holds the padded inputs of the rows of tiles, `pitch` pixels
+// a row; a tile's number (i, j) goes to v + (i * P + j) * point.
 template <int R>
 void transform_input(const float* block, int64_t pitch, int64_t rows, int64_t columns, float* v, int64_t point) {
     constexpr int P = Winograd<R>::P;

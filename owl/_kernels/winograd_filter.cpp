@@ -1,8 +1,8 @@
 // The gradient of the filters by Winograd's algorithm: the exact adjoint of the forward one in the filters.
 //
 // Phase 0: a chunk is a group of images. Some tiles at a time, inputs are transformed to V[i][tile][input channel] and
-// gradients to M[i][tile][output channel], and V[i]' M[i] is added to the group's transformed gradient. Phase 1 adds the
-// groups and transforms back; a chunk is one input channel.
+// gradients to M[i][tile][output channel], and V[i]' M[i] is added to the group's transformed gradient. Phase 1 adds
+// the groups and transforms back; a chunk is one input channel.
 #include "conv_algorithms.h"
 #include "conv_gradient.h"
 #include "winograd.h"
@@ -92,7 +92,8 @@ struct Gradient {
         }
     }
 
-    void add_tiles(int64_t image, int64_t count, int64_t group, const TileRows& t, float* total, const Scratch& s) const {
+    void add_tiles(int64_t image, int64_t count, int64_t group, const TileRows& t, float* total,
+                   const Scratch& s) const {
         const int64_t tiles = count * t.count() * p.tiles_x;
         transform_gradients(image, count, group, t, total + P * P * sums_point(), s);
         if (!a.filter_diff) return;
@@ -135,7 +136,8 @@ struct Gradient {
                 if (pools(a)) {
                     load_gradient(a, image + n, channel, channels, s.block, pitch, s.pooled);
                 } else {
-                    const float* planes = static_cast<const float*>(a.y_diff) + ((image + n) * a.c_out + channel) * plane;
+                    const float* planes = static_cast<const float*>(a.y_diff);
+                    planes += ((image + n) * a.c_out + channel) * plane;
                     load_block(planes + first * p.out_w, plane, channels, rows, p.out_w, s.block, pitch);
                 }
                 if (a.bias_diff) add_bias_gradient(s.block, rows, p.out_w, pitch, bias + b * kLanes);
@@ -240,7 +242,9 @@ size_t scratch_size(const void* args) {
 }
 
 size_t workspace_size(const void* args) {
-    return visit(args, [](const auto& d) { return size_t(d.groups.count * d.a.groups * d.sums_size()) * sizeof(float); });
+    return visit(args, [](const auto& d) {
+        return size_t(d.groups.count * d.a.groups * d.sums_size()) * sizeof(float);
+    });
 }
 
 }  // namespace

@@ -1,21 +1,71 @@
 # Demands: somebody asks for values. What they need and nothing else is handed over; the rest stays recorded.
 
-cdef vector[Node*] needed  # guarded by the graph's lock
-
 
 # Under the graph's lock.
 cdef void demand(Node** targets, int count) noexcept nogil:
-    graph().ancestors(targets, count, &needed)
-    if needed.empty():
-        return
-    cdef Window window
-    window.swap(needed)
+    cdef Window needed, whole
+    cdef RecordingStream* stream
     cdef size_t i
-    for i in range(window.size()):
-        graph().hold(window[i])
-    hand_over(window)
-    for i in range(window.size()):
-        graph().unhold(window[i])
+    cdef int k
+    for k in range(count):
+        graph().pin(targets[k])  # what is asked for is stored
+    graph().ancestors(targets, count, &needed)
+    stream = asking_stream(needed)
+    if stream is not NULL:
+        run_waiting_ancestors(needed)
+        if stream.ends_with_demand():
+            # Each of the last rounds ended like this, so the round is complete: it goes as one plan.
+            whole.swap(stream.open)
+            stream.open_bytes = 0
+            purge(stream, &whole)
+            stream.note_demand()
+            hand_over(whole, True)
+            for i in range(whole.size()):
+                graph().unhold(whole[i])
+        else:
+            stream.note_demand()
+    graph().ancestors(targets, count, &needed)
+    for i in range(needed.size()):
+        graph().hold(needed[i])
+    hand_over(needed, True)
+    for i in range(needed.size()):
+        graph().unhold(needed[i])
+    for k in range(count):
+        graph().unpin(targets[k])
+
+
+# The stream that recorded the newest of these; leftovers belong to rounds that are over.
+cdef RecordingStream* asking_stream(const Window& nodes) noexcept nogil:
+    cdef size_t i = nodes.size()
+    while i:
+        i -= 1
+        if not nodes[i].leftover:
+            return nodes[i].stream
+    return NULL
+
+
+# Waiting windows that hold something which is needed are handed over whole.
+cdef void run_waiting_ancestors(const Window& needed) noexcept nogil:
+    cdef size_t i
+    cdef bint found = True
+    while found:
+        found = False
+        for i in range(needed.size()):
+            if needed[i].state == State.recorded and not needed[i].leftover and waits(needed[i]):
+                run_first_waiting(needed[i].stream, False, True)
+                found = True
+                break
+
+
+cdef bint waits(const Node* node) noexcept nogil:
+    cdef size_t w, i
+    cdef ClosedWindow* window
+    for w in range(node.stream.waiting.size()):
+        window = &node.stream.waiting[w]
+        for i in range(window.nodes.size()):
+            if window.nodes[i] == node:
+                return True
+    return False
 
 
 cdef int start(Node* node) except -1:
@@ -84,7 +134,7 @@ cdef void hand_over_all() noexcept:
     with nogil:
         graph().mutex.lock()
         for i in range(streams.size()):
-            close_window(streams[i])
+            flush(streams[i])
         graph().mutex.unlock()
 
 

@@ -33,7 +33,7 @@ cdef int add_device(str name) except -1:
     cdef int number
     cdef unique_ptr[Executor] executor
     with devices_lock:
-        executor = make_cpu_executor(dereference(kernel_table))
+        executor = make_cpu_executor(dereference(kernel_table), start_waiting_windows)
         graph().mutex.lock()
         executors.push_back(executor.release())
         number = <int>executors.size() - 1
@@ -141,7 +141,7 @@ def create_gpu_device(index=0):
     if fallback == "cpu":
         if "cpu" not in warned_fallbacks:
             warned_fallbacks.add("cpu")
-            warnings.warn(f"OWL_GPU_FALLBACK=cpu: a CPU device stands in for GPU {index}; {reason}", stacklevel=2)
+            warnings.warn(f"OWL_GPU_FALLBACK=cpu: a CPU device stands in for GPU {index}; {reason}", stacklevel=1)
         return create_cpu_device()
     if fallback:
         raise DeviceError(f"[create_gpu_device] OWL_GPU_FALLBACK={fallback!r} is not known; 'cpu' is the only fallback")

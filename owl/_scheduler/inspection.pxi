@@ -12,9 +12,11 @@ def isa():
 def debug_counters():
     """Everything that lives natively: nodes, buffers, runs, and bytes of host memory in use."""
     cdef MemoryInfo memory = host_memory().info()
+    cdef size_t i
     drain()
     graph().mutex.lock()
-    sweep_streams()
+    for i in range(streams.size()):
+        purge(streams[i], &streams[i].open)
     cdef int64_t nodes = graph().live_nodes()
     cdef size_t n_streams = streams.size()
     graph().mutex.unlock()
@@ -28,7 +30,7 @@ def planner_counters():
     cdef size_t cached = plan_cache.size()
     graph().mutex.unlock()
     return {"windows": now.windows, "plans": now.plans, "hits": now.hits, "nodes": now.nodes, "dead": now.dead,
-            "cached": cached, "bytes_outside": now.bytes_outside, "bytes_inside": now.bytes_inside}
+            "leftovers": now.leftovers, "recomputed": now.recomputed, "cached": cached, "bytes_outside": now.bytes_outside, "bytes_inside": now.bytes_inside}
 
 
 def clear_plans():
@@ -57,12 +59,12 @@ def set_random_windows(seed):
 
 def set_bounds(nodes=None, bytes=None, runs=None):
     """Sets the bounds of a window and of the backlog; returns what they were."""
-    global node_bound, byte_bound, run_bound
-    was = {"nodes": node_bound, "bytes": byte_bound, "runs": run_bound}
+    global run_bound
+    was = {"nodes": window_bounds().nodes.load(), "bytes": window_bounds().bytes.load(), "runs": run_bound}
     if nodes is not None:
-        node_bound = nodes
+        window_bounds().nodes.store(nodes)
     if bytes is not None:
-        byte_bound = bytes
+        window_bounds().bytes.store(bytes)
     if runs is not None:
         run_bound = runs
     return was
@@ -115,11 +117,13 @@ cdef class Promise:
     cdef readonly NArray array
 
     def __dealloc__(self):
-        if self.node is not NULL:
-            settle_promise(self.node, NULL, NULL)
-            graph().mutex.lock()
-            graph().unhold(self.node)
-            graph().mutex.unlock()
+        if self.node is NULL:
+            return
+        self.array = None  # a handle of ours must not count as somebody who waits
+        settle_promise(self.node, NULL, NULL)
+        graph().mutex.lock()
+        graph().unhold(self.node)
+        graph().mutex.unlock()
 
     def fulfil(self, value):
         """Gives the value, copied from an array of the promised shape and dtype."""
@@ -142,19 +146,19 @@ cdef class Promise:
         failure.release()
 
 
-# Under no lock. A promise is settled once; later calls do nothing.
+# Under no lock. A promise is settled once; later calls do nothing. Without a value and a failure it is dropped.
 cdef void settle_promise(Node* node, Buffer* buffer, Failure* failure) noexcept:
     cdef size_t i
-    cdef bint own = False
-    if buffer is NULL and failure is NULL:
-        failure = new Failure(FailureKind.promise, b"the promise was dropped")
-        own = True
+    cdef Failure* dropped = NULL
     graph().mutex.lock()
     for i in range(promised.size()):
         if promised[i] == node:
             promised[i] = promised.back()
             promised.pop_back()
             node.parked = False
+            if failure is NULL and buffer is NULL:
+                failure = dropped = new Failure(FailureKind.promise, b"the promise was dropped")
+                dropped.observed.store(not node.live())
             if failure is not NULL:
                 graph().fail(node, failure)
             else:
@@ -165,8 +169,8 @@ cdef void settle_promise(Node* node, Buffer* buffer, Failure* failure) noexcept:
     graph().mutex.unlock()
     if buffer is not NULL:
         buffer.release()
-    if own:
-        failure.release()
+    if dropped is not NULL:
+        dropped.release()
 
 
 def promise(shape, dtype=None):

@@ -56,7 +56,7 @@ def _after_fork_in_parent():
 
 def _after_fork_in_child():
     # Finished values and new work function here. What was recorded or under way belongs to threads of the parent.
-    cdef size_t i, k
+    cdef size_t i, k, w
     cdef Failure* failure = new Failure(
         FailureKind.forked,
         b"the value was still pending when this process was forked: only finished values can be used in a forked child")
@@ -70,8 +70,15 @@ def _after_fork_in_child():
             node = streams[i].open[k]
             node.waiters = NULL
             graph().fail(node, failure)
-        purge(&streams[i].open)
+        purge(streams[i], &streams[i].open)
         streams[i].open_bytes = 0
+        for w in range(streams[i].waiting.size()):
+            for k in range(streams[i].waiting[w].nodes.size()):
+                node = streams[i].waiting[w].nodes[k]
+                node.waiters = NULL
+                graph().fail(node, failure)
+            purge(streams[i], &streams[i].waiting[w].nodes)
+        streams[i].waiting.clear()
     for k in range(promised.size()):
         promised[k].waiters = NULL
         graph().fail(promised[k], failure)

@@ -14,6 +14,7 @@ cdef extern from *:
         int device = -1;
         // The stream outlives its thread: its nodes may still be wanted.
         ~ThreadRecording() {
+            if (context) defer_release(context);
             if (!own) return;
             std::lock_guard<std::mutex> guard(graph().mutex);
             own->orphan = true;
@@ -142,11 +143,16 @@ cdef inline RecordingStream* current_stream() except NULL:
 # Under the graph's lock.
 cdef void sweep_streams() noexcept nogil:
     cdef size_t kept = 0
-    cdef size_t i
+    cdef size_t i, w
     for i in range(streams.size()):
         if streams[i].orphan:
-            purge(&streams[i].open)
-            if streams[i].open.empty() and streams[i].waiting.empty():
+            purge(streams[i], &streams[i].open)
+            for w in range(streams[i].waiting.size()):
+                purge(streams[i], &streams[i].waiting[w].nodes)
+            while not streams[i].waiting.empty() and streams[i].waiting.front().nodes.empty():
+                streams[i].waiting.pop_front()
+            purge_leftovers(streams[i])
+            if streams[i].open.empty() and streams[i].waiting.empty() and streams[i].leftovers.empty():
                 del streams[i]
                 continue
         streams[kept] = streams[i]
@@ -154,12 +160,12 @@ cdef void sweep_streams() noexcept nogil:
     streams.resize(kept)
 
 
-# Lets go of nodes that were handed over or have died.
-cdef void purge(Window* window) noexcept nogil:
+# Lets go of nodes that were handed over, have died, or went over to another stream.
+cdef void purge(const RecordingStream* stream, Window* window) noexcept nogil:
     cdef size_t kept = 0
     cdef size_t i
     for i in range(window.size()):
-        if dereference(window)[i].state == State.recorded:
+        if dereference(window)[i].state == State.recorded and dereference(window)[i].stream == stream:
             dereference(window)[kept] = dereference(window)[i]
             kept += 1
         else:

@@ -1,9 +1,6 @@
-# From windows to runs: closing, splitting by device, finding or compiling the plan, handing over, and back-pressure.
+# From windows to runs: closing, waiting until it is known what lives on, splitting by device, finding or compiling the plan,
+# handing over, and back-pressure.
 
-
-
-cdef size_t node_bound = 4096  # nodes of an open window
-cdef size_t byte_bound = 0               # bytes that an open window's nodes would take; a quarter of memory
 cdef int run_bound = 2                   # runs ahead of an executor before recording waits
 cdef bint fuse = os.environ.get("OWL_FUSE", "1") != "0"
 cdef uint64_t window_random = 0          # OWL_WINDOW=random: state of the generator that cuts windows anywhere; 0: off
@@ -14,8 +11,9 @@ if os.environ.get("OWL_WINDOW", "") == "random":
 cdef PlanCache plan_cache
 cdef PlannerCounters counters
 cdef Canonical canonical
-cdef vector[int] phases
-cdef Window part
+cdef Expectations expectations
+cdef WindowHistory history
+cdef StoredPlaces stored_places
 
 
 cdef size_t physical_memory():
@@ -25,20 +23,46 @@ cdef size_t physical_memory():
         return <size_t>4 << 30
 
 
-byte_bound = physical_memory() // 4
+window_bounds().bytes.store(physical_memory() // 4)
 
 
 cdef void enqueue(Run* run) noexcept nogil:
     executors[run.device].submit(run)
 
 
-# Hands over recorded nodes, in the order of recording, each exactly once. Under the graph's lock.
-#
-# A window across devices becomes one run per device and phase, where a phase ends with a transfer between devices. Runs
-# are submitted phase by phase, in one order for the whole process, and wait on earlier ones only: no deadlock.
-cdef void hand_over(const vector[Node*]& nodes) noexcept nogil:
+# Hands over recorded nodes, in the order of recording, each exactly once. Under the graph's lock. `may_leave`: a demand
+# forces it, while names of the user's still stand for values that nobody will ever read.
+cdef void hand_over(const vector[Node*]& nodes, bint may_leave) noexcept nogil:
     if nodes.empty():
         return
+    cdef Window closure, before
+    cdef uint64_t mark = graph().new_mark()
+    cdef size_t i
+    cdef uint32_t k
+    cdef Node* source
+    cdef bint complete = True
+    for i in range(nodes.size()):
+        nodes[i].mark = mark
+        for k in range(nodes[i].n_inputs):
+            source = nodes[i].inputs()[k]
+            if source.mark != mark and source.state == State.recorded:
+                complete = False
+    if not complete:
+        # Something they need was recorded elsewhere: by another stream, or left over by an earlier plan.
+        graph().ancestors(nodes.data(), <int>nodes.size(), &closure)
+        mark = graph().new_mark()
+        for i in range(nodes.size()):
+            nodes[i].mark = mark
+        for i in range(closure.size()):
+            if closure[i].mark != mark:
+                before.push_back(closure[i])
+        split_by_device(before, may_leave)
+    split_by_device(nodes, may_leave)
+
+
+# A window across devices becomes one run per device and phase, where a phase ends with a transfer between devices. Runs
+# are submitted phase by phase, in one order for the whole process, and wait on earlier ones only: no deadlock.
+cdef void split_by_device(const vector[Node*]& nodes, bint may_leave) noexcept nogil:
     cdef size_t i
     cdef uint32_t k
     cdef bint one_device = True
@@ -48,11 +72,13 @@ cdef void hand_over(const vector[Node*]& nodes) noexcept nogil:
             break
     counters.windows += 1
     if one_device:
-        submit(nodes)
+        submit(nodes, may_leave)
         return
     cdef uint64_t mark = graph().new_mark()
     cdef int last_phase = 0
     cdef Node* source
+    cdef vector[int] phases
+    cdef Window part
     phases.assign(nodes.size(), 0)
     for i in range(nodes.size()):
         nodes[i].mark = mark
@@ -71,14 +97,19 @@ cdef void hand_over(const vector[Node*]& nodes) noexcept nogil:
                 if phases[i] == phase and nodes[i].device == device and nodes[i].state == State.recorded:
                     part.push_back(nodes[i])
             if not part.empty():
-                submit(part)
+                submit(part, False)
 
 
 # One device's nodes become a run. Under the graph's lock.
-cdef void submit(const vector[Node*]& nodes) noexcept nogil:
+cdef void submit(const vector[Node*]& nodes, bint may_leave) noexcept nogil:
     cdef size_t i
     cdef shared_ptr[Plan] plan
-    canonical.describe(nodes, graph().new_mark())
+    for i in range(nodes.size()):
+        if nodes[i].leftover:
+            nodes[i].leftover = False
+            counters.recomputed += 1
+            stored_places.add(nodes[i])
+    canonical.describe(nodes, graph().new_mark(), may_leave and fuse, stored_places)
     counters.nodes += nodes.size()
     counters.plans += 1
     plan = plan_cache.find(canonical)
@@ -94,14 +125,23 @@ cdef void submit(const vector[Node*]& nodes) noexcept nogil:
     counters.bytes_inside += plan.get().arena_bytes
     cdef Run* run = canonical.make_run(nodes, plan)
     cdef bint ready = await_dependencies(run, enqueue)
+    cdef Node* left
+    for i in range(plan.get().leftovers.size()):
+        left = nodes[plan.get().leftovers[i]]
+        left.leftover = True
+        graph().hold(left)
+        left.stream.leftovers.push_back(left)
+        counters.leftovers += 1
     for i in range(nodes.size()):
-        nodes[i].state = State.submitted
         graph().hold(nodes[i])
+        if not nodes[i].leftover:
+            nodes[i].state = State.submitted
     for i in range(nodes.size()):
-        graph().release_inputs(nodes[i])
+        if not nodes[i].leftover:
+            graph().release_inputs(nodes[i])
     for i in range(nodes.size()):
         # Nobody outside the plan will ever see it.
-        if not nodes[i].live():
+        if nodes[i].state == State.submitted and not nodes[i].live():
             nodes[i].state = State.dead
             counters.dead += 1
         graph().unhold(nodes[i])
@@ -109,35 +149,138 @@ cdef void submit(const vector[Node*]& nodes) noexcept nogil:
         enqueue(run)
 
 
-# Closes the open window of a stream and hands it over. Under the graph's lock.
-cdef void close_window(RecordingStream* stream) noexcept nogil:
+# Hands over a closed window. Under the graph's lock. `ripe`: it waited as long as it may, so what is dead now will be
+# dead next time, and is worth waiting for.
+cdef void run_window(RecordingStream* stream, ClosedWindow* window, bint ripe, bint demanded) noexcept nogil:
+    cdef size_t i, begin, end
+    cdef Window chunk
+    if ripe:
+        expectations.remember(window.hash, live_mask(window.nodes))
+    purge(stream, &window.nodes)
+    if history.is_regular(window.nodes):
+        hand_over(window.nodes, demanded)
+    else:
+        begin = 0
+        while begin < window.nodes.size():
+            end = chunk_end(window.nodes, begin)
+            chunk.assign(window.nodes.begin() + begin, window.nodes.begin() + end)
+            begin = end
+            hand_over(chunk, False)
+    for i in range(window.nodes.size()):
+        graph().unhold(window.nodes[i])
+
+
+# Under the graph's lock.
+cdef void run_first_waiting(RecordingStream* stream, bint ripe, bint demanded) noexcept nogil:
+    cdef ClosedWindow window
+    window.nodes.swap(stream.waiting.front().nodes)
+    window.hash = stream.waiting.front().hash
+    stream.waiting.pop_front()
+    run_window(stream, &window, ripe, demanded)
+
+
+# Closes a part of the open window: it waits until it has settled, at the latest until the next cut or until its executor
+# has nothing to do. Under the graph's lock.
+cdef void close_window(RecordingStream* stream, Window* nodes) noexcept nogil:
+    cdef ClosedWindow window
+    purge(stream, nodes)
+    if nodes.empty():
+        return
+    window.nodes.swap(dereference(nodes))
+    close(&window, expectations)
+    cdef bint idle = executors[window.nodes[0].device].idle()
+    stream.waiting.push_back(move(window))
+    while stream.waiting.size() > 1:
+        run_first_waiting(stream, True, False)
+    if idle:
+        run_first_waiting(stream, False, False)
+
+
+# Hands over all that a stream has recorded. Under the graph's lock.
+cdef void flush(RecordingStream* stream) noexcept nogil:
     cdef Window window
     cdef size_t i
+    while not stream.waiting.empty():
+        run_first_waiting(stream, False, False)
     window.swap(stream.open)
     stream.open_bytes = 0
-    purge(&window)
-    hand_over(window)
+    window.insert(window.end(), stream.leftovers.begin(), stream.leftovers.end())
+    stream.leftovers.clear()
+    purge(stream, &window)
+    sort_by_sequence(&window)
+    hand_over(window, False)
     for i in range(window.size()):
         graph().unhold(window[i])
 
 
-# After each record: closes the window at its bounds, and waits while the executor is too far behind.
-cdef int relieve(RecordingStream* stream) except -1:
+# Cuts the open window at the place that the detector found. Under the graph's lock.
+cdef void cut_window(RecordingStream* stream) noexcept nogil:
+    cdef size_t first = stream.open.size()
+    cdef size_t i
+    cdef Window older
+    # Adopted nodes have no place of their own; they go with what uses them.
+    while first and (stream.open[first - 1].position >= stream.cut or not stream.open[first - 1].position):
+        first -= 1
+    stream.note_cut(stream.cut)
+    stream.cut = 0
+    older.assign(stream.open.begin(), stream.open.begin() + first)
+    stream.open.erase(stream.open.begin(), stream.open.begin() + first)
+    stream.open_bytes = 0
+    for i in range(stream.open.size()):
+        stream.open_bytes += stream.open[i].bytes()
+    close_window(stream, &older)
+    purge_leftovers(stream)
+
+
+cdef void purge_leftovers(RecordingStream* stream) noexcept nogil:
+    cdef size_t kept = 0
+    cdef size_t i
+    cdef Node* node
+    for i in range(stream.leftovers.size()):
+        node = stream.leftovers[i]
+        if node.state == State.recorded:
+            stream.leftovers[kept] = node
+            kept += 1
+        else:
+            graph().unhold(node)
+    stream.leftovers.resize(kept)
+
+
+# What the executors call when they have been idle for a while: nothing that was closed needs to wait any longer.
+cdef void start_waiting_windows() noexcept nogil:
+    cdef size_t i
+    graph().mutex.lock()
+    for i in range(streams.size()):
+        while not streams[i].waiting.empty():
+            run_first_waiting(streams[i], False, False)
+    graph().mutex.unlock()
+
+
+# When recording calls for attention: hands over what has settled, cuts, keeps the bounds, and waits while the executors
+# are too far behind.
+cdef int attend(RecordingStream* stream) except -1:
     global window_random
+    cdef bint random_cut = False
     if window_random:
         window_random ^= window_random << 13
         window_random ^= window_random >> 7
         window_random ^= window_random << 17
-    elif stream.open.size() < node_bound and stream.open_bytes < byte_bound:
-        return 0
-    if window_random and window_random % 7 and stream.open.size() < node_bound:
-        return 0
+        random_cut = window_random % 7 == 0
+        if not random_cut and not stream.attention:
+            return 0
     with nogil:
         graph().mutex.lock()
-        close_window(stream)
+        stream.attention = False
+        while not stream.waiting.empty() and stream.waiting.front().known and stream.waiting.front().settled():
+            run_first_waiting(stream, True, False)
+        if stream.cut:
+            cut_window(stream)
+        if (random_cut or stream.open.size() >= window_bounds().nodes.load()
+                or stream.open_bytes >= window_bounds().bytes.load()):
+            close_window(stream, &stream.open)
+            stream.open_bytes = 0
         graph().mutex.unlock()
-    wait_for_room()
-    return 0
+    return wait_for_room()
 
 
 cdef int backlog() noexcept nogil:

@@ -14,9 +14,9 @@ from owl.aio.pipeline.buffers import BufferPool, is_pooled
 class StagingRing:
     """Copies batches (arrays, numbers, and tuples, lists and dicts of them) into reusable float buffers.
 
-    ``stage`` may be called from any thread and records nothing. A buffer returns to the ring once no NArray reads it any
-    more. With ``adopt``, arrays that a batch stage has just stacked in reusable memory are taken as they are, if their
-    dtype is right: nobody else can have them.
+    ``stage`` may be called from any thread and records nothing. A buffer returns to the ring once no NArray reads
+    it any more. With ``adopt``, arrays that a batch stage has just stacked in reusable memory are taken as they
+    are, if their dtype is right: nobody else can have them.
     """
 
     def __init__(self, device: Any = None, dtype: Any = np.float32, adopt: bool = False, depth: int = 8) -> None:

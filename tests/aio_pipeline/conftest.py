@@ -1,15 +1,16 @@
 """After every test nothing of a pipeline may be left: no thread, no task, no process, no descriptor."""
 
 import multiprocessing
-import os
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
 
 def open_descriptors():
-    return set(os.listdir("/proc/self/fd")) if os.path.isdir("/proc/self/fd") else set()
+    descriptors = Path("/proc/self/fd")
+    return [entry.name for entry in descriptors.iterdir()] if descriptors.is_dir() else []
 
 
 def owl_threads():

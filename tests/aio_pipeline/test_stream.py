@@ -122,12 +122,12 @@ def test_batches_partition_the_stream(length, size, drop_last, concurrency):
 
 def test_batches_stack_structures():
     Pair = namedtuple("Pair", "image label")
-    out = list(Pipeline([Pair(np.full((2, 3), x, np.uint8), x) for x in range(4)]).batch(4))[0]
+    out = next(iter(Pipeline([Pair(np.full((2, 3), x, np.uint8), x) for x in range(4)]).batch(4)))
     assert isinstance(out, Pair)
     assert out.image.shape == (4, 2, 3)
     assert out.image.dtype == np.uint8
     assert out.label.tolist() == [0, 1, 2, 3]
-    nested = list(Pipeline([{"a": [np.float32(x), "s"], "b": np.array(x)} for x in range(3)]).batch(3))[0]
+    nested = next(iter(Pipeline([{"a": [np.float32(x), "s"], "b": np.array(x)} for x in range(3)]).batch(3)))
     assert nested["a"][0].dtype == np.float32
     assert nested["a"][1] == ["s", "s", "s"]
     assert nested["b"].tolist() == [0, 1, 2]
@@ -197,7 +197,7 @@ def test_processes_work_side_by_side():
 def test_declaring_changes_nothing():
     base = Pipeline(range(6))
     doubled = base.map(double)
-    assert list(base.batch(2))[0].tolist() == [0, 1]
+    assert next(iter(base.batch(2))).tolist() == [0, 1]
     assert list(doubled) == [0, 2, 4, 6, 8, 10]
     assert list(base) == list(range(6))
 
@@ -241,7 +241,8 @@ async def test_one_pipeline_twice_at_once_is_refused_async():
 def test_a_pipeline_as_source_serves_the_outer_epoch():
     outer = Pipeline(Pipeline(range(30)).shuffle(seed=1)).map(double)
     first, second = list(outer), list(outer)
-    assert sorted(first) == sorted(second) and first != second
+    assert sorted(first) == sorted(second)
+    assert first != second
 
 
 def test_contextvars_reach_the_threads():

@@ -1,8 +1,8 @@
 """Loading that hides behind training: a declarative pipeline that runs on an event loop, the caller's or its own.
 
-Declared in ``builder`` and ``stages``; built and stopped by ``runner``; consumed through ``faces``. Each stage at work is
-a ``stage`` (or ``source``) between two ``channel`` objects, with ``workers`` (threads, tasks, or ``process``) that do its
-``work`` on ``chunk`` objects.
+Declared in ``builder`` and ``stages``; built and stopped by ``runner``; consumed through ``faces``. Each stage at
+work is a ``stage`` (or ``source``) between two ``channel`` objects, with ``workers`` (threads, tasks, or
+``process``) that do its ``work`` on ``chunk`` objects.
 """
 
 from owl.aio.pipeline.builder import Pipeline

@@ -20,8 +20,8 @@ _WORTHWHILE = 1 << 16  # bytes; smaller arrays are faster made than recycled
 class BufferPool:
     """A ring of buffers, at most ``depth`` of them kept for reuse; any thread may use it.
 
-    It is never waited for: a consumer that holds all buffers may be the one who waits for the next batch, so when none is
-    free another one is made.
+    It is never waited for: a consumer that holds all buffers may be the one who waits for the next batch, so when
+    none is free another one is made.
     """
 
     def __init__(self, depth: int = DEPTH) -> None:

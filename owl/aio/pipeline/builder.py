@@ -22,14 +22,14 @@ MEBIBYTE = 1 << 20
 class Pipeline:
     """Loads items from a source in the background, stage by stage; every stage is declared by a method.
 
-    ``source``: an iterable, an async iterable, a map-style object (``__len__`` and ``__getitem__``), or a callable that
-    makes one for each epoch. ``concurrency``: how many items of a map-style source are read at once. ``seed``: what items'
-    randomness comes from (default: the seed of ``shuffle``, or 0). ``buffer_bytes``: how much may wait in all queues
-    together. ``progress``: show a tqdm bar.
+    ``source``: an iterable, an async iterable, a map-style object (``__len__`` and ``__getitem__``), or a callable
+    that makes one for each epoch. ``concurrency``: how many items of a map-style source are read at once. ``seed``:
+    what items' randomness comes from (default: the seed of ``shuffle``, or 0). ``buffer_bytes``: how much may wait
+    in all queues together. ``progress``: show a tqdm bar.
 
-    Methods return a new pipeline and leave this one alone; nothing runs until it is iterated, by ``async with``, ``with``,
-    ``for`` or ``async for``. Each iteration is one epoch; leaving one early ends it, and the next begins the next epoch.
-    One pipeline runs once at a time; declare it on one thread, iterate it on any.
+    Methods return a new pipeline and leave this one alone; nothing runs until it is iterated, by ``async with``,
+    ``with``, ``for`` or ``async for``. Each iteration is one epoch; leaving one early ends it, and the next begins
+    the next epoch. One pipeline runs once at a time; declare it on one thread, iterate it on any.
 
     >>> pipe = Pipeline(range(5)).map(lambda x: x * x).batch(2)
     >>> [batch.tolist() for batch in pipe]
@@ -61,7 +61,8 @@ class Pipeline:
         self._lock = threading.Lock()
         self.pool = BufferPool(depth=8)
         self._stats = RunStats()
-        self._opened: AsyncBatches | SyncBatches | None = None
+        self._entered: SyncBatches | None = None
+        self._entered_async: AsyncBatches | None = None
 
     # Declaring
 
@@ -90,12 +91,12 @@ class Pipeline:
     ) -> Pipeline:
         """Applies a function to each item, ``concurrency`` at once.
 
-        A plain function runs in threads of the stage's own, or in spawned processes with ``executor="process"`` (the
-        function and its items must pickle); a coroutine function runs in tasks. A parameter named ``rng`` receives a
-        numpy Generator that depends only on seed, epoch, item and stage. ``ordered=False`` passes results on as they
-        come. ``on_error``: ``"raise"``; ``"skip"``, at most ``max_skips`` items an epoch; ``"retry"``, at most ``retries``
-        times an item, then raise. ``timeout``: seconds an item may take (a thread cannot be stopped: it is left behind
-        and replaced; a process is killed).
+        A plain function runs in threads of the stage's own, or in spawned processes with ``executor="process"``
+        (the function and its items must pickle); a coroutine function runs in tasks. A parameter named ``rng``
+        receives a numpy Generator that depends only on seed, epoch, item and stage. ``ordered=False`` passes
+        results on as they come. ``on_error``: ``"raise"``; ``"skip"``, at most ``max_skips`` items an epoch;
+        ``"retry"``, at most ``retries`` times an item, then raise. ``timeout``: seconds an item may take (a thread
+        cannot be stopped: it is left behind and replaced; a process is killed).
         """
         if not callable(fn):
             raise TypeError(f"map() takes a function, not {type(fn).__name__}")
@@ -131,8 +132,8 @@ class Pipeline:
     def to_device(self, device: Any = None) -> Pipeline:
         """Makes NArrays on a device (default: the current one where a batch is taken) out of numpy arrays.
 
-        Copies into reusable float32 staging buffers in a thread; records nothing until a batch is taken. Only ``prefetch`` may
-        follow. As everywhere in owl, the shape of the NArray is the reverse of the numpy shape.
+        Copies into reusable float32 staging buffers in a thread; records nothing until a batch is taken. Only
+        ``prefetch`` may follow. As everywhere in owl, the shape of the NArray is the reverse of the numpy shape.
         """
         return self._with(stages.ToDevice(device))
 
@@ -221,12 +222,13 @@ class Pipeline:
             batches.close()
 
     def __enter__(self) -> SyncBatches:
-        self._opened = self._open_sync()
-        return self._opened
+        self._entered = self._open_sync()
+        return self._entered
 
     def __exit__(self, *exc: object) -> None:
-        opened, self._opened = self._opened, None
-        opened.close()
+        entered, self._entered = self._entered, None
+        if entered is not None:
+            entered.close()
 
     async def __aiter__(self) -> AsyncIterator[Any]:
         async with self as batches:
@@ -236,20 +238,21 @@ class Pipeline:
     async def __aenter__(self) -> AsyncBatches:
         delivery = self._begin()
         try:
-            self._opened = AsyncBatches(self, delivery, self._stats)
+            entered = self._entered_async = AsyncBatches(self, delivery, self._stats)
         except BaseException:
             self._end(delivery)
             raise
         try:
-            await self._opened._start()
+            await entered._start()
         except BaseException:
             await self.__aexit__()
             raise
-        return self._opened
+        return entered
 
     async def __aexit__(self, *exc: object) -> None:
-        opened, self._opened = self._opened, None
-        await opened._close()
+        entered, self._entered_async = self._entered_async, None
+        if entered is not None:
+            await entered._close()
 
     def _open_sync(self) -> SyncBatches:
         delivery = self._begin()

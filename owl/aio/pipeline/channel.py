@@ -10,7 +10,7 @@ from owl.aio.pipeline.chunk import Chunk, weigh
 
 
 class _Buffer:
-    """Chunks with their weight. Admits a chunk that fits, or any chunk when empty, so that no item is ever too large."""
+    """Chunks with their weight. Admits what fits, and anything when empty, so that no item is ever too large."""
 
     def __init__(self, capacity: int, max_bytes: int, adaptive: bool) -> None:
         self.capacity = capacity
@@ -95,7 +95,7 @@ class Channel(_Buffer):
             _wake(self._getter)
 
     async def get(self, limit: int) -> Chunk | None:
-        """At most ``limit`` items; waits for the first. None at the end; raises the producer's failure after the last."""
+        """At most ``limit`` items; waits for the first. None at the end; raises the producer's failure there."""
         while not self.ready():
             self._getter = asyncio.get_running_loop().create_future()
             try:

@@ -1,9 +1,10 @@
-"""The two faces of a run: an async iterator on the caller's loop, and an iterator fed by a loop in a background thread."""
+"""The two faces of a run: an async iterator on the caller's loop, an iterator fed by a loop in a thread."""
 
 from __future__ import annotations
 
 import asyncio
 import atexit
+import contextvars
 import threading
 import time
 import weakref
@@ -132,7 +133,8 @@ class SyncBatches:
         self._ready = threading.Event()
         self._output: ThreadChannel | None = None
         self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._main, name="owl-pipeline", daemon=True)
+        context = contextvars.copy_context()
+        self._thread = threading.Thread(target=context.run, args=(self._main,), name="owl-pipeline", daemon=True)
         self._thread.start()
         self._ready.wait()
         _LIVE.add(self)
@@ -148,6 +150,7 @@ class SyncBatches:
             if self._closed:
                 raise PipelineError("the pipeline was closed")
             output = self._output
+            assert output is not None
             began = time.perf_counter()
             chunk = output.get_blocking(max(1, output.capacity // 4))
             self._stats.waited += time.perf_counter() - began

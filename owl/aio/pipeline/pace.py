@@ -5,17 +5,21 @@ from __future__ import annotations
 from owl.aio.pipeline.channel import Channel, ThreadChannel
 
 TARGET_SECONDS = 1e-3
-MOST = 1024
+MOST = 2048
+_AHEAD_BYTES = 4 << 20  # beyond this, running further ahead hides nothing and only fills caches
 
 
 class Pace:
     """About a millisecond's worth of items, so that hand-overs are cheap and slow items travel alone."""
 
-    def __init__(self, concurrency: int, output: Channel | ThreadChannel, most: int = MOST) -> None:
+    def __init__(
+        self, concurrency: int, output: Channel | ThreadChannel, most: int = MOST, target: float = TARGET_SECONDS
+    ) -> None:
         self.items = 1
         self._concurrency = concurrency
         self._output = output
         self._most = most
+        self._target = target
 
     def update(self, items: int, seconds: float) -> None:
         """After a hand-over of so many items; also sizes the queue behind the stage where nobody else has."""
@@ -23,7 +27,8 @@ class Pace:
         most = self._most if output.adaptive else min(self._most, max(1, output.capacity // 2))
         if output.item_bytes:
             most = min(most, max(1, int(output.max_bytes / 4 / output.item_bytes)))
-        ideal = int(TARGET_SECONDS * items / seconds) if seconds > 0 else most
+        ideal = int(self._target * items / seconds) if seconds > 0 else most
         self.items = max(1, min(ideal, 2 * self.items, most))
         if output.adaptive:
-            output.capacity = max(2 * self._concurrency, 4 * self.items)
+            ahead = min(4 * self.items, int(_AHEAD_BYTES / output.item_bytes)) if output.item_bytes else 4 * self.items
+            output.capacity = max(2 * self._concurrency, ahead)

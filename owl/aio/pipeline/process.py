@@ -133,11 +133,9 @@ class ProcessWorker:
         except (EOFError, OSError):
             raise self._death() from None
         self._held()
-        outcome = pickle.loads(reply)
-        for failure in [failure for _, failure in outcome.skipped] + [outcome.failure]:
-            if failure is not None:
-                failure.error, text = failure.error
-                failure.error.__cause__ = RemoteTraceback(text)
+        outcome, texts = pickle.loads(reply)
+        for failure, text in zip(_failures(outcome), texts, strict=True):
+            failure.error.__cause__ = RemoteTraceback(text)
         return outcome
 
     def _held(self) -> int:
@@ -195,29 +193,33 @@ def _main(connection: Connection, progress: Connection, pickled: bytes) -> None:
 
 
 def _pack(outcome: Outcome, keys: list) -> bytes:
-    for failure in [failure for _, failure in outcome.skipped] + [outcome.failure]:
-        if failure is not None:
-            failure.error = _portable(failure.error)
+    texts = []
+    for failure in _failures(outcome):
+        texts.append("".join(traceback.format_exception(failure.error)))
+        failure.error = _portable(failure.error)
     try:
-        return pickle.dumps(outcome, pickle.HIGHEST_PROTOCOL)
+        return pickle.dumps((outcome, texts), pickle.HIGHEST_PROTOCOL)
     except Exception as error:
         at = next((i for i, value in enumerate(outcome.values) if not _picklable(value)), 0)
         kind = type(outcome.values[at]).__name__
         index = at if outcome.kept is None else outcome.kept[at]
         refusal = TypeError(f"a result of type {kind} cannot be sent back from a process: {error}")
-        failure = ItemFailure(keys[index], (refusal, ""))
-        return pickle.dumps(Outcome(failure=failure), pickle.HIGHEST_PROTOCOL)
+        return pickle.dumps((Outcome(failure=ItemFailure(keys[index], refusal)), [""]), pickle.HIGHEST_PROTOCOL)
 
 
-def _portable(error: BaseException) -> tuple[BaseException, str]:
-    """The exception if it survives pickling, else one with its text; and its traceback as text."""
-    text = "".join(traceback.format_exception(error))
+def _failures(outcome: Outcome) -> list[ItemFailure]:
+    failures = [failure for _, failure in outcome.skipped]
+    return failures if outcome.failure is None else [*failures, outcome.failure]
+
+
+def _portable(error: BaseException) -> BaseException:
+    """The exception if it survives pickling, else one with its text."""
     try:
         if type(pickle.loads(pickle.dumps(error))) is type(error):
-            return error, text
+            return error
     except Exception as problem:
-        return RuntimeError(f"{type(error).__name__}: {error} (not picklable: {problem})"), text
-    return RuntimeError(f"{type(error).__name__}: {error}"), text
+        return RuntimeError(f"{type(error).__name__}: {error} (not picklable: {problem})")
+    return RuntimeError(f"{type(error).__name__}: {error}")
 
 
 def _picklable(value: Any) -> bool:

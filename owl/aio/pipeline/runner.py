@@ -48,7 +48,7 @@ class Run:
 
     async def start(self) -> None:
         """Starts every stage. Raises PipelineError when the source cannot be opened."""
-        supply = await self._start_source()
+        supply: Any = await self._start_source()
         salt = 0
         for at, stage in enumerate(self._declared[1:], 1):
             output = self._output(at)
@@ -92,7 +92,7 @@ class Run:
                 self._add(stage.name, work, supply, output, "copying is the limit: use a smaller dtype")
             supply = output
 
-    async def _start_source(self) -> Supply:
+    async def _start_source(self) -> Channel | ThreadChannel:
         declared = self._declared[0]
         origin = declared.origin
         try:

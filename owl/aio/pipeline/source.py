@@ -6,7 +6,8 @@ import asyncio
 import inspect
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable, Generator, Iterator
 from contextlib import aclosing, nullcontext
 from typing import Any
 
@@ -14,12 +15,14 @@ from owl.aio.pipeline.channel import Channel, ThreadChannel, call_soon
 from owl.aio.pipeline.chunk import Chunk
 from owl.aio.pipeline.errors import ItemFailure
 from owl.aio.pipeline.pace import TARGET_SECONDS, Pace
-from owl.aio.pipeline.random import ShuffleBuffer, shuffle_rng
+from owl.aio.pipeline.rng import ShuffleBuffer, shuffle_rng
 from owl.aio.pipeline.stages import Shuffle
 from owl.aio.pipeline.state import Ledger
 from owl.aio.pipeline.stats import Meter
 from owl.aio.pipeline.work import Outcome, Work
 from owl.aio.pipeline.workers import Job, ThreadWorkers
+
+_ENDED = None  # in place of a number of items read
 
 
 class IndexSupply:
@@ -136,26 +139,27 @@ class ThreadStream(_Stream):
         self._workers = ThreadWorkers(self._meter.name, 1, Work(fn=iter), lambda: self._reader, self._on_done)
 
     async def run(self) -> None:
-        job = None
+        # A second pull waits in line, so that the thread reads on while the loop passes on what came of the first.
+        jobs: deque[Job] = deque()
         while True:
-            if job is None:
-                job = Job(Chunk([self._read], [0], [self._pace.items]))
-                self._pulled.clear()
-                self._workers.submit(job)
+            while len(jobs) < 2:
+                jobs.append(Job(Chunk([self._read], [0], [self._pace.items])))
+                self._workers.submit(jobs[-1])
             await self._wait()
-            outcome = job.outcome
+            self._pulled.clear()
+            outcome = jobs[0].outcome
             await self._flush()
             if outcome is None:
-                if job.outcome is None:
-                    self._pulled.clear()
                 continue
+            jobs.popleft()
+            if jobs[0].outcome is not None:
+                self._pulled.set()
             if outcome.failure is not None:
                 self._output.close(self._failure(outcome.failure.error))
                 return
-            if self._reader.ended:
+            if outcome.values[0] is _ENDED:
                 self._output.close()
                 return
-            job = None
 
     async def _wait(self) -> None:
         """For the end of the pull, or a millisecond if something has arrived by then."""
@@ -186,7 +190,7 @@ class ThreadStream(_Stream):
     def _on_done(self, job: Job) -> None:
         outcome = job.outcome
         assert outcome is not None
-        count = outcome.values[0]
+        count = outcome.values[0] or 0
         self._meter.record(count, outcome.seconds)
         if count:
             self._pace.update(count, outcome.seconds)
@@ -201,19 +205,21 @@ class _Reader:
 
     def __init__(self, stream: ThreadStream) -> None:
         self.arrived: list[tuple[int, int, Any]] = []
-        self.ended = False
+        self._over = False
         self._stream = stream
-        self._entries: Iterator[tuple[int, Any]] | None = None
+        self._entries: Generator[tuple[int, Any], None, None] | None = None
         self._stopping = False
 
     def run(self, chunk: Chunk) -> Outcome:
-        """Reads so many items, or fewer when they take long; the outcome's value is their number."""
+        """Reads so many items, or fewer when they take long; the outcome's value is their number, or the end."""
         limit = chunk.values[0]
         place, arrived = self._stream._place, self.arrived
         outcome = Outcome()
         began = time.perf_counter()
         count = 0
         try:
+            if self._over:
+                return Outcome([_ENDED])
             if self._entries is None:
                 self._entries = self._read_all()
             for entry in self._entries:
@@ -225,14 +231,15 @@ class _Reader:
                     break
             else:
                 self._stream._check_empty()
-                self.ended = True
+                self._over = True
         except BaseException as error:
+            self._over = True
             outcome.failure = ItemFailure(self._stream._read, error)
-        outcome.values = [count]
+        outcome.values = [_ENDED if self._over and not count else count]
         outcome.seconds = time.perf_counter() - began
         return outcome
 
-    def _read_all(self) -> Iterator[tuple[int, Any]]:
+    def _read_all(self) -> Generator[tuple[int, Any], None, None]:
         stream = self._stream
         iterator = iter(stream._origin)
         try:

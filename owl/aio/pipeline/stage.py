@@ -6,17 +6,17 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Protocol
 
 from owl.aio.pipeline.channel import Channel, ThreadChannel
 from owl.aio.pipeline.chunk import Chunk
 from owl.aio.pipeline.errors import ItemFailure
-from owl.aio.pipeline.pace import Pace
+from owl.aio.pipeline.pace import TARGET_SECONDS, Pace
 from owl.aio.pipeline.process import ProcessWorker
 from owl.aio.pipeline.state import merge_marks
 from owl.aio.pipeline.stats import Meter
 from owl.aio.pipeline.work import Work
-from owl.aio.pipeline.workers import Job, LocalWorker, TaskWorkers, ThreadWorkers
+from owl.aio.pipeline.workers import Job, LocalWorker, TaskWorkers, ThreadWorkers, Worker
 
 
 class Supply(Protocol):
@@ -64,8 +64,8 @@ class Grouper:
 class StageRun:
     """Two tasks, ``feed`` and ``emit``, around a set of workers.
 
-    At most ``2 * concurrency`` jobs are under way: one in each worker's hands, and one each to go on with, which hides the
-    way to the loop and back.
+    At most ``2 * concurrency`` jobs are under way: one in each worker's hands, and one each to go on with, which
+    hides the way to the loop and back.
     """
 
     def __init__(
@@ -92,7 +92,8 @@ class StageRun:
         self._max_skips = max_skips
         self._grouper = grouper
         self._alone = work.timeout is not None  # a timeout is per item, so items travel one by one
-        self._pace = Pace(concurrency, output)
+        # The way to a process and back takes a millisecond itself when all cores are busy.
+        self._pace = Pace(concurrency, output, target=(10 if executor == "process" else 1) * TARGET_SECONDS)
         self._pending: deque[Job] = deque()
         self._done: deque[Job] = deque()
         self._under_way = 0
@@ -107,7 +108,7 @@ class StageRun:
     def _make_workers(self, executor: str) -> ThreadWorkers | TaskWorkers:
         if executor == "task":
             return TaskWorkers(self._name, self._concurrency, self._work, self._on_done)
-        open_worker: Callable[[], Any] = ProcessWorker if executor == "process" else LocalWorker
+        open_worker: Callable[[Work], Worker] = ProcessWorker if executor == "process" else LocalWorker
         return ThreadWorkers(
             self._name,
             self._concurrency,
@@ -221,6 +222,7 @@ class StageRun:
                     # Results after the item that broke the bound would be out of order: they are not delivered.
                     ahead = sum(1 for i in outcome.kept if i < at) if outcome.kept is not None else 0
                     keys, marks, values, failure = keys[:ahead], marks[:ahead], values[:ahead], given_up
+                    failure.bound = f", beyond the {self._max_skips} items that may be skipped"
                     break
                 skipped = [*skipped, chunk.marks[at]]
             self._meter.skipped += n

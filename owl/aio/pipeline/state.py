@@ -85,7 +85,7 @@ def dump(epoch: int, delivered: Ledger, fingerprint: list[str]) -> dict[str, Any
 
 
 def load(state: Any, fingerprint: list[str]) -> tuple[int, Ledger]:
-    """Checks a state against a pipeline. Raises PipelineError when it is another's, ValueError when it is none at all."""
+    """Checks a state against a pipeline. Raises PipelineError when it is another's, ValueError when it is none."""
     try:
         version, epoch, delivered, theirs = (state[key] for key in ("version", "epoch", "delivered", "pipeline"))
         if version != VERSION:

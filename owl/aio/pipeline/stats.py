@@ -57,9 +57,9 @@ class Meter:
 class StageStats:
     """One stage of a run.
 
-    ``rate``: items a second. ``busy``: share of its concurrency that was at work. ``starved`` and ``blocked``: share of
-    the time that it waited for input, or for room behind it. ``depth`` of ``capacity`` items wait behind it. ``p50`` and
-    ``p99``: seconds an item takes; items faster than a millisecond are timed in groups.
+    ``rate``: items a second. ``busy``: share of its concurrency that was at work. ``starved`` and ``blocked``:
+    share of the time that it waited for input, or for room behind it. ``depth`` of ``capacity`` items wait behind
+    it. ``p50`` and ``p99``: seconds an item takes; items faster than a millisecond are timed in groups.
     """
 
     name: str

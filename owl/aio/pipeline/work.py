@@ -10,7 +10,7 @@ from types import CoroutineType
 from typing import Any
 
 from owl.aio.pipeline.errors import ItemFailure
-from owl.aio.pipeline.random import item_rng
+from owl.aio.pipeline.rng import item_rng
 
 _CANCEL_SECONDS = 0.3
 
@@ -70,12 +70,12 @@ class Work:
         outcome.seconds = time.perf_counter() - started
         return outcome
 
-    async def run_async(self, keys: list, values: list) -> Outcome:
-        """Applies a coroutine function, one item after the other. Raises nothing but CancelledError."""
+    async def run_async(self, keys: list, values: list, stopping: Callable[[], bool]) -> Outcome:
+        """Applies a coroutine function, one item after the other. Raises CancelledError when stopping, else nothing."""
         started = time.perf_counter()
         outcome = Outcome()
         for at, value in enumerate(values):
-            result = await self._attempt_async(keys[at], value)
+            result = await self._attempt_async(keys[at], value, stopping)
             if not _note(self, outcome, at, result):
                 break
         outcome.seconds = time.perf_counter() - started
@@ -104,15 +104,16 @@ class Work:
                 return ItemFailure(key, error, attempts)
             error = None
 
-    async def _attempt_async(self, key: Any, value: Any) -> Any:
+    async def _attempt_async(self, key: Any, value: Any, stopping: Callable[[], bool]) -> Any:
         attempts = 0
         while True:
             try:
                 coroutine = self.fn(value, **self._arguments(key))
                 return await (coroutine if self.timeout is None else _within(self.timeout, coroutine))
-            except asyncio.CancelledError:
-                raise
             except BaseException as caught:
+                # A function may raise CancelledError of its own accord, which fails its item and not the stage.
+                if stopping() and isinstance(caught, asyncio.CancelledError):
+                    raise
                 error = caught
             attempts += 1
             if attempts > self.allowed_retries:

@@ -63,8 +63,9 @@ class LocalWorker:
 class ThreadWorkers:
     """Daemon threads, started as needed, that take jobs from one queue and report to the loop.
 
-    ``concurrent.futures`` would join a hanging thread at interpreter exit; these never hold anybody up. With ``watched``,
-    a job that takes longer than the work's timeout is given up, and so is its thread, which a fresh one replaces.
+    ``concurrent.futures`` would join a hanging thread at interpreter exit; these never hold anybody up. With
+    ``watched``, a job that takes longer than the work's timeout is given up, and so is its thread, which a fresh
+    one replaces.
     """
 
     def __init__(
@@ -79,6 +80,7 @@ class ThreadWorkers:
         self._name = name
         self._size = size
         self._work = work
+        self._timeout = work.timeout or 0.0
         self._open_worker = open_worker
         self._on_done = on_done
         self._watched = watched
@@ -139,7 +141,7 @@ class ThreadWorkers:
             self._expire(job, attempt, thread)
 
         if job.attempt == attempt and not self._stopping:
-            timer = self._loop.call_later(started + self._work.timeout - time.perf_counter(), fire)
+            timer = self._loop.call_later(started + self._timeout - time.perf_counter(), fire)
             self._timers.add(timer)
 
     def _expire(self, job: Job, attempt: int, thread: threading.Thread) -> None:
@@ -150,9 +152,9 @@ class ThreadWorkers:
         if attempt < self._work.allowed_retries:
             self.submit(job)
             return
-        error = TimeoutError(f"no result within {self._work.timeout} s; its thread is left alone until it returns")
+        error = TimeoutError(f"no result within {self._timeout} s; its thread is left alone until it returns")
         job.outcome = self._work.failed(ItemFailure(job.chunk.keys[0], error, attempt + 1))
-        job.outcome.seconds = self._work.timeout
+        job.outcome.seconds = self._timeout
         if self._outstanding > len(self._threads):
             self._start_thread()
         self._on_done(job)
@@ -200,12 +202,7 @@ class TaskWorkers:
     async def _main(self) -> None:
         while True:
             job = await self._jobs.get()
-            try:
-                job.outcome = await self._work.run_async(job.chunk.keys, job.chunk.values)
-            except asyncio.CancelledError as error:
-                if self._stopping:
-                    raise
-                job.outcome = Outcome(failure=ItemFailure(job.chunk.keys[0], error))
+            job.outcome = await self._work.run_async(job.chunk.keys, job.chunk.values, lambda: self._stopping)
             self._outstanding -= 1
             self._on_done(job)
             del job

@@ -1,0 +1,223 @@
+"""How well loading hides behind training, and how fast it is against PyTorch's DataLoader and SPDL.
+
+Every figure is the median over rounds in which the contestants took turns. DataLoader stands with its best number of
+workers; SPDL takes part where it is installed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from typing import Any
+
+import numpy as np
+
+from benchmarks.harness import Idleness, Worker, circumstances, interleave, serve, table, threads
+from benchmarks.loaders import LOADERS, augment, contestants, images, no_op
+from benchmarks.step import BATCH, RATE, OwlStep, initial_parameters
+
+SAMPLES = {"no-op, single items": 5_000, "no-op": 60_000, "augment": 30_000}
+STEPS = 150
+ONE_HOT = np.eye(10, dtype=np.float32)
+
+
+# ---------------------------------------------------------------------------------------------------------- throughput
+
+
+def load(name: str) -> None:
+    """A loader's process."""
+    library, workers = name.rsplit("/", 1)
+    epochs = {work: LOADERS[library](images(n), work, int(workers)) for work, n in SAMPLES.items()}
+
+    def epoch(work: str) -> float:
+        """Seconds a sample takes."""
+        start = time.perf_counter()
+        seen = sum(1 if work == "no-op, single items" else len(labels) for _, labels in epochs[work]())
+        assert seen == SAMPLES[work]
+        return (time.perf_counter() - start) / seen
+
+    serve({"epoch": epoch})
+
+
+def throughput(rounds: int) -> None:
+    with ExitStack() as stack:
+        names = [f"{library}/{workers}" for library, workers in contestants()]
+        workers = {name: stack.enter_context(Worker("benchmarks.pipeline", name)) for name in names}
+        for work in SAMPLES:
+            measures: dict[str, Callable[[], float]] = {
+                name: lambda worker=worker, work=work: worker.call("epoch", work=work)
+                for name, worker in workers.items()
+            }
+            interleave(measures, 1)
+            seconds = interleave(measures, max(3, rounds // 2))
+            loaders = [name for name in names if name.startswith("DataLoader")]
+            best = min(loaders, key=lambda name, seconds=seconds: statistics.median(seconds[name]))
+            print(f"\n### A sample, {work} (LIBRARY/workers)\n")
+            print(table(seconds, best, "µs"), flush=True)
+
+
+# ------------------------------------------------------------------------------------------------------------- overlap
+
+
+class Training:
+    """Steps of the perceptron of ``benchmarks.step``; each kind of epoch trains it from the same data."""
+
+    def __init__(self, cores: int) -> None:
+        self._step = OwlStep(initial_parameters(), RATE, cores)
+        self._samples = images(STEPS * BATCH)
+        self._batches = [self._stack(self._samples[at : at + BATCH]) for at in range(0, STEPS * BATCH, BATCH)]
+        self._nap = 0.0
+
+    @staticmethod
+    def _stack(samples: list[Any]) -> tuple[np.ndarray, np.ndarray]:
+        pixels, labels = zip(*samples)
+        data = np.stack(pixels).reshape(len(samples), 784)
+        return data.astype(np.float32) * np.float32(1 / 255), ONE_HOT[list(labels)]
+
+    def _train(self, batches: Iterator[Any]) -> float:
+        """Seconds an epoch takes."""
+        start = time.perf_counter()
+        for data, labels in batches:
+            self._step(data, labels)
+        self._step.finish()
+        return time.perf_counter() - start
+
+    def alone(self) -> float:
+        """Batches that are there already."""
+        return self._train(iter(self._batches))
+
+    def calibrate(self) -> float:
+        """Seconds of a step; the sleeping source takes 0.9 of it from now on."""
+        step = min(self.alone() for _ in range(5)) / STEPS
+        self._nap = 0.9 * step
+        return step
+
+    def _sleeping(self) -> Iterator[Any]:
+        for batch in self._batches:
+            time.sleep(self._nap)
+            yield batch
+
+    def sleeping_plain(self) -> float:
+        return self._train(self._sleeping())
+
+    def sleeping_hidden(self) -> float:
+        from owl.aio.pipeline import Pipeline
+
+        return self._train(iter(Pipeline(self._sleeping).prefetch(2)))
+
+    # An epoch of augmented batches is shorter: augmenting is by far the larger part of it.
+
+    def _augmented(self, nap: float) -> Iterator[Any]:
+        for at in range(0, STEPS // 10 * BATCH, BATCH):
+            time.sleep(nap)
+            rng = np.random.default_rng(at)
+            pixels, labels = zip(*(augment(sample, rng) for sample in self._samples[at : at + BATCH]))
+            yield np.stack(pixels), ONE_HOT[list(labels)]
+
+    def _augmenting(self, nap: float) -> Any:
+        from owl.aio.pipeline import Pipeline
+
+        def read() -> Iterator[Any]:
+            for at in range(0, STEPS // 10 * BATCH, BATCH):
+                time.sleep(nap)
+                yield from self._samples[at : at + BATCH]
+
+        def hot(sample: Any, rng: np.random.Generator) -> Any:
+            image, label = augment(sample, rng)
+            return image, ONE_HOT[label]
+
+        return Pipeline(read).map(hot, concurrency=1).batch(BATCH).prefetch(2)
+
+    def augment_plain(self) -> float:
+        return self._train(self._augmented(0.0))
+
+    def augment_hidden(self) -> float:
+        return self._train(iter(self._augmenting(0.0)))
+
+    def half_io_plain(self, nap: float) -> float:
+        return self._train(self._augmented(nap))
+
+    def half_io_hidden(self, nap: float) -> float:
+        return self._train(iter(self._augmenting(nap)))
+
+    def cost(self, stages: int) -> float:
+        """Seconds that an item takes through so many no-op stages."""
+        from owl.aio.pipeline import Pipeline
+
+        pipe = Pipeline(range(50_000))
+        for _ in range(stages):
+            pipe = pipe.map(no_op)
+        start = time.perf_counter()
+        items = sum(1 for _ in pipe)
+        return (time.perf_counter() - start) / items
+
+
+def train(cores: int) -> None:
+    """The trainer's process."""
+    training = Training(cores)
+    names = [name for name in dir(training) if not name.startswith("_")]
+    serve({name: getattr(training, name) for name in names})
+
+
+def overlap(rounds: int, cores: int) -> None:
+    with Worker("benchmarks.pipeline", "train", "--threads", str(cores)) as worker:
+        step = worker.call("calibrate")
+        print(f"\n### An epoch of {STEPS} steps of {step * 1e6:.0f} µs; the source sleeps 0.9 of a step per batch\n")
+        seconds = interleave(
+            {
+                "training alone": lambda: worker.call("alone"),
+                "pipeline": lambda: worker.call("sleeping_hidden"),
+                "plain loop": lambda: worker.call("sleeping_plain"),
+            },
+            rounds,
+        )
+        print(table(seconds, "training alone", "ms"), flush=True)
+
+        nap = worker.call("augment_plain") / (STEPS // 10)  # then waiting is half of the plain loop's time
+        seconds = interleave(
+            {
+                "plain loop": lambda: worker.call("augment_plain"),
+                "pipeline": lambda: worker.call("augment_hidden"),
+                "plain loop, half I/O": lambda: worker.call("half_io_plain", nap=nap),
+                "pipeline, half I/O": lambda: worker.call("half_io_hidden", nap=nap),
+            },
+            max(3, rounds // 3),
+        )
+        print(f"\n### An epoch of {STEPS // 10} steps on augmented images\n")
+        for reference in ("plain loop", "plain loop, half I/O"):
+            other = reference.replace("plain loop", "pipeline")
+            print(table({name: seconds[name] for name in (reference, other)}, reference, "ms"), "\n", flush=True)
+
+        costs = interleave({str(n): lambda n=n: worker.call("cost", stages=n) for n in (1, 5)}, rounds)
+        cost = statistics.median((many - one) / 4 for one, many in zip(costs["1"], costs["5"]))
+        print(f"A no-op stage costs {cost * 1e6:.2f} µs an item.", flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=9, help="turns for each contestant")
+    parser.add_argument("--threads", type=int, default=threads(), help="threads of the training step")
+    parser.add_argument("--only", choices=("throughput", "overlap"), help="one part of it")
+    parser.add_argument("--worker", help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.worker == "train":
+        train(arguments.threads)
+    elif arguments.worker:
+        load(arguments.worker)
+    else:
+        os.environ.setdefault("OMP_NUM_THREADS", "1")
+        with Idleness() as idleness:
+            if arguments.only != "throughput":
+                overlap(arguments.rounds, arguments.threads)
+            if arguments.only != "overlap":
+                throughput(arguments.rounds)
+        print()
+        print(circumstances(idleness, ("owl-runtime", "numpy", "scipy", "torch", "spdl")))
+
+
+if __name__ == "__main__":
+    main()
