@@ -6,8 +6,8 @@ import asyncio
 import contextvars
 import copy
 import inspect
-from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
+from itertools import islice
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
@@ -60,7 +60,7 @@ class Batcher(Generic[T, R]):
         self.max_running = max_running
         self._fn = fn
         self._context = contextvars.copy_context()
-        self._waiting: deque[tuple[T, asyncio.Future[R]]] = deque()
+        self._waiting: dict[asyncio.Future[R], T] = {}  # in the order of arrival
         self._running: set[asyncio.Task[None]] = set()
         self._timer: asyncio.TimerHandle | None = None
         self._due = False  # the first item has waited long enough
@@ -72,12 +72,15 @@ class Batcher(Generic[T, R]):
             raise RuntimeError("this Batcher is closed")
         loop = asyncio.get_running_loop()
         future: asyncio.Future[R] = loop.create_future()
-        self._waiting.append((item, future))
+        self._waiting[future] = item
         if self._timer is None and not self._due:
             self._timer = loop.call_later(self.max_delay, self._delay_over)
         if len(self._waiting) >= self.max_batch:
             self._launch()
-        return await future
+        try:
+            return await future
+        finally:
+            self._waiting.pop(future, None)  # cancelled
 
     def _delay_over(self) -> None:
         self._timer = None
@@ -89,16 +92,12 @@ class Batcher(Generic[T, R]):
         while self._waiting and len(self._running) < self.max_running:
             if not (self._due or self._closed or len(self._waiting) >= self.max_batch):
                 return
-            batch: list[tuple[T, asyncio.Future[R]]] = []
-            while self._waiting and len(batch) < self.max_batch:
-                item, future = self._waiting.popleft()
-                if not future.done():
-                    batch.append((item, future))
+            futures = list(islice(self._waiting, self.max_batch))
+            items = [self._waiting.pop(future) for future in futures]
             self._restart_timer()
-            if batch:
-                task = self._context.run(asyncio.ensure_future, self._compute(batch))
-                self._running.add(task)
-                task.add_done_callback(self._batch_over)
+            task = self._context.run(asyncio.ensure_future, self._compute(items, futures))
+            self._running.add(task)
+            task.add_done_callback(self._batch_over)
 
     def _restart_timer(self) -> None:
         if self._timer is not None:
@@ -112,14 +111,13 @@ class Batcher(Generic[T, R]):
         self._running.discard(task)
         self._launch()
 
-    async def _compute(self, batch: list[tuple[T, asyncio.Future[R]]]) -> None:
-        futures = [future for _, future in batch]
+    async def _compute(self, items: list[T], futures: list[asyncio.Future[R]]) -> None:
         try:
-            results = self._fn([item for item, _ in batch])
+            results = self._fn(items)
             if inspect.isawaitable(results):
                 results = await results
-            if len(results) != len(batch):
-                raise RuntimeError(f"the function of a Batcher gave {len(results)} results for {len(batch)} items")
+            if len(results) != len(futures):
+                raise RuntimeError(f"the function of a Batcher gave {len(results)} results for {len(futures)} items")
         except asyncio.CancelledError:
             for future in futures:
                 future.cancel()
