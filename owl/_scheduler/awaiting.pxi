@@ -40,7 +40,7 @@ cdef class LoopReader:
     cdef object context  # an empty one: a callback keeps its Context alive for as long as the loop lives
     cdef object closer
     cdef list room       # futures of those who wait until there is room
-    cdef list idle       # and until nothing is under way
+    cdef list idle       # of those who wait for all runs up to one: (its number, future)
     cdef Py_ssize_t waits
     cdef object __weakref__
 
@@ -55,7 +55,8 @@ cdef class LoopReader:
         del self.ring
 
     cdef bint wanted(self):
-        return self.waits > 0 or not all(future.done() for future in self.room + self.idle)
+        return self.waits > 0 or not all(
+            [future.done() for future in self.room] + [future.done() for _, future in self.idle])
 
     def deliver(self):
         # Called by the loop when the ring is not empty.
@@ -89,9 +90,11 @@ cdef class LoopReader:
             waiting, self.room = self.room, []
             for future in waiting:
                 resolve(future)
-        if self.idle and live_runs() == 0:
-            waiting, self.idle = self.idle, []
-            for future in waiting:
+        waiting, self.idle = self.idle, []
+        for last, future in waiting:
+            if runs_pending(last):
+                self.idle.append((last, future))
+            else:
                 resolve(future)
         return 0
 
@@ -382,29 +385,30 @@ def room_future():
     if has_room():
         return None
     reader = current_reader()
-    return progress_future(reader, reader.room)
-
-
-def idle_future():
-    """A future of the running loop that is done once nothing is under way; None if nothing is."""
-    cdef LoopReader reader
-    if live_runs() == 0:
-        return None
-    reader = current_reader()
-    return progress_future(reader, reader.idle)
-
-
-cdef object progress_future(LoopReader reader, list waiting):
     future = reader.loop().create_future()
-    waiting.append(future)
+    reader.room.append(future)
     reader.progress()
     return future
 
 
-def start_all():
-    """Hands over everything that was recorded, by all threads and tasks."""
-    drain()
-    hand_over_all()
+def all_done_future():
+    """Hands over everything that was recorded; a future of the running loop that is done when that is. None if it is."""
+    cdef uint64_t last = hand_over_all()
+    cdef LoopReader reader
+    if not runs_pending(last):
+        return None
+    reader = current_reader()
+    future = reader.loop().create_future()
+    reader.idle.append((last, future))
+    reader.progress()
+    return future
+
+
+cdef bint runs_pending(uint64_t last) noexcept:
+    graph().mutex.lock()
+    cdef bint pending = any_run_within(last)
+    graph().mutex.unlock()
+    return pending
 
 
 def set_raise_when_full(bint value):

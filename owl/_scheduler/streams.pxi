@@ -14,7 +14,7 @@ cdef extern from *:
         int device = -1;
         // The stream outlives its thread: its nodes may still be wanted.
         ~ThreadRecording() {
-            if (context) defer_release(context);
+            if (context) defer_release(context);  // this thread has no Python any more
             if (!own) return;
             std::lock_guard<std::mutex> guard(graph().mutex);
             own->orphan = true;
@@ -57,7 +57,13 @@ cdef extern from *:
     PyObject* current_context "owl::current_context"()
 
 
-cdef vector[RecordingStream*] streams  # guarded by the graph's lock
+cdef extern from *:
+    """
+    namespace owl { namespace {
+    std::vector<RecordingStream*>& streams = *new std::vector<RecordingStream*>;  // never destroyed, as its threads go on
+    } }
+    """
+    vector[RecordingStream*] streams "owl::streams"  # guarded by the graph's lock
 cdef uint64_t streams_created = 0
 cdef size_t sweep_at = 16  # streams; tasks may come and go by the thousand, and each sweep looks at all of them
 
@@ -115,6 +121,8 @@ cdef RecordingStream* find_stream() except NULL:
         if stream is NULL:
             stream = new_stream()
             set_own_stream(stream)
+        # A thread may run functions in Contexts of tasks (asyncio.to_thread): their devices count while it does.
+        stream.device = innermost(_device_stack.get())
     else:
         holder = TaskStream.__new__(TaskStream)
         holder.stream = stream = new_stream()
@@ -143,21 +151,28 @@ cdef inline RecordingStream* current_stream() except NULL:
 # Under the graph's lock.
 cdef void sweep_streams() noexcept nogil:
     cdef size_t kept = 0
-    cdef size_t i, w
+    cdef size_t i
     for i in range(streams.size()):
         if streams[i].orphan:
-            purge(streams[i], &streams[i].open)
-            for w in range(streams[i].waiting.size()):
-                purge(streams[i], &streams[i].waiting[w].nodes)
-            while not streams[i].waiting.empty() and streams[i].waiting.front().nodes.empty():
-                streams[i].waiting.pop_front()
-            purge_leftovers(streams[i])
+            purge_stream(streams[i])
             if streams[i].open.empty() and streams[i].waiting.empty() and streams[i].leftovers.empty():
                 del streams[i]
                 continue
         streams[kept] = streams[i]
         kept += 1
     streams.resize(kept)
+
+
+# Under the graph's lock.
+cdef void purge_stream(RecordingStream* stream) noexcept nogil:
+    cdef size_t w
+    purge(stream, &stream.open)
+    for w in range(stream.waiting.size()):
+        purge(stream, &stream.waiting[w].nodes)
+        stream.waiting[w].known = False  # its places are numbered anew
+    while not stream.waiting.empty() and stream.waiting.front().nodes.empty():
+        stream.waiting.pop_front()
+    purge_leftovers(stream)
 
 
 # Lets go of nodes that were handed over, have died, or went over to another stream.
