@@ -267,22 +267,25 @@ cdef class Evaluation:
 # when it awaits.
 cdef Evaluation begin_evaluation(object value, list arrays):
     cdef Evaluation evaluation = Evaluation.__new__(Evaluation)
-    cdef NArray array
-    cdef size_t i
+    cdef Py_ssize_t count = len(arrays)
+    cdef Py_ssize_t i
+    cdef Node* node
     cdef bint recorded = False
     drain()
     evaluation.value = value
-    evaluation.nodes.reserve(len(arrays))
-    for array in arrays:
-        evaluation.nodes.push_back(array.node)
-    with nogil:
-        graph().mutex.lock()
-        for i in range(evaluation.nodes.size()):
-            graph().add_handle(evaluation.nodes[i])
-            recorded = recorded or evaluation.nodes[i].state == State.recorded
-        if recorded:
-            demand(evaluation.nodes.data(), <int>evaluation.nodes.size())
-        graph().mutex.unlock()
+    evaluation.nodes.reserve(count)
+    graph().mutex.lock()
+    for i in range(count):
+        node = (<NArray>arrays[i]).node  # under the lock: another thread may be pointing the array elsewhere
+        graph().add_handle(node)
+        evaluation.nodes.push_back(node)
+        recorded = recorded or node.state == State.recorded
+    graph().mutex.unlock()
+    if recorded:
+        with nogil:
+            graph().mutex.lock()
+            demand(evaluation.nodes.data(), <int>count)
+            graph().mutex.unlock()
     if recorded and not has_room() and loop_of_this_thread() is None:
         wait_for_room()
     return evaluation
@@ -419,10 +422,16 @@ def set_raise_when_full(bint value):
     return was
 
 
-# Recording is about to wait for room. On a thread that runs an event loop that holds up all its tasks.
-cdef int about_to_block() except -1:
+# Recording is about to wait for room, which on a thread that runs an event loop would hold up all its tasks. There, whoever
+# awaits once in every step waits before the step, so the step may go beyond the bound: by this many times as many runs.
+cdef int STEP_RUNS = 16
+
+
+cdef bint goes_on_without_room() except -1:
     if loop_of_this_thread() is None:
-        return 0
+        return False
+    if backlog() <= STEP_RUNS * run_bound:
+        return True
     if raise_when_full:
         raise BackPressureError("recording is too far ahead of the device: await owl.aio.ready() before recording on")
     cdef uint32_t site = call_site()
@@ -430,7 +439,7 @@ cdef int about_to_block() except -1:
         warned_sites.add(site)
         warnings.warn("recording is too far ahead of the device and blocks the event loop: await an array, or "
                       "owl.aio.ready(), now and then", RuntimeWarning, stacklevel=1)
-    return 0
+    return False
 
 
 def forget_warned_lines():
