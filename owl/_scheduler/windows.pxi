@@ -205,9 +205,10 @@ cdef void flush(RecordingStream* stream) noexcept nogil:
         run_first_waiting(stream, False, False)
     window.swap(stream.open)
     stream.open_bytes = 0
+    purge(stream, &window)
+    purge_leftovers(stream)
     window.insert(window.end(), stream.leftovers.begin(), stream.leftovers.end())
     stream.leftovers.clear()
-    purge(stream, &window)
     sort_by_sequence(&window)
     hand_over(window, False)
     for i in range(window.size()):
