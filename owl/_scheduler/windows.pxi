@@ -55,8 +55,17 @@ cdef void hand_over(const vector[Node*]& nodes, bint may_leave) noexcept nogil:
         for i in range(nodes.size()):
             nodes[i].mark = mark
         for i in range(closure.size()):
-            if closure[i].mark != mark:
-                before.push_back(closure[i])
+            if closure[i].mark == mark:
+                continue
+            before.push_back(closure[i])
+            for k in range(closure[i].n_inputs):
+                source = closure[i].inputs()[k]
+                if source.mark == mark and source.state == State.recorded:
+                    complete = True
+        if complete:
+            # And it needs something of theirs: two streams that lean on each other go as one window.
+            split_by_device(closure, may_leave)
+            return
         split_by_device(before, may_leave)
     split_by_device(nodes, may_leave)
 
