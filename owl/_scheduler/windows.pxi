@@ -239,9 +239,10 @@ cdef void flush(RecordingStream* stream) noexcept nogil:
         run_first_waiting(stream, False, False)
     window.swap(stream.open)
     stream.open_bytes = 0
+    purge(stream, &window)
+    purge_leftovers(stream)
     window.insert(window.end(), stream.leftovers.begin(), stream.leftovers.end())
     stream.leftovers.clear()
-    purge(stream, &window)
     sort_by_sequence(&window)
     trace.border = Border.wait_for_all
     hand_over(window, False)
