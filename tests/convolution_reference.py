@@ -61,7 +61,7 @@ class Convolution:
         parts = []
         for data, filters in self.by_group(self.padded(x), self.dilated(w)):
             # A valid convolution over the channels, with these turned round, adds them up.
-            images = [[signal.convolve(image, f[::-1], "valid")[0] for f in filters] for image in data]
+            images = [[signal.convolve(image, f[::-1], "valid", "direct")[0] for f in filters] for image in data]
             parts.append(np.array(images)[:, :, :: self.stride[0], :: self.stride[1]])
         return np.concatenate(parts, 1)
 
@@ -71,7 +71,7 @@ class Convolution:
         for _, filters, gradient in self.by_group(x, self.dilated(w), self.spread(y, x, w)):
             # Valid over the channels, which adds them up, and full over the pixels.
             by_channel = filters.swapaxes(0, 1)
-            parts.append([[signal.correlate(np.pad(g, rim), f, "valid")[0] for f in by_channel] for g in gradient])
+            parts.append([[signal.correlate(np.pad(g, rim), f, "valid", "direct")[0] for f in by_channel] for g in gradient])
         full = np.concatenate([np.array(part) for part in parts], 1)
         rows, columns = x.shape[2:]
         return full[:, :, self.pad[0] : self.pad[0] + rows, self.pad[1] : self.pad[1] + columns]
@@ -81,7 +81,7 @@ class Convolution:
         for data, _, gradient in self.by_group(self.padded(x), w, self.spread(y, x, w)):
             parts.append(
                 [
-                    [signal.correlate(data[:, c], gradient[:, o], "valid")[0, ::-1, ::-1] for c in range(data.shape[1])]
+                    [signal.correlate(data[:, c], gradient[:, o], "valid", "direct")[0, ::-1, ::-1] for c in range(data.shape[1])]
                     for o in range(gradient.shape[1])
                 ]
             )

@@ -56,8 +56,8 @@ def test_what_cannot_be_is_refused():
         conv.Lrner(4, 1, 1)
     with pytest.raises(owl.ShapeError, match=r"^\[Lrner\.ff\] scale has shape"):
         conv.Lrner(3, 1, 1).ff(owl.zeros([2, 2, 3, 1]), owl.zeros([2, 2, 3, 2]))
+    x = owl.zeros([2, 2, 3, 1])
     with pytest.raises(owl.ShapeError, match=r"^\[Lrner\.bp\] data, result, scale and gradient have one shape"):
-        x = owl.zeros([2, 2, 3, 1])
         conv.Lrner(3, 1, 1).bp(x, x, x, owl.zeros([1, 2, 3, 1]))
 
 
