@@ -25,7 +25,7 @@ class pool_op(enum.IntEnum):  # named as classic scripts write it
     average = 2
 
 
-class soft_op(enum.IntEnum):  # named as classic scripts write it
+class soft_op(enum.IntEnum):  # noqa: N801 - named as classic scripts write it
     """What softmax normalises over.
 
     >>> int(owl.conv.soft_op.channel)

@@ -14,11 +14,37 @@ cdef inline NArray wrap(Node* node):
 # Completes a draft at the caller's line and records it.
 cdef NArray commit(Draft& draft):
     cdef NArray out = NArray.__new__(NArray)  # first, for it may collect garbage
-    cdef RecordingStream* stream = current_stream()
-    drain()
+    cdef RecordingStream* stream = cached_stream()
+    if stream is NULL or executors.empty() or has_deferred_releases() or has_unobserved_failures():
+        return commit_slowly(draft, out)
     draft.site = call_site()
     draft.device = current_device(stream)
     out.node = record(draft, stream)
+    if window_random or stream.attention:
+        attend(stream)
+    return out
+
+
+# Python runs here, and with it perhaps another thread that points an operand's handle elsewhere: the draft alone does not
+# keep its inputs.
+cdef NArray commit_slowly(Draft& draft, NArray out):
+    cdef RecordingStream* stream
+    cdef uint32_t k
+    graph().mutex.lock()
+    for k in range(draft.n_inputs):
+        graph().add_handle(draft.input(k))
+    graph().mutex.unlock()
+    try:
+        stream = current_stream()
+        drain()
+        draft.site = call_site()
+        draft.device = current_device(stream)
+        out.node = record(draft, stream)
+    finally:
+        graph().mutex.lock()
+        for k in range(draft.n_inputs):
+            graph().drop_handle(draft.input(k))
+        graph().mutex.unlock()
     if window_random or stream.attention:
         attend(stream)
     return out
@@ -290,6 +316,34 @@ cdef class NArray:
 
     # ---------------------------------------------------------------------------------------------------- evaluation
 
+    def eval(self):
+        """Starts to compute the value at once; awaiting what it returns gives this array when the value exists.
+
+        What it returns may be awaited any number of times, in several tasks and event loops, or be ignored. The value meant
+        is that of now, whatever `self` is pointed at later. In a coroutine it never blocks; elsewhere it blocks while the
+        device is too far behind, as `start_eval` does. Any thread may call it.
+
+        Raises
+        ------
+        owl.ExecutionError
+            When awaited, if the value could not be computed, with the lines that recorded the operations which failed.
+
+        Examples
+        --------
+        >>> import asyncio
+        >>> async def main():
+        ...     x = owl.ones([2, 2]) + 1
+        ...     evaluation = x.eval()
+        ...     assert await evaluation is x
+        ...     return x.state
+        >>> asyncio.run(main())
+        'done'
+        """
+        return begin_evaluation(self, [self])
+
+    def __await__(self):
+        return begin_evaluation(self, [self]).__await__()
+
     def to_numpy(self):
         """The value as a new NumPy array with the dimensions reversed. Evaluates and blocks, without the GIL.
 
@@ -302,12 +356,12 @@ cdef class NArray:
 
     def start_eval(self):
         """Starts to compute the value and returns at once, unless the device is too far behind."""
-        start(self.node)
+        start(self)
         wait_for_room()
 
     def wait_for_eval(self):
         """Computes the value and blocks until it exists, without the GIL; raises as `to_numpy` does."""
-        evaluate(self.node).release()
+        evaluate(self).release()
 
     def __array__(self, dtype=None, copy=None):
         if copy is False:

@@ -74,6 +74,9 @@ cdef extern from "_engine/failure.h" namespace "owl" nogil:
     vector[Failure*] take_unobserved_failures()
     bool has_unobserved_failures()
     vector[Failure*] held_unobserved_failures()
+    void forget_failures_after_fork()
+    void lock_failures_for_fork()
+    void unlock_failures_after_fork()
 
 
 cdef extern from "_engine/memory.h" namespace "owl" nogil:
@@ -191,9 +194,17 @@ cdef extern from "_engine/stream.h" namespace "owl" nogil:
 
     WindowBounds& window_bounds()
 
+    enum class Border(uint8_t):
+        anchor
+        bounds
+        random
+        demand
+        wait_for_all
+
     cppclass ClosedWindow:
         Window nodes
         uint64_t hash
+        Border border
         bool known
         bool settled()
 
@@ -201,6 +212,7 @@ cdef extern from "_engine/stream.h" namespace "owl" nogil:
         uint64_t id
         uint64_t draws
         size_t open_bytes
+        uint64_t random
         int device
         bool orphan
         bool attention
@@ -234,6 +246,7 @@ cdef extern from "_engine/recorder.h" namespace "owl" nogil:
         void add_attribute(int64_t value)
         void add_argument(int64_t value)
         void add_input(Node* node)
+        Node* input(uint32_t k)
 
     Node* record(const Draft& draft, RecordingStream* stream)
     Node* record_leaf(const Shape& shape, DType dtype, int device, uint32_t site, Buffer* buffer, RecordingStream* stream)

@@ -90,7 +90,7 @@ struct Plan {
     size_t output_bytes = 0;   // stored outside, donated ones included
     int n_scalars = 0, n_arguments = 0;
     uint64_t runs = 0;
-    std::string explain() const;
+    std::string explain() const;  // as JSON
 };
 
 // A plan that says what to compute, without steps yet.

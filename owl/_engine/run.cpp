@@ -12,6 +12,7 @@ std::vector<Run*>& run_list() {  // guarded by the graph's lock
     return *list;
 }
 void (*enqueue_run)(Run*) = nullptr;
+uint64_t handed_over = 0;  // guarded by the graph's lock
 
 void resolve(Waiter* waiter, Node*) {
     Run* run = static_cast<Dependency*>(waiter)->run;
@@ -25,10 +26,19 @@ void resolve(Waiter* waiter, Node*) {
 
 int64_t live_runs() { return runs.load(std::memory_order_relaxed); }
 
+uint64_t runs_handed_over() { return handed_over; }
+
+bool any_run_within(uint64_t count) {
+    for (const Run* run : run_list())
+        if (run->number <= count) return true;
+    return false;
+}
+
 bool await_dependencies(Run* run, void (*enqueue)(Run*)) {
     enqueue_run = enqueue;
     runs.fetch_add(1, std::memory_order_relaxed);
     run->position = run_list().size();
+    run->number = ++handed_over;
     run_list().push_back(run);
     for (Node* input : run->inputs) {
         graph().pin(input);
@@ -114,6 +124,7 @@ Progress::State* Progress::state() {
 
 void Progress::advance() {
     count_.fetch_add(1, std::memory_order_seq_cst);
+    notify_waiters(&waiters_, nullptr);
     if (!waiting_.load(std::memory_order_seq_cst)) return;
     { std::lock_guard<std::mutex> guard(state()->mutex); }
     state()->changed.notify_all();
@@ -126,7 +137,15 @@ void Progress::wait(uint64_t seen, int milliseconds) {
     waiting_.fetch_sub(1, std::memory_order_seq_cst);
 }
 
+void Progress::add_waiter(Waiter* waiter) {
+    waiter->next = waiters_;
+    waiters_ = waiter;
+}
+
+void Progress::remove_waiter(Waiter* waiter) { unlink_waiter(&waiters_, waiter); }
+
 void Progress::reset_after_fork() {
+    waiters_ = nullptr;
     state_.store(nullptr);  // leaked: its mutex may be held by a thread that is no more
     waiting_.store(0);
     runs.store(0);

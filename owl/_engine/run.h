@@ -26,6 +26,7 @@ struct Run {
     int unresolved = 0;
     uint16_t device = 0;
     size_t position = 0;  // in the list of live runs
+    uint64_t number = 0;  // in the order of handing over
 };
 
 // Under the graph's lock. Ends a run: gives its outputs a value or a failure, and lets go of its inputs.
@@ -42,9 +43,12 @@ bool await_dependencies(Run* run, void (*enqueue)(Run*));
 class Progress {
    public:
     uint64_t count() { return count_.load(std::memory_order_acquire); }
-    void advance();
+    void advance();  // under the graph's lock
     // Returns when the count is no longer `seen`, or after a while.
     void wait(uint64_t seen, int milliseconds);
+    // Under the graph's lock: told once, after the next run that ends, with no node.
+    void add_waiter(Waiter* waiter);
+    void remove_waiter(Waiter* waiter);
     void reset_after_fork();
 
    private:
@@ -53,6 +57,7 @@ class Progress {
     std::atomic<uint64_t> count_{0};
     std::atomic<int> waiting_{0};
     std::atomic<State*> state_{nullptr};
+    Waiter* waiters_ = nullptr;  // guarded by the graph's lock
 };
 Progress& progress();
 
@@ -68,6 +73,9 @@ struct ThreadWaiter : Waiter {
 };
 
 int64_t live_runs();
+// Under the graph's lock. How many runs were handed over so far, and whether one of the first `count` is not finished yet.
+uint64_t runs_handed_over();
+bool any_run_within(uint64_t count);
 // In a forked child, under the graph's lock: nobody will execute what was under way.
 void fail_runs_after_fork(Failure* failure);
 

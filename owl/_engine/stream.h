@@ -1,5 +1,6 @@
 // A stream of recording: the nodes that one thread or asyncio task has recorded and not yet handed over.
 #pragma once
+#include <atomic>
 #include <deque>
 #include <unordered_map>
 #include <vector>
@@ -20,11 +21,15 @@ WindowBounds& window_bounds();
 // by a demand, adopted by another stream, or died since.
 using Window = std::vector<Node*>;
 
+// Why a window ends where it ends.
+enum class Border : uint8_t { anchor, bounds, random, demand, wait_for_all };
+
 // A closed window that is not handed over yet. A loop's names are bound anew one step late: a moment later the values of
 // the step before have died, and need not be stored.
 struct ClosedWindow {
     Window nodes;
     uint64_t hash = 0;
+    Border border = Border::anchor;
     bool known = false;               // an identical window was seen, and what lived on from it
     std::vector<uint32_t> expected_dead;  // nodes that nobody could see then
     std::vector<uint32_t> readers_inside;
@@ -39,6 +44,7 @@ struct RecordingStream {
     int device = -1;       // chosen by `with device:`; -1: the thread's
     bool orphan = false;   // its thread or task has ended
     bool attention = false;  // a cut was found, a closed window has settled, or the open one is full; set while recording
+    uint64_t random = 0;   // OWL_WINDOW=random: state of the generator that cuts this stream's windows anywhere
     uint64_t cut = 0;      // the place in the stream where a new window begins; 0: none
     size_t open_bytes = 0; // what the open window's nodes would take if all were stored
     Window open;

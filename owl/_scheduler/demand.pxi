@@ -7,6 +7,7 @@ cdef void demand(Node** targets, int count) noexcept nogil:
     cdef RecordingStream* stream
     cdef size_t i
     cdef int k
+    trace.release = Release.demand
     for k in range(count):
         graph().pin(targets[k])  # what is asked for is stored
     graph().ancestors(targets, count, &needed)
@@ -19,6 +20,7 @@ cdef void demand(Node** targets, int count) noexcept nogil:
             stream.open_bytes = 0
             purge(stream, &whole)
             stream.note_demand()
+            trace.border = Border.demand
             hand_over(whole, True)
             for i in range(whole.size()):
                 graph().unhold(whole[i])
@@ -27,6 +29,7 @@ cdef void demand(Node** targets, int count) noexcept nogil:
     graph().ancestors(targets, count, &needed)
     for i in range(needed.size()):
         graph().hold(needed[i])
+    trace.border = Border.demand
     hand_over(needed, True)
     for i in range(needed.size()):
         graph().unhold(needed[i])
@@ -68,12 +71,20 @@ cdef bint waits(const Node* node) noexcept nogil:
     return False
 
 
-cdef int start(Node* node) except -1:
+# Under the graph's lock. `site`: the line that asks.
+cdef void demand_at(Node* node, uint32_t site) noexcept nogil:
+    if node.state == State.recorded:
+        trace.asked_at = site
+        demand(&node, 1)
+        trace.asked_at = 0
+
+
+cdef int start(NArray array) except -1:
     drain()
+    cdef uint32_t site = call_site()
     with nogil:
         graph().mutex.lock()
-        if node.state == State.recorded:
-            demand(&node, 1)
+        demand_at(array.node, site)
         graph().mutex.unlock()
     return 0
 
@@ -122,11 +133,44 @@ cdef Buffer* take_buffer(Node* node) except NULL:
     raise error
 
 
-cdef Buffer* evaluate(Node* node) except NULL:
-    if not node.finished():
-        start(node)
-        wait_finished(node)
-    return take_buffer(node)
+# A handle of its own keeps the value while Python runs: another thread, or a signal handler, may point the caller's
+# NArray at another value by then.
+cdef Buffer* evaluate(NArray array) except NULL:
+    cdef Node* node
+    cdef bint finished
+    cdef uint32_t site
+    graph().mutex.lock()
+    node = array.node
+    graph().add_handle(node)
+    finished = node.finished()
+    graph().mutex.unlock()
+    try:
+        if not finished:
+            drain()
+            site = call_site()
+            with nogil:
+                graph().mutex.lock()
+                demand_at(node, site)
+                graph().mutex.unlock()
+            wait_finished(node)
+        return take_buffer(node)
+    finally:
+        graph().mutex.lock()
+        graph().drop_handle(node)
+        graph().mutex.unlock()
+
+
+# Returns the number of the last run: who waits for it need not wait for what other threads hand over from now on.
+cdef uint64_t hand_over_all() noexcept:
+    cdef size_t i
+    cdef uint64_t last
+    with nogil:
+        graph().mutex.lock()
+        for i in range(streams.size()):
+            flush(streams[i])
+        last = runs_handed_over()
+        graph().mutex.unlock()
+    return last
 
 
 def wait_for_all():
@@ -142,19 +186,19 @@ def wait_for_all():
     >>> x.state
     'done'
     """
-    cdef size_t i
-    cdef uint64_t seen
+    cdef uint64_t seen, last
+    cdef bint busy
     drain()
-    with nogil:
-        graph().mutex.lock()
-        for i in range(streams.size()):
-            flush(streams[i])
-        graph().mutex.unlock()
+    last = hand_over_all()
     while True:
-        seen = progress().count()
-        if live_runs() == 0:
-            break
         with nogil:
-            progress().wait(seen, 50)
+            seen = progress().count()
+            graph().mutex.lock()
+            busy = any_run_within(last)
+            graph().mutex.unlock()
+            if busy:
+                progress().wait(seen, 50)
+        if not busy:
+            break
         PyErr_CheckSignals()
     drain()

@@ -14,7 +14,7 @@ cdef extern from *:
         int device = -1;
         // The stream outlives its thread: its nodes may still be wanted.
         ~ThreadRecording() {
-            if (context) defer_release(context);
+            if (context) defer_release(context);  // this thread has no Python any more
             if (!own) return;
             std::lock_guard<std::mutex> guard(graph().mutex);
             own->orphan = true;
@@ -57,8 +57,15 @@ cdef extern from *:
     PyObject* current_context "owl::current_context"()
 
 
-cdef vector[RecordingStream*] streams  # guarded by the graph's lock
+cdef extern from *:
+    """
+    namespace owl { namespace {
+    std::vector<RecordingStream*>& streams = *new std::vector<RecordingStream*>;  // never destroyed, as its threads go on
+    } }
+    """
+    vector[RecordingStream*] streams "owl::streams"  # guarded by the graph's lock
 cdef uint64_t streams_created = 0
+cdef size_t sweep_at = 16  # streams; tasks may come and go by the thousand, and each sweep looks at all of them
 
 # The stream of the task that runs in a Context. Contexts are copied when a task starts, so a stream found here counts
 # only if it was made in this very Context.
@@ -85,10 +92,12 @@ cdef int innermost(tuple stack):
 
 
 cdef RecordingStream* new_stream() except NULL:
-    global streams_created
+    global streams_created, sweep_at
     cdef RecordingStream* stream = new RecordingStream()
     graph().mutex.lock()
-    sweep_streams()
+    if streams.size() >= sweep_at:
+        sweep_streams()
+        sweep_at = 2 * streams.size() + 16
     stream.id = streams_created
     streams_created += 1
     streams.push_back(stream)
@@ -112,6 +121,8 @@ cdef RecordingStream* find_stream() except NULL:
         if stream is NULL:
             stream = new_stream()
             set_own_stream(stream)
+        # A thread may run functions in Contexts of tasks (asyncio.to_thread): their devices count while it does.
+        stream.device = innermost(_device_stack.get())
     else:
         holder = TaskStream.__new__(TaskStream)
         holder.stream = stream = new_stream()

@@ -2,18 +2,33 @@
 # handing over, and back-pressure.
 
 cdef int run_bound = 2                   # runs ahead of an executor before recording waits
+cdef bint early_start = True             # closed windows stop waiting when their executor is idle
 cdef bint fuse = os.environ.get("OWL_FUSE", "1") != "0"
-cdef uint64_t window_random = 0          # OWL_WINDOW=random: state of the generator that cuts windows anywhere; 0: off
+cdef uint64_t window_random = 0          # OWL_WINDOW=random: seed of the generators that cut windows anywhere; 0: off
 if os.environ.get("OWL_WINDOW", "") == "random":
     window_random = 0x9E3779B97F4A7C15 ^ int(os.environ.get("OWL_WINDOW_SEED", "1"))
 
-# Guarded by the graph's lock.
-cdef PlanCache plan_cache
-cdef PlannerCounters counters
-cdef Canonical canonical
-cdef Expectations expectations
-cdef WindowHistory history
-cdef StoredPlaces stored_places
+cdef extern from *:
+    """
+    namespace owl { namespace {
+    // Never destroyed: a daemon thread may be handing over a window when static destructors run.
+    PlanCache& plan_cache = *new PlanCache;
+    Canonical& canonical = *new Canonical;
+    Expectations& expectations = *new Expectations;
+    WindowHistory& history = *new WindowHistory;
+    StoredPlaces& stored_places = *new StoredPlaces;
+    Trace& trace = *new Trace;
+    } }
+    """
+    # Guarded by the graph's lock.
+    PlanCache plan_cache "owl::plan_cache"
+    Canonical canonical "owl::canonical"
+    Expectations expectations "owl::expectations"
+    WindowHistory history "owl::history"
+    StoredPlaces stored_places "owl::stored_places"
+    Trace trace "owl::trace"
+
+cdef PlannerCounters counters  # likewise
 
 
 cdef size_t physical_memory():
@@ -113,13 +128,15 @@ cdef void submit(const vector[Node*]& nodes, bint may_leave) noexcept nogil:
     counters.nodes += nodes.size()
     counters.plans += 1
     plan = plan_cache.find(canonical)
-    if plan.get() is NULL:
+    cdef bint known = plan.get() is not NULL
+    if not known:
         plan = canonical.make_plan(nodes)
         plan.get().id = counters.plans
         compile_plan(plan.get(), dereference(kernel_table), fuse)
         plan_cache.insert(plan)
     else:
         counters.hits += 1
+    trace.add(counters.windows, known, plan, nodes)
     plan.get().runs += 1
     counters.bytes_outside += plan.get().output_bytes
     counters.bytes_inside += plan.get().arena_bytes
@@ -175,6 +192,7 @@ cdef void run_first_waiting(RecordingStream* stream, bint ripe, bint demanded) n
     cdef ClosedWindow window
     window.nodes.swap(stream.waiting.front().nodes)
     window.hash = stream.waiting.front().hash
+    trace.border = stream.waiting.front().border
     stream.waiting.pop_front()
     run_window(stream, &window, ripe, demanded)
 
@@ -187,12 +205,15 @@ cdef void close_window(RecordingStream* stream, Window* nodes) noexcept nogil:
     if nodes.empty():
         return
     window.nodes.swap(dereference(nodes))
+    window.border = trace.border
     close(&window, expectations)
-    cdef bint idle = executors[window.nodes[0].device].idle()
+    cdef bint idle = early_start and executors[window.nodes[0].device].idle()
     stream.waiting.push_back(move(window))
     while stream.waiting.size() > 1:
+        trace.release = Release.next_cut
         run_first_waiting(stream, True, False)
     if idle:
+        trace.release = Release.idle
         run_first_waiting(stream, False, False)
 
 
@@ -200,6 +221,7 @@ cdef void close_window(RecordingStream* stream, Window* nodes) noexcept nogil:
 cdef void flush(RecordingStream* stream) noexcept nogil:
     cdef Window window
     cdef size_t i
+    trace.release = Release.wait_for_all
     while not stream.waiting.empty():
         run_first_waiting(stream, False, False)
     window.swap(stream.open)
@@ -208,6 +230,7 @@ cdef void flush(RecordingStream* stream) noexcept nogil:
     stream.leftovers.clear()
     purge(stream, &window)
     sort_by_sequence(&window)
+    trace.border = Border.wait_for_all
     hand_over(window, False)
     for i in range(window.size()):
         graph().unhold(window[i])
@@ -228,6 +251,7 @@ cdef void cut_window(RecordingStream* stream) noexcept nogil:
     stream.open_bytes = 0
     for i in range(stream.open.size()):
         stream.open_bytes += stream.open[i].bytes()
+    trace.border = Border.anchor
     close_window(stream, &older)
     purge_leftovers(stream)
 
@@ -249,34 +273,46 @@ cdef void purge_leftovers(RecordingStream* stream) noexcept nogil:
 # What the executors call when they have been idle for a while: nothing that was closed needs to wait any longer.
 cdef void start_waiting_windows() noexcept nogil:
     cdef size_t i
+    if not early_start:
+        return
     graph().mutex.lock()
+    trace.release = Release.idle
     for i in range(streams.size()):
         while not streams[i].waiting.empty():
             run_first_waiting(streams[i], False, False)
     graph().mutex.unlock()
 
 
+# Draws whether to cut here. The generator is the stream's own: threads that record at once do not disturb one another.
+cdef bint cut_at_random(RecordingStream* stream) noexcept:
+    cdef uint64_t stride = 0x632BE59BD9B4E019
+    cdef uint64_t state = stream.random
+    if state == 0:
+        state = (window_random + stride * (stream.id + 1)) | 1
+    state ^= state << 13
+    state ^= state >> 7
+    state ^= state << 17
+    stream.random = state
+    return state % 7 == 0
+
+
 # When recording calls for attention: hands over what has settled, cuts, keeps the bounds, and waits while the executors
 # are too far behind.
 cdef int attend(RecordingStream* stream) except -1:
-    global window_random
-    cdef bint random_cut = False
-    if window_random:
-        window_random ^= window_random << 13
-        window_random ^= window_random >> 7
-        window_random ^= window_random << 17
-        random_cut = window_random % 7 == 0
-        if not random_cut and not stream.attention:
-            return 0
+    cdef bint random_cut = window_random != 0 and cut_at_random(stream)
+    if not random_cut and not stream.attention:
+        return 0
     with nogil:
         graph().mutex.lock()
         stream.attention = False
         while not stream.waiting.empty() and stream.waiting.front().known and stream.waiting.front().settled():
+            trace.release = Release.settled
             run_first_waiting(stream, True, False)
         if stream.cut:
             cut_window(stream)
         if (random_cut or stream.open.size() >= window_bounds().nodes.load()
                 or stream.open_bytes >= window_bounds().bytes.load()):
+            trace.border = Border.random if random_cut else Border.bounds
             close_window(stream, &stream.open)
             stream.open_bytes = 0
         graph().mutex.unlock()
@@ -295,10 +331,14 @@ cdef int backlog() noexcept nogil:
 
 cdef int wait_for_room() except -1:
     cdef uint64_t seen
+    cdef bint told = False
     while True:
         seen = progress().count()
         if backlog() <= run_bound:
             return 0
+        if not told:
+            about_to_block()
+            told = True
         with nogil:
             progress().wait(seen, 50)
         PyErr_CheckSignals()
