@@ -196,6 +196,9 @@ class Lowerer {
             switch (f_.groups[id].kind) {
                 case GroupKind::elementwise: lower_elementwise(id); break;
                 case GroupKind::matmul: lower_matmul(id); break;
+                case GroupKind::convolution:
+                    plan_.steps.push_back(lower_convolution(plan_, f_, placement_, kernels_, f_.groups[id]));
+                    break;
                 case GroupKind::single: lower_single(f_.groups[id].members[0]); break;
             }
         }
@@ -255,7 +258,7 @@ class Lowerer {
             case Op::reduce: return lower_reduce(i, node);
             case Op::softmax: return lower_softmax(i, node);
             case Op::random: return lower_random(i, node);
-            default: plan_.steps.push_back(lower_convolution(plan_, f_, placement_, kernels_, i));
+            default: assert(false);
         }
     }
 
