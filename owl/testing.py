@@ -45,11 +45,12 @@ __all__ = [
 ]
 
 
-# --------------------------------------------------------------------------------------------------------------- counting
+# ------------------------------------------------------------------------------------------------------------ counting
 
 
 def counters() -> dict[str, int]:
-    """What lives natively: ``nodes``, ``buffers``, ``runs``, ``bytes`` of host memory in use, ``streams`` of recording.
+    """What lives natively: ``nodes``, ``buffers``, ``runs``, ``bytes`` of host memory in use, ``streams`` of recording,
+    closed windows that are ``waiting`` to be handed over.
 
     Evaluates nothing and does not block; any thread may call it.
     """
@@ -65,7 +66,7 @@ def planner_counters() -> dict[str, int]:
 
 
 def settle(timeout: float = 10.0) -> dict[str, int]:
-    """Collects garbage and waits for runs under way, without starting any; returns the counters.
+    """Collects garbage and waits for windows that were closed and runs under way; returns the counters.
 
     Parameters
     ----------
@@ -75,7 +76,7 @@ def settle(timeout: float = 10.0) -> dict[str, int]:
     """
     gc.collect()
     until = time.monotonic() + timeout
-    while (now := counters())["runs"] and time.monotonic() < until:
+    while ((now := counters())["runs"] or now["waiting"]) and time.monotonic() < until:
         time.sleep(0.0005)
     return now
 
@@ -112,7 +113,7 @@ def assert_no_leaks(timeout: float = 10.0) -> Iterator[None]:
         raise AssertionError(f"something native leaks: {told}")
 
 
-# ---------------------------------------------------------------------------------------------------------------- faults
+# ------------------------------------------------------------------------------------------------------------- faults
 
 
 def operations() -> list[str]:
@@ -192,7 +193,7 @@ def kernel_delay(microseconds: int) -> Iterator[None]:
         _runtime.set_delay(0)
 
 
-# --------------------------------------------------------------------------------------------------------------- planner
+# ------------------------------------------------------------------------------------------------------------ planner
 
 
 @contextlib.contextmanager
@@ -237,7 +238,7 @@ def bounds(nodes: int | None = None, bytes: int | None = None, runs: int | None 
         _runtime.set_bounds(**was)
 
 
-# --------------------------------------------------------------------------------------------------------------- oracles
+# ------------------------------------------------------------------------------------------------------------ oracles
 
 
 def _sigm(x: Any) -> Any:

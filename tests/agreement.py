@@ -36,7 +36,9 @@ def broadcast_pair(draw: st.DrawFn, **limits: Any) -> tuple[list[int], list[int]
     return left, right
 
 
-def values(rng: np.random.Generator, shape: list[int], dtype: Any = np.float32, low: float = -3, high: float = 3) -> NDArray:
+def values(
+    rng: np.random.Generator, shape: list[int], dtype: Any = np.float32, low: float = -3, high: float = 3
+) -> NDArray:
     """Numbers between `low` and `high` for an owl array of this shape: a NumPy array with reversed dimensions."""
     return rng.uniform(low, high, shape[::-1]).astype(dtype)
 
@@ -49,7 +51,9 @@ def wide(numbers: NDArray) -> NDArray[np.float64]:
     return np.asarray(numbers, np.float64)
 
 
-def agree(result: Any, expected: Any, dtype: Any = None, terms: int = 1, ulps: float = 4, scale: float | None = None) -> None:
+def agree(
+    result: Any, expected: Any, dtype: Any = None, terms: int = 1, ulps: float = 4, scale: float | None = None
+) -> None:
     """Asserts shape, dtype, and that the error is a few units in the last place of the largest number that took part.
 
     `terms` is how many numbers each result adds up; `scale` the size of these numbers, where sums cancel.

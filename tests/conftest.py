@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import subprocess
 import sys
@@ -39,6 +40,11 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
     if report.failed:
         item.stash[FAILED] = True
     return report
+
+
+def pytest_collection_finish() -> None:
+    gc.collect()
+    gc.freeze()  # collecting before and after each test then looks at the test's own objects only
 
 
 @pytest.fixture(autouse=True)

@@ -1,4 +1,4 @@
-"""The examples in docstrings: of public functions, of arrays and their methods, and of builtins that doctest overlooks."""
+"""The examples in docstrings: of public functions, of methods, and of builtins, which doctest itself overlooks."""
 
 from __future__ import annotations
 

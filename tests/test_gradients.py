@@ -1,4 +1,4 @@
-"""The perceptron's hand-written gradients against float64 NumPy, numerical differences, and other plans of the same step."""
+"""The perceptron's hand-written gradients against float64 NumPy, numerical differences, and other plans of its step."""
 
 from __future__ import annotations
 
@@ -71,13 +71,13 @@ def test_gradients_are_the_slopes_of_the_loss(rng):
             place = tuple(rng.integers(0, size) for size in p[name].shape)
             step = np.zeros_like(p[name])
             step[place] = 1e-6
-            slope = (loss({**p, name: p[name] + step}, data, label) - loss({**p, name: p[name] - step}, data, label)) / 2e-6
+            slope = (
+                loss({**p, name: p[name] + step}, data, label) - loss({**p, name: p[name] - step}, data, label)
+            ) / 2e-6
             assert found[place] == pytest.approx(slope, rel=1e-4, abs=1e-6)
 
 
-@pytest.mark.parametrize(
-    ("backward", "forward"), [("sigm_back", "sigm"), ("tanh_back", "tanh")]
-)
+@pytest.mark.parametrize(("backward", "forward"), [("sigm_back", "sigm"), ("tanh_back", "tanh")])
 def test_backward_functions_are_slopes(backward, forward, rng):
     x, g = rng.normal(0, 2, 200), rng.normal(0, 1, 200)
     slope = (oracles[forward](x + 1e-6) - oracles[forward](x - 1e-6)) / 2e-6

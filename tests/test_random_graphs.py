@@ -1,8 +1,8 @@
 """Random programs against the same program in NumPy, and against themselves under other plans.
 
-A program is recorded step by step from a seed: operations over whatever arrays there are, demands, deleted handles, handles
-kept in lists and cycles, updates in place, changes of device. What any order of these shows must be what NumPy computes,
-and the bits must depend on neither fusion nor windows.
+A program is recorded step by step from a seed: operations over whatever arrays there are, demands, deleted handles,
+handles kept in lists and cycles, updates in place, changes of device. What any order of these shows must be what NumPy
+computes, and the bits must depend on neither fusion nor windows.
 """
 
 from __future__ import annotations
@@ -121,7 +121,9 @@ class Program:
                 if y is x:
                     expected = a - 0.25 * a
                 self.pairs = [(array, expected if array is x else value) for array, value in self.pairs]
-                self.kept = [[(array, expected if array is x else value) for array, value in kept] for kept in self.kept]
+                self.kept = [
+                    [(array, expected if array is x else value) for array, value in kept] for kept in self.kept
+                ]
                 self.put(before, a)
             case 14:
                 self.look((x, a))

@@ -42,11 +42,14 @@ def test_ci_runs_the_second_command_word_for_word():
 
 
 def test_switches_that_readme_names_are_read_by_the_code():
-    text = "".join(
-        path.read_text()
-        for folder in ("owl", "apps")
-        for path in (ROOT / folder).rglob("*")
-        if path.suffix in (".py", ".pyx", ".pxi", ".cpp", ".h") and path.name != "_runtime.cpp"
-    ) + (ROOT / "setup.py").read_text()
+    text = (
+        "".join(
+            path.read_text()
+            for folder in ("owl", "apps")
+            for path in (ROOT / folder).rglob("*")
+            if path.suffix in (".py", ".pyx", ".pxi", ".cpp", ".h") and path.name != "_runtime.cpp"
+        )
+        + (ROOT / "setup.py").read_text()
+    )
     for name in re.findall(r"^\| `(OWL_\w+)", README, re.MULTILINE):
         assert name in text

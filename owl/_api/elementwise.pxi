@@ -99,7 +99,8 @@ cdef NArray record_elementwise(int op, operands, str what):
         else:
             draft.shape = array.node.shape
         any_array = True
-        draft.add_input(array.node)
+    for value in keep:  # all at the end: what runs above may point an operand's handle elsewhere
+        draft.add_input((<NArray>value).node)
     return commit(draft)
 
 

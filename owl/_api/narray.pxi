@@ -14,11 +14,37 @@ cdef inline NArray wrap(Node* node):
 # Completes a draft at the caller's line and records it.
 cdef NArray commit(Draft& draft):
     cdef NArray out = NArray.__new__(NArray)  # first, for it may collect garbage
-    cdef RecordingStream* stream = current_stream()
-    drain()
+    cdef RecordingStream* stream = cached_stream()
+    if stream is NULL or executors.empty() or has_deferred_releases() or has_unobserved_failures():
+        return commit_slowly(draft, out)
     draft.site = call_site()
     draft.device = current_device(stream)
     out.node = record(draft, stream)
+    if window_random or stream.attention:
+        attend(stream)
+    return out
+
+
+# Python runs here, and with it perhaps another thread that points an operand's handle elsewhere: the draft alone does not
+# keep its inputs.
+cdef NArray commit_slowly(Draft& draft, NArray out):
+    cdef RecordingStream* stream
+    cdef uint32_t k
+    graph().mutex.lock()
+    for k in range(draft.n_inputs):
+        graph().add_handle(draft.input(k))
+    graph().mutex.unlock()
+    try:
+        stream = current_stream()
+        drain()
+        draft.site = call_site()
+        draft.device = current_device(stream)
+        out.node = record(draft, stream)
+    finally:
+        graph().mutex.lock()
+        for k in range(draft.n_inputs):
+            graph().drop_handle(draft.input(k))
+        graph().mutex.unlock()
     if window_random or stream.attention:
         attend(stream)
     return out
@@ -302,12 +328,12 @@ cdef class NArray:
 
     def start_eval(self):
         """Starts to compute the value and returns at once, unless the device is too far behind."""
-        start(self.node)
+        start(self)
         wait_for_room()
 
     def wait_for_eval(self):
         """Computes the value and blocks until it exists, without the GIL; raises as `to_numpy` does."""
-        evaluate(self.node).release()
+        evaluate(self).release()
 
     def __array__(self, dtype=None, copy=None):
         if copy is False:
@@ -317,6 +343,58 @@ cdef class NArray:
 
     def __reduce__(self):
         return from_numpy, (to_numpy(self), dtype_object(self.node.dtype))
+
+    # ------------------------------------------------------------------------------------- Minerva's static functions
+
+    @staticmethod
+    def conv_forward(src, filter, bias, info):
+        """As `owl.conv.Convolver.ff`; `info` is an `owl.conv.ConvInfo`."""
+        return conv_forward(src, filter, bias, as_info(info, "conv_forward"), "conv_forward")
+
+    @staticmethod
+    def conv_backward_data(diff, bottom, filter, info):
+        """As `owl.conv.Convolver.bp`."""
+        return conv_backward_data(diff, bottom, filter, as_info(info, "conv_backward_data"), "conv_backward_data")
+
+    @staticmethod
+    def conv_backward_filter(diff, bottom, filter, info):
+        """As `owl.conv.Convolver.weight_grad`."""
+        return conv_backward_filter(diff, bottom, filter, as_info(info, "conv_backward_filter"), "conv_backward_filter")
+
+    @staticmethod
+    def conv_backward_bias(diff):
+        """As `owl.conv.Convolver.bias_grad`."""
+        return conv_backward_bias(diff, "conv_backward_bias")
+
+    @staticmethod
+    def pooling_forward(src, info):
+        """As `owl.conv.Pooler.ff`; `info` is an `owl.conv.PoolingInfo`."""
+        return pooling_forward(src, as_pooling(info, "pooling_forward"), "pooling_forward")
+
+    @staticmethod
+    def pooling_backward(diff, top, bottom, info):
+        """As `owl.conv.Pooler.bp`."""
+        return pooling_backward(diff, top, bottom, as_pooling(info, "pooling_backward"), "pooling_backward")
+
+    @staticmethod
+    def softmax_forward(src, algo=0):
+        """As `owl.conv.softmax`."""
+        return softmax(src, algo)
+
+    @staticmethod
+    def softmax_backward(diff, top, algo=0):
+        """The gradient of what softmax got, from the gradient `diff` of its result `top`."""
+        return softmax_backward(diff, top, algo)
+
+    @staticmethod
+    def lrn_forward(src, scale, local_size, a, b):
+        """As `owl.conv.Lrner.ff`."""
+        return lrn_forward(src, scale, local_size, a, b, "lrn_forward")
+
+    @staticmethod
+    def lrn_backward(bottom_data, top_data, scale, top_diff, local_size, a, b):
+        """As `owl.conv.Lrner.bp`."""
+        return lrn_backward(bottom_data, top_data, scale, top_diff, local_size, a, b, "lrn_backward")
 
     def __bool__(self):
         if self.node.shape.size() != 1:

@@ -87,11 +87,14 @@ def from_numpy(array, dtype=None, copy=True):
 
 
 cdef object to_numpy(NArray x):
-    cdef Buffer* buffer = evaluate(x.node)
+    # Of this value: while evaluate waits, another thread may point the handle at one of another dtype.
+    cdef tuple shape = numpy_shape(x.node.shape)
+    cdef object kind = dtype_object(x.node.dtype)
+    cdef Buffer* buffer = evaluate(x)
     cdef Py_buffer view
     cdef object out
     try:
-        out = np.empty(numpy_shape(x.node.shape), dtype_object(x.node.dtype))
+        out = np.empty(shape, kind)
         PyObject_GetBuffer(out, &view, PyBUF_C_CONTIGUOUS | PyBUF_WRITABLE)
         if <size_t>view.len >= LARGE:
             with nogil:
@@ -105,14 +108,15 @@ cdef object to_numpy(NArray x):
 
 
 cdef object count_zeros(NArray x):
-    cdef Buffer* buffer = evaluate(x.node)
     cdef int64_t count = 0
     cdef int64_t size = x.node.shape.size()
+    cdef bint single = x.node.dtype == DType.f32
     cdef int64_t i
+    cdef Buffer* buffer = evaluate(x)
     cdef float* singles = <float*>buffer.data
     cdef double* doubles = <double*>buffer.data
     with nogil:
-        if x.node.dtype == DType.f32:
+        if single:
             for i in range(size):
                 count += singles[i] == 0
         else:

@@ -1,10 +1,10 @@
 // The executor of one CPU device: a thread that takes runs in order and shares each kernel out to the team.
 #include <sched.h>
-#include <signal.h>
 
 #include <chrono>
 #include <condition_variable>
 #include <deque>
+#include <system_error>
 #include <thread>
 
 #include "executor.h"
@@ -23,6 +23,10 @@ class CpuExecutor final : public Executor {
     CpuExecutor(const KernelTable& kernels, void (*on_idle)()) : kernels_(kernels), on_idle_(on_idle) {}
 
     ~CpuExecutor() override {
+        {
+            std::lock_guard<std::mutex> guard(mutex_);
+            stopping_ = true;
+        }
         abort();
         if (thread_.joinable()) thread_.join();
         if (attached_) team().detach(region_.get());
@@ -31,13 +35,7 @@ class CpuExecutor final : public Executor {
     void submit(Run* run) override {
         {
             std::lock_guard<std::mutex> guard(mutex_);
-            if (!started_) {
-                started_ = true;
-                stopping_ = false;
-                if (!attached_) team().attach(region_.get());
-                attached_ = true;
-                thread_ = std::thread([this] { loop(); });
-            }
+            if (!started_ && !start_thread()) return refuse(run);
             queue_.push_back(run);
             backlog_.fetch_add(1, std::memory_order_release);
         }
@@ -61,10 +59,11 @@ class CpuExecutor final : public Executor {
     MemoryInfo memory_info() override { return host_memory().info(); }
     const KernelTable& kernels() override { return kernels_; }
 
+    // The thread lives on and fails what still comes: a program's exit may demand values after owl's own exit handler, and
+    // must not wait for ever.
     void abort() override {
         {
             std::lock_guard<std::mutex> guard(mutex_);
-            stopping_ = true;
             aborting_.store(true, std::memory_order_release);
         }
         wake_.notify_all();
@@ -89,6 +88,7 @@ class CpuExecutor final : public Executor {
             queue_.clear();
             backlog_.store(0);
             sleeping_.store(0);
+            abandon_run();
             idle_.store(true);
             busy_ = paused_ = started_ = attached_ = false;
             region_.release();  // may be half-way through a phase
@@ -100,11 +100,43 @@ class CpuExecutor final : public Executor {
     }
 
    private:
+    bool start_thread() {
+        if (!attached_) team().attach(region_.get());
+        attached_ = true;
+        try {
+            thread_ = start_quiet_thread([this] { loop(); });
+        } catch (const std::system_error&) {
+            return false;
+        }
+        return started_ = true;
+    }
+
+    // The scheduler holds the graph's lock where it submits.
+    static void refuse(Run* run) {
+        auto* failure = new Failure(FailureKind::out_of_memory, "out of memory: the system gives no more threads");
+        RunResult nothing;
+        nothing.buffers.assign(run->outputs.size(), nullptr);
+        nothing.failures.assign(run->outputs.size(), failure);
+        finish_run(run, &nothing);
+        failure->release();
+        delete run;
+    }
+
     void loop() {
-        sigset_t all;
-        sigfillset(&all);
-        pthread_sigmask(SIG_SETMASK, &all, nullptr);
         while (Run* run = next()) execute(run);
+    }
+
+    // In a forked child: what the run in hand had reserved goes back; its values are failed with the other runs'.
+    void abandon_run() {
+        for (Buffer* buffer : result_.buffers)
+            if (buffer) buffer->release();
+        result_.buffers.clear();
+        if (arena_) arena_->release();
+        arena_ = nullptr;
+        for (auto* failures : {&owned_failures_, &held_failures_}) {
+            for (Failure* failure : *failures) failure->release();
+            failures->clear();
+        }
     }
 
     // Spins for a moment before it sleeps: in a training loop the next plan is never far.
@@ -130,7 +162,7 @@ class CpuExecutor final : public Executor {
         }
         idle_.store(false, std::memory_order_relaxed);
         sleeping_.fetch_sub(1, std::memory_order_seq_cst);
-        if (stopping_) return nullptr;
+        if (queue_.empty()) return nullptr;
         Run* run = queue_.front();
         queue_.pop_front();
         busy_ = true;
@@ -151,36 +183,47 @@ class CpuExecutor final : public Executor {
     void execute(Run* run) {
         result_.buffers.assign(run->outputs.size(), nullptr);
         result_.failures.assign(run->outputs.size(), nullptr);
-        team().enter();
-        if (bind(run)) {
-            Plan& plan = *plan_;
-            if (reserve(run, plan))
-                compute(run, plan);
-            else
-                fail_all(run, out_of_memory(run, plan));
-            if (arena_) arena_->release();
-            arena_ = nullptr;
-        }
-        team().leave();
-        for (Failure* failure : owned_failures_) held_failures_.push_back(failure);
-        owned_failures_.clear();
-        backlog_.fetch_sub(1, std::memory_order_release);
         {
-            std::lock_guard<std::mutex> guard(graph().mutex);
+            std::unique_lock<std::mutex> lock(graph().mutex);
+            if (bind(run)) {
+                lock.unlock();
+                perform(run);
+                lock.lock();
+            }
+            backlog_.fetch_sub(1, std::memory_order_release);
             finish_run(run, &result_);
         }
+        result_.buffers.clear();
+        for (Failure* failure : owned_failures_) failure->release();
+        owned_failures_.clear();
         for (Failure* failure : held_failures_) failure->release();
         held_failures_.clear();
         delete run;
     }
 
-    // Finds the inputs. Returns false if nobody can see the outputs any more, or if the executor is to stop.
+    void perform(Run* run) {
+        team().enter();
+        Plan& plan = *plan_;
+        if (reserve(run, plan))
+            compute(run, plan);
+        else
+            fail_all(run, out_of_memory(run, plan));
+        if (arena_) arena_->release();
+        arena_ = nullptr;
+        team().leave();
+    }
+
+    // Under the graph's lock. Finds the inputs. Returns false if nobody can see the outputs any more, or if the executor is
+    // to stop: then the run must be finished before the lock is released.
     bool bind(Run* run) {
         plan_ = run->plan.get();
-        std::lock_guard<std::mutex> guard(graph().mutex);
         bool wanted = false;
         for (Node* node : run->outputs) wanted = wanted || node->live() || node->pins || node->waiters;
-        if (!wanted || aborting_.load(std::memory_order_acquire)) {
+        if (aborting_.load(std::memory_order_acquire)) {
+            fail_all(run, own(new Failure(FailureKind::dropped, "the work was dropped: the program is ending")));
+            return false;
+        }
+        if (!wanted) {
             fail_all(run, own(new Failure(FailureKind::dropped, "the work was dropped: nobody could see its result any more")));
             return false;
         }

@@ -46,6 +46,8 @@ cdef extern from "_engine/run.h" namespace "owl" nogil:
         bool wait(int milliseconds)
 
     int64_t live_runs()
+    uint64_t runs_handed_over()
+    bool any_run_within(uint64_t count)
     void fail_runs_after_fork(Failure* failure)
 
 

@@ -51,6 +51,17 @@ std::vector<Failure*> held_unobserved_failures() {
     return held;
 }
 
+void forget_failures_after_fork() {
+    std::lock_guard<std::mutex> guard(mutex);
+    for (Failure* failure : alive()) failure->observed.store(true, std::memory_order_relaxed);
+    // Nobody holds these any more; the few bytes of the record are not worth a second way of dropping it.
+    unobserved().clear();
+    any.store(false, std::memory_order_release);
+}
+
+void lock_failures_for_fork() { mutex.lock(); }
+void unlock_failures_after_fork() { mutex.unlock(); }
+
 bool has_unobserved_failures() { return any.load(std::memory_order_acquire); }
 
 std::vector<Failure*> take_unobserved_failures() {

@@ -36,6 +36,10 @@ struct Failure {
 // The caller owns them.
 std::vector<Failure*> take_unobserved_failures();
 bool has_unobserved_failures();
+// In a forked child: failures of before are the parent's to tell.
+void forget_failures_after_fork();
+void lock_failures_for_fork();
+void unlock_failures_after_fork();
 // At exit: those too that values still hold, unless somebody looked at them. The caller owns none of these.
 std::vector<Failure*> held_unobserved_failures();
 

@@ -153,7 +153,8 @@ void Graph::ancestors(Node* const* targets, int count, std::vector<Node*>* out) 
 
 Node* Graph::copy_on(Node* source, int device) {
     for (Node* copy = source->copies; copy; copy = copy->next_copy) {
-        if (copy->device == device && (copy->pending() || copy->state == State::done)) return copy;
+        // A copy that nobody needs any more may be donated to the run that read it last: it must not come to life again.
+        if (copy->device == device && copy->live() && (copy->pending() || copy->state == State::done)) return copy;
     }
     return nullptr;
 }

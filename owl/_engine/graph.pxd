@@ -20,6 +20,15 @@ cdef extern from "_engine/operation.h" namespace "owl" nogil:
         softmax
         random
         to_device
+        conv_forward
+        conv_backward_data
+        conv_backward_filter
+        conv_backward_bias
+        pool_forward
+        pool_backward
+        lrn_forward
+        lrn_scale
+        lrn_backward
         count_
 
     enum: kOperations
@@ -65,6 +74,9 @@ cdef extern from "_engine/failure.h" namespace "owl" nogil:
     vector[Failure*] take_unobserved_failures()
     bool has_unobserved_failures()
     vector[Failure*] held_unobserved_failures()
+    void forget_failures_after_fork()
+    void lock_failures_for_fork()
+    void unlock_failures_after_fork()
 
 
 cdef extern from "_engine/memory.h" namespace "owl" nogil:
@@ -200,6 +212,7 @@ cdef extern from "_engine/stream.h" namespace "owl" nogil:
         uint64_t id
         uint64_t draws
         size_t open_bytes
+        uint64_t random
         int device
         bool orphan
         bool attention
@@ -233,6 +246,7 @@ cdef extern from "_engine/recorder.h" namespace "owl" nogil:
         void add_attribute(int64_t value)
         void add_argument(int64_t value)
         void add_input(Node* node)
+        Node* input(uint32_t k)
 
     Node* record(const Draft& draft, RecordingStream* stream)
     Node* record_leaf(const Shape& shape, DType dtype, int device, uint32_t site, Buffer* buffer, RecordingStream* stream)

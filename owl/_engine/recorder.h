@@ -25,6 +25,7 @@ struct Draft {
     }
     void add_attribute(int64_t value) { attribute[n_attributes++] = value; }
     void add_argument(int64_t value) { argument[n_arguments++] = value; }
+    Node* input(uint32_t k) const { return many_inputs.empty() ? inline_input[k] : many_inputs[k]; }
     void add_input(Node* node) {
         if (n_inputs < kInlineInputs) inline_input[n_inputs] = node;
         if (n_inputs >= kInlineInputs) {

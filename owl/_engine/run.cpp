@@ -12,6 +12,7 @@ std::vector<Run*>& run_list() {  // guarded by the graph's lock
     return *list;
 }
 void (*enqueue_run)(Run*) = nullptr;
+uint64_t handed_over = 0;  // guarded by the graph's lock
 
 void resolve(Waiter* waiter, Node*) {
     Run* run = static_cast<Dependency*>(waiter)->run;
@@ -25,10 +26,19 @@ void resolve(Waiter* waiter, Node*) {
 
 int64_t live_runs() { return runs.load(std::memory_order_relaxed); }
 
+uint64_t runs_handed_over() { return handed_over; }
+
+bool any_run_within(uint64_t count) {
+    for (const Run* run : run_list())
+        if (run->number <= count) return true;
+    return false;
+}
+
 bool await_dependencies(Run* run, void (*enqueue)(Run*)) {
     enqueue_run = enqueue;
     runs.fetch_add(1, std::memory_order_relaxed);
     run->position = run_list().size();
+    run->number = ++handed_over;
     run_list().push_back(run);
     for (Node* input : run->inputs) {
         graph().pin(input);

@@ -26,6 +26,7 @@ struct Run {
     int unresolved = 0;
     uint16_t device = 0;
     size_t position = 0;  // in the list of live runs
+    uint64_t number = 0;  // in the order of handing over
 };
 
 // Under the graph's lock. Ends a run: gives its outputs a value or a failure, and lets go of its inputs.
@@ -68,6 +69,9 @@ struct ThreadWaiter : Waiter {
 };
 
 int64_t live_runs();
+// Under the graph's lock. How many runs were handed over so far, and whether one of the first `count` is not finished yet.
+uint64_t runs_handed_over();
+bool any_run_within(uint64_t count);
 // In a forked child, under the graph's lock: nobody will execute what was under way.
 void fail_runs_after_fork(Failure* failure);
 

@@ -1,5 +1,6 @@
 // A stream of recording: the nodes that one thread or asyncio task has recorded and not yet handed over.
 #pragma once
+#include <atomic>
 #include <deque>
 #include <unordered_map>
 #include <vector>
@@ -43,6 +44,7 @@ struct RecordingStream {
     int device = -1;       // chosen by `with device:`; -1: the thread's
     bool orphan = false;   // its thread or task has ended
     bool attention = false;  // a cut was found, a closed window has settled, or the open one is full; set while recording
+    uint64_t random = 0;   // OWL_WINDOW=random: state of the generator that cuts this stream's windows anywhere
     uint64_t cut = 0;      // the place in the stream where a new window begins; 0: none
     size_t open_bytes = 0; // what the open window's nodes would take if all were stored
     Window open;

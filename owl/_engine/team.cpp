@@ -9,6 +9,8 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <new>
+#include <system_error>
 
 namespace owl {
 namespace {
@@ -28,12 +30,6 @@ void wait_until(Condition condition) {
         pause_briefly();
         if (spins % 4096 == 0) sched_yield();
     }
-}
-
-void block_all_signals() {
-    sigset_t all;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, nullptr);
 }
 
 int cgroup_limit() {
@@ -66,6 +62,22 @@ int default_threads() {
 #endif
     if (const int limit = cgroup_limit()) threads = std::min(threads, limit);
     return std::clamp(threads, 1, 64);
+}
+
+std::thread start_quiet_thread(std::function<void()> body) {
+    // A thread inherits the mask of its creator.
+    sigset_t all, before;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    std::thread thread;
+    try {
+        thread = std::thread(std::move(body));
+    } catch (...) {
+        pthread_sigmask(SIG_SETMASK, &before, nullptr);
+        throw;
+    }
+    pthread_sigmask(SIG_SETMASK, &before, nullptr);
+    return thread;
 }
 
 Team& team() {
@@ -165,13 +177,18 @@ void Region::run_phase(int phase, int64_t chunks, int participants) {
 int Team::size() {
     int size = size_.load(std::memory_order_acquire);
     if (size) return size;
-    resize(default_threads());
-    return size_.load(std::memory_order_acquire);
+    std::lock_guard<std::mutex> guard(mutex_);
+    if (!size_.load()) set_size(default_threads());  // unless somebody else chose it meanwhile
+    return size_.load();
 }
 
 void Team::resize(int threads) {
-    threads = std::clamp(threads, 1, 64);
     std::lock_guard<std::mutex> guard(mutex_);
+    set_size(std::clamp(threads, 1, 64));
+}
+
+// Under the team's lock.
+void Team::set_size(int threads) {
     if (threads == size_.load()) return;
     size_.store(threads, std::memory_order_release);
     generation_.fetch_add(1);
@@ -188,7 +205,11 @@ void Team::start() {
     const uint64_t generation = generation_.load();
     while (static_cast<int>(threads_.size()) < wanted) {
         const int helper = static_cast<int>(threads_.size());
-        threads_.emplace_back([this, helper, generation] { work(helper, generation); });
+        try {
+            threads_.push_back(start_quiet_thread([this, helper, generation] { work(helper, generation); }));
+        } catch (const std::system_error&) {
+            break;  // the system has no more threads to give: those that there are do all the work
+        }
     }
     started_.store(wanted, std::memory_order_release);
 }
@@ -250,7 +271,6 @@ bool Team::help(int helper) {
 }
 
 void Team::work(int helper, uint64_t generation) {
-    block_all_signals();
     uint64_t seen = epoch_.load(std::memory_order_seq_cst);
     auto idle_since = Clock::now();
     int spins = 0;

@@ -7,6 +7,7 @@
 #include <atomic>
 #include <condition_variable>
 #include <cstdint>
+#include <functional>
 #include <mutex>
 #include <thread>
 #include <vector>
@@ -73,7 +74,7 @@ class Team {
     void announce();
     int share();
     void start();
-    void stop();
+    void set_size(int threads);
 
     std::mutex mutex_;
     std::condition_variable wake_;
@@ -91,6 +92,9 @@ class Team {
 
 Team& team();  // never destroyed
 int default_threads();  // from cgroup and affinity
+
+// A thread that no signal reaches, not even before its first instruction: they are for the program's own threads.
+std::thread start_quiet_thread(std::function<void()> body);
 
 void pause_briefly();  // a hint to the processor inside a spinning loop
 

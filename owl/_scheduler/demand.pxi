@@ -71,11 +71,13 @@ cdef bint waits(const Node* node) noexcept nogil:
     return False
 
 
-cdef int start(Node* node) except -1:
+cdef int start(NArray array) except -1:
+    cdef Node* node
     drain()
     cdef uint32_t site = call_site()
     with nogil:
         graph().mutex.lock()
+        node = array.node
         if node.state == State.recorded:
             trace.asked_at = site
             demand(&node, 1)
@@ -128,11 +130,30 @@ cdef Buffer* take_buffer(Node* node) except NULL:
     raise error
 
 
-cdef Buffer* evaluate(Node* node) except NULL:
-    if not node.finished():
-        start(node)
-        wait_finished(node)
-    return take_buffer(node)
+# A handle of its own keeps the value while Python runs: another thread, or a signal handler, may point the caller's
+# NArray at another value by then.
+cdef Buffer* evaluate(NArray array) except NULL:
+    cdef Node* node
+    cdef bint finished
+    graph().mutex.lock()
+    node = array.node
+    graph().add_handle(node)
+    finished = node.finished()
+    graph().mutex.unlock()
+    try:
+        if not finished:
+            drain()
+            with nogil:
+                graph().mutex.lock()
+                if node.state == State.recorded:
+                    demand(&node, 1)
+                graph().mutex.unlock()
+            wait_finished(node)
+        return take_buffer(node)
+    finally:
+        graph().mutex.lock()
+        graph().drop_handle(node)
+        graph().mutex.unlock()
 
 
 def wait_for_all():
@@ -149,18 +170,25 @@ def wait_for_all():
     'done'
     """
     cdef size_t i
-    cdef uint64_t seen
+    cdef uint64_t seen, last
+    cdef bint busy
     drain()
     with nogil:
         graph().mutex.lock()
         for i in range(streams.size()):
             flush(streams[i])
+        # Not for what other threads hand over from now on: they may never stop.
+        last = runs_handed_over()
         graph().mutex.unlock()
     while True:
-        seen = progress().count()
-        if live_runs() == 0:
-            break
         with nogil:
-            progress().wait(seen, 50)
+            seen = progress().count()
+            graph().mutex.lock()
+            busy = any_run_within(last)
+            graph().mutex.unlock()
+            if busy:
+                progress().wait(seen, 50)
+        if not busy:
+            break
         PyErr_CheckSignals()
     drain()

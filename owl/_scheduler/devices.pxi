@@ -1,7 +1,13 @@
 # Devices and their executors. Numbers are given out in order and never reused; a device lives as long as the process.
 
 cdef const KernelTable* kernel_table = NULL
-cdef vector[Executor*] executors
+cdef extern from *:
+    """
+    namespace owl { namespace {
+    std::vector<Executor*>& executors = *new std::vector<Executor*>;  // never destroyed: their threads run until the end
+    } }
+    """
+    vector[Executor*] executors "owl::executors"  # guarded by the graph's lock, and against growth by devices_lock
 cdef list device_names = []
 cdef object devices_lock = threading.Lock()
 
@@ -28,23 +34,22 @@ cdef int load_kernels() except -1:
     return 0
 
 
-cdef int add_device(str name) except -1:
+# With the lock of devices held.
+cdef int add_device() except -1:
     load_kernels()
-    cdef int number
-    cdef unique_ptr[Executor] executor
-    with devices_lock:
-        executor = make_cpu_executor(dereference(kernel_table), start_waiting_windows)
-        graph().mutex.lock()
-        executors.push_back(executor.release())
-        number = <int>executors.size() - 1
-        graph().mutex.unlock()
-        device_names.append(name)
-    return number
+    cdef unique_ptr[Executor] executor = make_cpu_executor(dereference(kernel_table), start_waiting_windows)
+    device_names.append(f"cpu:{sum(name.startswith('cpu') for name in device_names)}")
+    graph().mutex.lock()
+    executors.push_back(executor.release())
+    graph().mutex.unlock()
+    return len(device_names) - 1
 
 
+# Threads that record their first arrays at the same time share one device.
 cdef int first_device() except -1:
-    if executors.empty():
-        add_device(f"cpu:{len(device_names)}")
+    with devices_lock:
+        if not device_names:
+            add_device()
     return 0
 
 
@@ -96,7 +101,8 @@ def create_cpu_device():
     >>> device = owl.create_cpu_device()
     >>> owl.set_device(device)
     """
-    return Device(add_device(f"cpu:{sum(name.startswith('cpu') for name in device_names)}"))
+    with devices_lock:
+        return Device(add_device())
 
 
 cdef object cuda_reason():

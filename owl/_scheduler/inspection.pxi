@@ -10,17 +10,20 @@ def isa():
 
 
 def debug_counters():
-    """Everything that lives natively: nodes, buffers, runs, and bytes of host memory in use."""
+    """Everything that lives natively: nodes, buffers, runs, closed windows that wait, bytes of host memory in use."""
     cdef MemoryInfo memory = host_memory().info()
     cdef size_t i
+    cdef size_t n_waiting = 0
     drain()
     graph().mutex.lock()
     for i in range(streams.size()):
         purge_stream(streams[i])
+        n_waiting += streams[i].waiting.size()
     cdef int64_t nodes = graph().live_nodes()
     cdef size_t n_streams = streams.size()
     graph().mutex.unlock()
-    return {"nodes": nodes, "buffers": live_buffers(), "runs": live_runs(), "bytes": memory.in_use, "streams": n_streams}
+    return {"nodes": nodes, "buffers": live_buffers(), "runs": live_runs(), "bytes": memory.in_use, "streams": n_streams,
+            "waiting": n_waiting}
 
 
 def planner_counters():
@@ -55,6 +58,17 @@ def set_random_windows(seed):
     """Cuts windows at random places, as OWL_WINDOW=random does; None switches it off."""
     global window_random
     window_random = 0 if seed is None else (0x9E3779B97F4A7C15 ^ (int(seed) & 0xFFFFFFFF)) | 1
+
+
+def set_early_start(bint value):
+    """Whether an idle executor makes closed windows start before they have settled; returns what it was.
+
+    Off, what the planner does depends on what was recorded alone, and no more on time.
+    """
+    global early_start
+    was = early_start
+    early_start = value
+    return was
 
 
 def set_bounds(nodes=None, bytes=None, runs=None):
@@ -106,7 +120,13 @@ def operation_names():
     return [operation_name(<Op>op).decode() for op in range(kOperations)]
 
 
-cdef vector[Node*] promised  # held; guarded by the graph's lock
+cdef extern from *:
+    """
+    namespace owl { namespace {
+    std::vector<Node*>& promised = *new std::vector<Node*>;  // never destroyed
+    } }
+    """
+    vector[Node*] promised "owl::promised"  # held; guarded by the graph's lock
 
 
 @cython.final

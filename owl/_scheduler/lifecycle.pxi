@@ -30,6 +30,7 @@ atexit.register(_finish)
 
 def _before_fork():
     cdef size_t i
+    devices_lock.acquire()  # no executor is added from here on
     with nogil:
         for i in range(executors.size()):
             executors[i].quiesce()
@@ -37,12 +38,16 @@ def _before_fork():
         graph().mutex.lock()
         for i in range(executors.size()):
             executors[i].freeze()
+        lock_failures_for_fork()
         lock_memory_for_fork()
 
 
 cdef void after_fork(bint in_child) noexcept nogil:
     cdef size_t i
     unlock_memory_after_fork()
+    unlock_failures_after_fork()
+    if in_child:
+        forget_failures_after_fork()
     for i in range(executors.size()):
         executors[i].resume(in_child)
     graph().mutex.unlock()
@@ -52,6 +57,7 @@ cdef void after_fork(bint in_child) noexcept nogil:
 def _after_fork_in_parent():
     with nogil:
         after_fork(False)
+    devices_lock.release()
 
 
 def _after_fork_in_child():
@@ -62,6 +68,7 @@ def _after_fork_in_child():
         b"the value was still pending when this process was forked: only finished values can be used in a forked child")
     cdef Node* node
     after_fork(True)
+    devices_lock.release()
     progress().reset_after_fork()
     graph().mutex.lock()
     fail_runs_after_fork(failure)
@@ -81,7 +88,10 @@ def _after_fork_in_child():
         streams[i].waiting.clear()
     for k in range(promised.size()):
         promised[k].waiters = NULL
+        promised[k].parked = False
         graph().fail(promised[k], failure)
+        graph().unhold(promised[k])
+    promised.clear()  # who would have kept them is in the parent
     graph().mutex.unlock()
     failure.release()
 

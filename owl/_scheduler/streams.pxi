@@ -14,7 +14,7 @@ cdef extern from *:
         int device = -1;
         // The stream outlives its thread: its nodes may still be wanted.
         ~ThreadRecording() {
-            if (context) defer_release(context);
+            if (context) defer_release(context);  // this thread has no Python any more
             if (!own) return;
             std::lock_guard<std::mutex> guard(graph().mutex);
             own->orphan = true;
@@ -57,7 +57,13 @@ cdef extern from *:
     PyObject* current_context "owl::current_context"()
 
 
-cdef vector[RecordingStream*] streams  # guarded by the graph's lock
+cdef extern from *:
+    """
+    namespace owl { namespace {
+    std::vector<RecordingStream*>& streams = *new std::vector<RecordingStream*>;  // never destroyed, as its threads go on
+    } }
+    """
+    vector[RecordingStream*] streams "owl::streams"  # guarded by the graph's lock
 cdef uint64_t streams_created = 0
 
 # The stream of the task that runs in a Context. Contexts are copied when a task starts, so a stream found here counts
@@ -112,6 +118,8 @@ cdef RecordingStream* find_stream() except NULL:
         if stream is NULL:
             stream = new_stream()
             set_own_stream(stream)
+        # A thread may run functions in Contexts of tasks (asyncio.to_thread): their devices count while it does.
+        stream.device = innermost(_device_stack.get())
     else:
         holder = TaskStream.__new__(TaskStream)
         holder.stream = stream = new_stream()

@@ -2,19 +2,33 @@
 # handing over, and back-pressure.
 
 cdef int run_bound = 2                   # runs ahead of an executor before recording waits
+cdef bint early_start = True             # closed windows stop waiting when their executor is idle
 cdef bint fuse = os.environ.get("OWL_FUSE", "1") != "0"
-cdef uint64_t window_random = 0          # OWL_WINDOW=random: state of the generator that cuts windows anywhere; 0: off
+cdef uint64_t window_random = 0          # OWL_WINDOW=random: seed of the generators that cut windows anywhere; 0: off
 if os.environ.get("OWL_WINDOW", "") == "random":
     window_random = 0x9E3779B97F4A7C15 ^ int(os.environ.get("OWL_WINDOW_SEED", "1"))
 
-# Guarded by the graph's lock.
-cdef PlanCache plan_cache
-cdef PlannerCounters counters
-cdef Canonical canonical
-cdef Expectations expectations
-cdef WindowHistory history
-cdef StoredPlaces stored_places
-cdef Trace trace
+cdef extern from *:
+    """
+    namespace owl { namespace {
+    // Never destroyed: a daemon thread may be handing over a window when static destructors run.
+    PlanCache& plan_cache = *new PlanCache;
+    Canonical& canonical = *new Canonical;
+    Expectations& expectations = *new Expectations;
+    WindowHistory& history = *new WindowHistory;
+    StoredPlaces& stored_places = *new StoredPlaces;
+    Trace& trace = *new Trace;
+    } }
+    """
+    # Guarded by the graph's lock.
+    PlanCache plan_cache "owl::plan_cache"
+    Canonical canonical "owl::canonical"
+    Expectations expectations "owl::expectations"
+    WindowHistory history "owl::history"
+    StoredPlaces stored_places "owl::stored_places"
+    Trace trace "owl::trace"
+
+cdef PlannerCounters counters  # likewise
 
 
 cdef size_t physical_memory():
@@ -193,7 +207,7 @@ cdef void close_window(RecordingStream* stream, Window* nodes) noexcept nogil:
     window.nodes.swap(dereference(nodes))
     window.border = trace.border
     close(&window, expectations)
-    cdef bint idle = executors[window.nodes[0].device].idle()
+    cdef bint idle = early_start and executors[window.nodes[0].device].idle()
     stream.waiting.push_back(move(window))
     while stream.waiting.size() > 1:
         trace.release = Release.next_cut
@@ -259,6 +273,8 @@ cdef void purge_leftovers(RecordingStream* stream) noexcept nogil:
 # What the executors call when they have been idle for a while: nothing that was closed needs to wait any longer.
 cdef void start_waiting_windows() noexcept nogil:
     cdef size_t i
+    if not early_start:
+        return
     graph().mutex.lock()
     trace.release = Release.idle
     for i in range(streams.size()):
@@ -267,18 +283,25 @@ cdef void start_waiting_windows() noexcept nogil:
     graph().mutex.unlock()
 
 
+# Draws whether to cut here. The generator is the stream's own: threads that record at once do not disturb one another.
+cdef bint cut_at_random(RecordingStream* stream) noexcept:
+    cdef uint64_t stride = 0x632BE59BD9B4E019
+    cdef uint64_t state = stream.random
+    if state == 0:
+        state = (window_random + stride * (stream.id + 1)) | 1
+    state ^= state << 13
+    state ^= state >> 7
+    state ^= state << 17
+    stream.random = state
+    return state % 7 == 0
+
+
 # When recording calls for attention: hands over what has settled, cuts, keeps the bounds, and waits while the executors
 # are too far behind.
 cdef int attend(RecordingStream* stream) except -1:
-    global window_random
-    cdef bint random_cut = False
-    if window_random:
-        window_random ^= window_random << 13
-        window_random ^= window_random >> 7
-        window_random ^= window_random << 17
-        random_cut = window_random % 7 == 0
-        if not random_cut and not stream.attention:
-            return 0
+    cdef bint random_cut = window_random != 0 and cut_at_random(stream)
+    if not random_cut and not stream.attention:
+        return 0
     with nogil:
         graph().mutex.lock()
         stream.attention = False

@@ -108,7 +108,9 @@ KINDS_OF_NUMBER = {
 
 @pytest.mark.parametrize("kind", KINDS_OF_NUMBER)
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("operation", [*ARITHMETIC, *COMPARISONS, operator.mul], ids=lambda operation: operation.__name__)
+@pytest.mark.parametrize(
+    "operation", [*ARITHMETIC, *COMPARISONS, operator.mul], ids=lambda operation: operation.__name__
+)
 def test_operators_with_numbers_on_both_sides(operation, dtype, kind, rng):
     number = KINDS_OF_NUMBER[kind](2)
     x = np.round(values(rng, [7, 5], dtype)) + dtype(5)

@@ -26,7 +26,9 @@ def test_products_of_matrices_and_transposes(m, n, k, seed, dtype, left, right):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize(("m", "n", "k"), [(256, 256, 784), (10, 256, 256), (300, 1, 300), (1, 300, 2000), (513, 257, 129)])
+@pytest.mark.parametrize(
+    ("m", "n", "k"), [(256, 256, 784), (10, 256, 256), (300, 1, 300), (1, 300, 2000), (513, 257, 129)]
+)
 def test_products_that_span_blocks_and_threads(m, n, k, dtype, rng):
     a, b = values(rng, [m, k], dtype), values(rng, [k, n], dtype)
     agree(array(a) * array(b), wide(b) @ wide(a), dtype, terms=k, scale=9 * k**0.5)
@@ -66,4 +68,6 @@ def test_not_a_number_and_infinity_pass_through(bad, rng):
     found = (array(a) * array(b)).to_numpy()
     np.testing.assert_array_equal(np.isnan(found), np.isnan(expected))
     np.testing.assert_array_equal(np.isinf(found), np.isinf(expected))
-    np.testing.assert_allclose(found[[0, 1, 2, 3, 5, 6, 7, 8]], expected[[0, 1, 2, 3, 5, 6, 7, 8]], rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(
+        found[[0, 1, 2, 3, 5, 6, 7, 8]], expected[[0, 1, 2, 3, 5, 6, 7, 8]], rtol=1e-4, atol=1e-4
+    )

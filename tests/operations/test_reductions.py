@@ -86,7 +86,13 @@ def test_long_and_wide_reductions(shape, dtype, rng):
     x = values(rng, shape, dtype)
     for axis in range(len(shape)):
         along = len(shape) - 1 - axis
-        agree(array(x).sum(axis), wide(x).sum(along, keepdims=True), dtype, terms=shape[axis], scale=3 * shape[axis] ** 0.5)
+        agree(
+            array(x).sum(axis),
+            wide(x).sum(along, keepdims=True),
+            dtype,
+            terms=shape[axis],
+            scale=3 * shape[axis] ** 0.5,
+        )
         np.testing.assert_array_equal(array(x).max(axis).to_numpy(), x.max(along, keepdims=True))
         np.testing.assert_array_equal(array(x).argmax(axis).to_numpy(), x.argmax(along, keepdims=True))
 

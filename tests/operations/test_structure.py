@@ -154,7 +154,9 @@ def test_one_number_is_a_shape_of_one_dimension():
     assert owl.zeros(np.array([2, 3])).shape == [2, 3]
 
 
-@pytest.mark.parametrize("source", ["int64", "uint8", "bool", "float16", "float64", "fortran", "strided", "list", "readonly"])
+@pytest.mark.parametrize(
+    "source", ["int64", "uint8", "bool", "float16", "float64", "fortran", "strided", "list", "readonly"]
+)
 def test_from_numpy_takes_what_asarray_takes(source, rng):
     x = rng.integers(0, 2, (6, 4))
     given_ = {

@@ -1,0 +1,77 @@
+"""A buffer is recycled only after its last consumer has finished."""
+
+import numpy as np
+from rules.helpers import delay, settle
+
+import owl
+from owl import _runtime
+
+
+def test_a_buffer_lives_until_its_last_consumer_is_done():
+    size = 1 << 12
+    for k in range(10):
+        x = owl.from_numpy(np.full(size, k, np.float32))
+        with delay(1500):
+            y = owl.elewise.tanh(x * 0 + 1) + x
+            y.start_eval()
+            del x
+            # Were the buffer free already, one of these would get it and be written over it.
+            others = [owl.from_numpy(np.full(size, -1, np.float32)) for _ in range(8)]
+            value = y.to_numpy()
+        assert np.allclose(value, k + np.tanh(np.float32(1)))
+        assert all(other.to_numpy().max() == -1 for other in others)
+
+
+def test_handles_dropped_while_two_devices_read():
+    one, two = owl.create_cpu_device(), owl.create_cpu_device()
+    size = 1 << 12
+    for k in range(10):
+        with one:
+            x = owl.from_numpy(np.full(size, k, np.float32))
+        with delay(1000):
+            with one:
+                a = owl.elewise.sqrt(owl.elewise.mult(x, x))
+            with two:
+                b = x - 1
+            a.start_eval()
+            b.start_eval()
+            del x
+            others = [owl.from_numpy(np.full(size, -1, np.float32)) for _ in range(4)]
+            assert (b.to_numpy() == k - 1).all()
+            assert (a.to_numpy() == k).all()
+        del others
+
+
+def test_a_donated_buffer_is_nobody_elses():
+    w = owl.from_numpy(np.zeros(1 << 12, np.float32))
+    seen = []
+    for k in range(20):
+        w += 1
+        if k % 3 == 0:
+            seen.append((k, w.copy()))
+        w.start_eval()
+    for k, copy in seen:
+        assert set(copy.to_numpy()) == {k + 1}
+    assert set(w.to_numpy()) == {20}
+
+
+def test_memory_goes_back_when_arrays_go():
+    settle()
+    before = _runtime.debug_counters()
+    arrays = [owl.randn([1 << 14]) for _ in range(16)]
+    owl.wait_for_all()
+    assert _runtime.debug_counters()["bytes"] >= before["bytes"] + (16 << 16)
+    del arrays
+    settle()
+    after = _runtime.debug_counters()
+    assert (after["nodes"], after["buffers"], after["bytes"]) == (before["nodes"], before["buffers"], before["bytes"])
+
+
+def test_to_numpy_gives_memory_of_its_own():
+    x = owl.ones([1 << 12])
+    value = x.to_numpy()
+    x -= 3
+    x.wait_for_eval()
+    assert value.max() == value.min() == 1
+    value[:] = 9
+    assert x.to_numpy().max() == -2
