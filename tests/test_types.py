@@ -57,7 +57,9 @@ def test_parameters_of_functions_agree(name):
     assert len(node.args.args) - len(node.args.defaults) == required
 
 
-@pytest.mark.parametrize("name", ["NArray", "Promise", "Device"])
+@pytest.mark.parametrize(
+    "name", ["NArray", "Promise", "Device", "ConvInfo", "Convolver", "PoolingInfo", "Pooler", "Lrner"]
+)
 def test_members_of_classes_agree(name):
     inherited = set(dir(int if name == "Device" else object))
     members = declared(declared(RUNTIME.body)[name].body)

@@ -135,6 +135,7 @@ cdef Buffer* take_buffer(Node* node) except NULL:
 cdef Buffer* evaluate(NArray array) except NULL:
     cdef Node* node
     cdef bint finished
+    cdef uint32_t site = call_site()
     graph().mutex.lock()
     node = array.node
     graph().add_handle(node)
@@ -146,7 +147,9 @@ cdef Buffer* evaluate(NArray array) except NULL:
             with nogil:
                 graph().mutex.lock()
                 if node.state == State.recorded:
+                    trace.asked_at = site
                     demand(&node, 1)
+                    trace.asked_at = 0
                 graph().mutex.unlock()
             wait_finished(node)
         return take_buffer(node)
