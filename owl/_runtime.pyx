@@ -23,6 +23,7 @@ from libcpp.memory cimport shared_ptr, unique_ptr
 from libcpp.utility cimport move
 from libcpp.vector cimport vector
 
+from owl._engine.completion cimport Completion, CompletionRing
 from owl._engine.execution cimport (
     Canonical, Executor, Plan, PlanCache, PlannerCounters, Run, StoredPlaces, Team, ThreadWaiter, WindowHistory,
     any_run_within, arm_fault, await_dependencies, chunk_end, compile_plan, disarm_faults, fail_runs_after_fork,
@@ -64,5 +65,6 @@ include "_api/convolution.pxi"
 include "_api/creation.pxi"
 include "_api/transfer.pxi"
 include "_scheduler/lifecycle.pxi"
+include "_scheduler/awaiting.pxi"
 include "_scheduler/inspection.pxi"
 include "_scheduler/explain.pxi"

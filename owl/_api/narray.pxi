@@ -316,6 +316,34 @@ cdef class NArray:
 
     # ---------------------------------------------------------------------------------------------------- evaluation
 
+    def eval(self):
+        """Starts to compute the value at once; awaiting what it returns gives this array when the value exists.
+
+        What it returns may be awaited any number of times, in several tasks and event loops, or be ignored. The value meant
+        is that of now, whatever `self` is pointed at later. In a coroutine it never blocks; elsewhere it blocks while the
+        device is too far behind, as `start_eval` does. Any thread may call it.
+
+        Raises
+        ------
+        owl.ExecutionError
+            When awaited, if the value could not be computed, with the lines that recorded the operations which failed.
+
+        Examples
+        --------
+        >>> import asyncio
+        >>> async def main():
+        ...     x = owl.ones([2, 2]) + 1
+        ...     evaluation = x.eval()
+        ...     assert await evaluation is x
+        ...     return x.state
+        >>> asyncio.run(main())
+        'done'
+        """
+        return begin_evaluation(self, [self])
+
+    def __await__(self):
+        return begin_evaluation(self, [self]).__await__()
+
     def to_numpy(self):
         """The value as a new NumPy array with the dimensions reversed. Evaluates and blocks, without the GIL.
 

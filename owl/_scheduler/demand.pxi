@@ -159,6 +159,19 @@ cdef Buffer* evaluate(NArray array) except NULL:
         graph().mutex.unlock()
 
 
+# Returns the number of the last run: who waits for it need not wait for what other threads hand over from now on.
+cdef uint64_t hand_over_all() noexcept:
+    cdef size_t i
+    cdef uint64_t last
+    with nogil:
+        graph().mutex.lock()
+        for i in range(streams.size()):
+            flush(streams[i])
+        last = runs_handed_over()
+        graph().mutex.unlock()
+    return last
+
+
 def wait_for_all():
     """Computes everything that was recorded and can still be seen, on all devices, and waits for it.
 
@@ -172,17 +185,10 @@ def wait_for_all():
     >>> x.state
     'done'
     """
-    cdef size_t i
     cdef uint64_t seen, last
     cdef bint busy
     drain()
-    with nogil:
-        graph().mutex.lock()
-        for i in range(streams.size()):
-            flush(streams[i])
-        # Not for what other threads hand over from now on: they may never stop.
-        last = runs_handed_over()
-        graph().mutex.unlock()
+    last = hand_over_all()
     while True:
         with nogil:
             seen = progress().count()

@@ -65,6 +65,7 @@ cdef extern from *:
     """
     vector[RecordingStream*] streams "owl::streams"  # guarded by the graph's lock
 cdef uint64_t streams_created = 0
+cdef size_t sweep_at = 16  # streams; tasks may come and go by the thousand, and each sweep looks at all of them
 
 # The stream of the task that runs in a Context. Contexts are copied when a task starts, so a stream found here counts
 # only if it was made in this very Context.
@@ -91,10 +92,12 @@ cdef int innermost(tuple stack):
 
 
 cdef RecordingStream* new_stream() except NULL:
-    global streams_created
+    global streams_created, sweep_at
     cdef RecordingStream* stream = new RecordingStream()
     graph().mutex.lock()
-    sweep_streams()
+    if streams.size() >= sweep_at:
+        sweep_streams()
+        sweep_at = 2 * streams.size() + 16
     stream.id = streams_created
     streams_created += 1
     streams.push_back(stream)

@@ -331,10 +331,14 @@ cdef int backlog() noexcept nogil:
 
 cdef int wait_for_room() except -1:
     cdef uint64_t seen
+    cdef bint told = False
     while True:
         seen = progress().count()
         if backlog() <= run_bound:
             return 0
+        if not told:
+            about_to_block()
+            told = True
         with nogil:
             progress().wait(seen, 50)
         PyErr_CheckSignals()
