@@ -267,6 +267,7 @@ cdef Evaluation begin_evaluation(object value, list arrays):
     cdef NArray array
     cdef size_t i
     cdef bint recorded = False
+    cdef uint32_t site = call_site()
     drain()
     evaluation.value = value
     evaluation.nodes.reserve(len(arrays))
@@ -278,7 +279,9 @@ cdef Evaluation begin_evaluation(object value, list arrays):
             graph().add_handle(evaluation.nodes[i])
             recorded = recorded or evaluation.nodes[i].state == State.recorded
         if recorded:
+            trace.asked_at = site
             demand(evaluation.nodes.data(), <int>evaluation.nodes.size())
+            trace.asked_at = 0
         graph().mutex.unlock()
     if recorded and not has_room() and loop_of_this_thread() is None:
         wait_for_room()
