@@ -334,11 +334,9 @@ cdef int wait_for_room() except -1:
     cdef bint told = False
     while True:
         seen = progress().count()
-        if backlog() <= run_bound:
+        if backlog() <= run_bound or (not told and goes_on_without_room()):
             return 0
-        if not told:
-            about_to_block()
-            told = True
+        told = True
         with nogil:
             progress().wait(seen, 50)
         PyErr_CheckSignals()
