@@ -19,7 +19,7 @@ DOCS = sorted((ROOT / "docs").glob("*.md"))
 PAGES = [ROOT / "README.md", *DOCS]
 SOURCES = {".py", ".pyi", ".pyx", ".pxd", ".pxi", ".h", ".cpp", ".def"}
 # Pieces of programs, which need more around them than a page has room for.
-FRAGMENTS = {"pipeline.md"}
+FRAGMENTS = {"aio.md", "pipeline.md"}
 
 
 def page(name: str) -> str:
