@@ -71,17 +71,20 @@ cdef bint waits(const Node* node) noexcept nogil:
     return False
 
 
+# Under the graph's lock. `site`: the line that asks.
+cdef void demand_at(Node* node, uint32_t site) noexcept nogil:
+    if node.state == State.recorded:
+        trace.asked_at = site
+        demand(&node, 1)
+        trace.asked_at = 0
+
+
 cdef int start(NArray array) except -1:
-    cdef Node* node
     drain()
     cdef uint32_t site = call_site()
     with nogil:
         graph().mutex.lock()
-        node = array.node
-        if node.state == State.recorded:
-            trace.asked_at = site
-            demand(&node, 1)
-            trace.asked_at = 0
+        demand_at(array.node, site)
         graph().mutex.unlock()
     return 0
 
@@ -135,6 +138,7 @@ cdef Buffer* take_buffer(Node* node) except NULL:
 cdef Buffer* evaluate(NArray array) except NULL:
     cdef Node* node
     cdef bint finished
+    cdef uint32_t site
     graph().mutex.lock()
     node = array.node
     graph().add_handle(node)
@@ -143,10 +147,10 @@ cdef Buffer* evaluate(NArray array) except NULL:
     try:
         if not finished:
             drain()
+            site = call_site()
             with nogil:
                 graph().mutex.lock()
-                if node.state == State.recorded:
-                    demand(&node, 1)
+                demand_at(node, site)
                 graph().mutex.unlock()
             wait_finished(node)
         return take_buffer(node)
