@@ -114,6 +114,19 @@ cdef int wait_finished(Node* node) except -1:
     return 0
 
 
+cdef bint program_ends = False
+
+
+# Daemon threads stop where they are when the program ends. One that waits for a value must not wake up to an exception and
+# print it: it waits on until the process is gone.
+cdef int stay_if_program_ends() except -1:
+    if not program_ends or threading.current_thread() is threading.main_thread():
+        return 0
+    while True:
+        with nogil:
+            progress().wait(progress().count(), 1000)
+
+
 # The finished value's buffer, retained for the caller; raises the failure if there is none.
 cdef Buffer* take_buffer(Node* node) except NULL:
     cdef Buffer* buffer = NULL
@@ -128,6 +141,8 @@ cdef Buffer* take_buffer(Node* node) except NULL:
         return buffer
     if failure is NULL:
         raise OwlError("a value was asked for before it was finished")
+    if failure.kind == FailureKind.dropped:
+        stay_if_program_ends()
     error = make_exception(failure)
     failure.release()
     raise error
