@@ -67,6 +67,8 @@ if SANITIZE:
     COMMON += [*SANITIZER_FLAGS, "-fno-omit-frame-pointer"]
 if DEBUG:
     COMMON.append("-DOWL_DEBUG=1")
+elif not SANITIZE:
+    COMMON.append("-DNDEBUG")
 
 
 def optimisation(release: list[str]) -> list[str]:

@@ -20,7 +20,7 @@ from benchmarks.harness import Idleness, Worker, circumstances, interleave, serv
 from benchmarks.loaders import LOADERS, augment, contestants, images, no_op
 from benchmarks.step import BATCH, RATE, OwlStep, initial_parameters
 
-SAMPLES = {"no-op, single items": 10_000, "no-op": 60_000, "augment": 60_000}
+SAMPLES = {"no-op, single items": 5_000, "no-op": 60_000, "augment": 30_000}
 STEPS = 150
 ONE_HOT = np.eye(10, dtype=np.float32)
 

@@ -14,6 +14,7 @@ __path__ = _extend_path(__path__, __name__)  # run from a checkout's root, an in
 
 from owl import conv, elewise
 from owl._config import initialize, show_config
+from owl._explain import explain
 from owl._runtime import (
     AxisError,
     Device,
@@ -68,6 +69,7 @@ __all__ = [
     "create_cpu_device",
     "create_gpu_device",
     "elewise",
+    "explain",
     "from_numpy",
     "full",
     "get_device",

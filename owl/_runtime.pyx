@@ -20,21 +20,24 @@ from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcpy
 from libcpp cimport bool as cbool
 from libcpp.memory cimport shared_ptr, unique_ptr
+from libcpp.utility cimport move
 from libcpp.vector cimport vector
 
+from owl._engine.completion cimport Completion, CompletionRing
 from owl._engine.execution cimport (
     Canonical, Executor, Plan, PlanCache, PlannerCounters, Run, StoredPlaces, Team, ThreadWaiter, WindowHistory,
     any_run_within, arm_fault, await_dependencies, chunk_end, compile_plan, disarm_faults, fail_runs_after_fork,
     live_runs, make_cpu_executor, progress, runs_handed_over, set_kernel_delay, team,
 )
 from owl._engine.graph cimport (
-    Buffer, ClosedWindow, Draft, Expectations, Failure, FailureKind, Graph, MemoryInfo, Node, Op, RecordingStream,
-    State, Window, borrow, close, elementwise_info, elementwise_op, forget_failures_after_fork, graph,
+    Border, Buffer, ClosedWindow, Draft, Expectations, Failure, FailureKind, Graph, MemoryInfo, Node, Op,
+    RecordingStream, State, Window, borrow, close, elementwise_info, elementwise_op, forget_failures_after_fork, graph,
     has_deferred_releases, has_unobserved_failures, held_unobserved_failures, host_memory, kOperations,
     live_buffers, live_mask, lock_failures_for_fork, lock_memory_for_fork, operation_name, record, record_leaf,
     sort_by_sequence, take_deferred_releases, take_unobserved_failures, unlock_failures_after_fork,
     unlock_memory_after_fork, window_bounds,
 )
+from owl._engine.trace cimport HandedOver, Release, Trace
 from owl._engine.types cimport (
     Distribution, DType, Ew, KernelTable, Reduction, Shape, dtype_size, kMaxDims, select_kernels,
 )
@@ -58,8 +61,10 @@ include "_api/arguments.pxi"
 include "_api/narray.pxi"
 include "_api/elementwise.pxi"
 include "_api/structure.pxi"
+include "_api/convolution.pxi"
 include "_api/creation.pxi"
 include "_api/transfer.pxi"
 include "_scheduler/lifecycle.pxi"
+include "_scheduler/awaiting.pxi"
 include "_scheduler/inspection.pxi"
 include "_scheduler/explain.pxi"

@@ -1,13 +1,31 @@
-"""Operations of convolution nets."""
+"""Operations of convolution nets: convolution, pooling, local response normalization, softmax.
+
+Data is ``[width, height, channels, batch]``. Each class records its operations, forward (``ff``) and backward (``bp``), and
+returns at once; wrong shapes raise `owl.ShapeError` at the line that wrote them.
+"""
 
 import enum
 
-from owl._runtime import softmax
+from owl._runtime import ConvInfo, Convolver, Lrner, Pooler, PoolingInfo, softmax
 
-__all__ = ["soft_op", "softmax"]
+__all__ = ["ConvInfo", "Convolver", "Lrner", "Pooler", "PoolingInfo", "pool_op", "soft_op", "softmax"]
 
 
-class soft_op(enum.IntEnum):  # named as classic scripts write it
+class pool_op(enum.IntEnum):  # named as classic scripts write it
+    """What pooling makes of a window.
+
+    >>> owl.conv.pool_op.average is owl.conv.pool_op.avg
+    True
+    """
+
+    max = 1
+    """Its greatest number."""
+    avg = 2
+    """Its mean; what lies beyond the border counts as zeros."""
+    average = 2
+
+
+class soft_op(enum.IntEnum):  # noqa: N801 - named as classic scripts write it
     """What softmax normalises over.
 
     >>> int(owl.conv.soft_op.channel)

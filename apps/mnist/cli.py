@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import NoReturn
 
 import owl
-from owl.apps.mnist import INTERRUPTED, checkpoint, data
+from owl.apps.mnist import INTERRUPTED, checkpoint, data, plot
 from owl.apps.mnist.dataset import Dataset
 from owl.apps.mnist.download import MIRRORS_VARIABLE
-from owl.apps.mnist.errors import CheckpointError, DataError
+from owl.apps.mnist.errors import CheckpointError, DataError, PlotError
 from owl.apps.mnist.model import MODELS, Model
 from owl.apps.mnist.train import Batches, Evaluation, train
 
@@ -30,7 +30,9 @@ gzipped or not; without either, the cache ($XDG_CACHE_HOME/owl/mnist) is used or
 and where there is no network scikit-learn's digits stand in. {MIRRORS_VARIABLE} names other mirrors,
 separated by blanks.
 
-Ctrl-C ends the training with the accuracy so far (exit code {INTERRUPTED}); --save is done then, too.
+several devices: --devices cpu:0,cpu:1 divides each batch among them; the result is that of one device.
+
+Ctrl-C ends the training with the accuracy so far (exit code {INTERRUPTED}); --save and --plot are done then, too.
 A wrong option, data set or checkpoint: exit code {WRONG_INPUT}."""
 
 
@@ -43,22 +45,30 @@ class Parser(argparse.ArgumentParser):
 
 @dataclass(frozen=True)
 class DeviceName:
-    """``cpu`` or ``gpu:<index>`` as the user wrote it."""
+    """``cpu``, ``cpu:<index>`` or ``gpu:<index>`` as the user wrote it."""
 
     kind: str
     index: int = 0
 
-    def create(self) -> int:
+    def create(self) -> owl.Device:
         """Create the device; raises owl.DeviceError where there is none."""
         return owl.create_cpu_device() if self.kind == "cpu" else owl.create_gpu_device(self.index)
 
 
 def device_name(text: str) -> DeviceName:
-    """``cpu``, ``gpu`` or ``gpu:<index>``."""
-    match = re.fullmatch(r"(cpu)|gpu(?::(\d+))?", text)
+    """``cpu`` or ``gpu``, perhaps with ``:<index>``."""
+    match = re.fullmatch(r"(cpu|gpu)(?::(\d+))?", text)
     if match is None:
         raise argparse.ArgumentTypeError(f"{text!r} is not cpu or gpu:0")
-    return DeviceName("cpu") if match[1] else DeviceName("gpu", int(match[2] or 0))
+    return DeviceName(match[1], int(match[2] or 0))
+
+
+def device_names(text: str) -> list[DeviceName]:
+    """Several of these, separated by commas."""
+    names = [device_name(part) for part in text.split(",")]
+    if len(set(names)) < len(names):
+        raise argparse.ArgumentTypeError(f"{text!r} names a device twice")
+    return names
 
 
 def at_least(smallest: int) -> Callable[[str], int]:
@@ -94,7 +104,9 @@ def build_parser() -> argparse.ArgumentParser:
     )
     rates = ", ".join(f"{model.rate:g} for {name}" for name, model in MODELS.items())
     parser.add_argument("model", nargs="?", default="mlp", choices=MODELS, help="the network (default: mlp)")
-    parser.add_argument("--device", type=device_name, default="cpu", metavar="cpu|gpu:0", help="default: cpu")
+    where = parser.add_mutually_exclusive_group()
+    where.add_argument("--device", type=device_name, default="cpu", metavar="cpu|gpu:0", help="default: cpu")
+    where.add_argument("--devices", type=device_names, metavar="NAME,NAME", help="divide each batch among several")
     parser.add_argument("--epochs", type=at_least(0), default=10, metavar="N", help="default: 10; 0 tests only")
     parser.add_argument("--batch-size", type=at_least(1), default=256, metavar="N", help="default: 256")
     parser.add_argument("--lr", type=learning_rate, metavar="RATE", help=f"on mean gradients (default: {rates})")
@@ -102,6 +114,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--data", metavar="PATH", help="where the data lies, see below")
     parser.add_argument("--threads", type=at_least(1), metavar="N", help="CPU threads (default: the cores allowed)")
     parser.add_argument("--save", type=Path, metavar="FILE", help="write the parameters (safetensors) at the end")
+    parser.add_argument("--plot", type=Path, metavar="FILE", help="draw loss, accuracy, filters, misread digits")
     parser.add_argument("--load", type=Path, metavar="FILE", help="begin with the parameters of such a file")
     return parser
 
@@ -116,7 +129,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = build_parser().parse_args(argv)
     try:
         return run(options)
-    except (DataError, CheckpointError, owl.DeviceError) as error:
+    except (DataError, CheckpointError, PlotError, owl.DeviceError) as error:
         print(f"{PROGRAM}: error: {error}", file=sys.stderr)
         return WRONG_INPUT
     except KeyboardInterrupt:
@@ -132,9 +145,12 @@ def run(options: argparse.Namespace) -> int:
     """Prepare, train, report and save."""
     if options.save is not None:
         checkpoint.check_target(options.save)
+    if options.plot is not None:
+        plot.check_target(options.plot)
     if options.threads is not None:
         owl.set_num_threads(options.threads)
-    owl.set_device(options.device.create())
+    devices = [name.create() for name in options.devices or [options.device]]
+    owl.set_device(devices[0])
     owl.seed(options.seed)
     model = MODELS[options.model]()
     if options.load is not None:
@@ -142,11 +158,12 @@ def run(options: argparse.Namespace) -> int:
     dataset = data.load(options.data, say)
     say(f"data: {dataset.source}: {len(dataset.train)} training images, {len(dataset.test)} test images")
     evaluation = Evaluation(dataset.test)
+    history = None if options.plot is None else plot.History()
 
     code = 0
     start = time.perf_counter()
     try:
-        report_training(model, dataset, evaluation, options)
+        report_training(model, dataset, evaluation, devices, history, options)
     except KeyboardInterrupt:
         say(f"interrupted, test accuracy so far {evaluation.accuracy(model):.2%}")
         code = INTERRUPTED
@@ -154,10 +171,20 @@ def run(options: argparse.Namespace) -> int:
     if options.save is not None:
         checkpoint.save(options.save, model.name, {key: p.to_numpy() for key, p in model.parameters().items()})
         say(f"saved {options.save}")
+    if history is not None:
+        plot.draw(options.plot, model, history, dataset.test)
+        say(f"drew {options.plot}")
     return code
 
 
-def report_training(model: Model, dataset: Dataset, evaluation: Evaluation, options: argparse.Namespace) -> None:
+def report_training(
+    model: Model,
+    dataset: Dataset,
+    evaluation: Evaluation,
+    devices: Sequence[owl.Device],
+    history: plot.History | None,
+    options: argparse.Namespace,
+) -> None:
     """Train with a line for each epoch and one for the whole."""
     rate = model.rate if options.lr is None else options.lr
     images, seconds = 0, 0.0
@@ -168,12 +195,16 @@ def report_training(model: Model, dataset: Dataset, evaluation: Evaluation, opti
         model,
         dataset,
         evaluation,
+        devices=devices,
         epochs=options.epochs,
         batch_size=options.batch_size,
         rate=rate,
         seed=options.seed,
         progress=progress,
+        watch=None if history is None else history.watch,
     ):
+        if history is not None:
+            history.end_epoch(epoch.accuracy)
         images += epoch.images
         seconds += epoch.seconds
         number = f"{epoch.number:{len(str(options.epochs))}}/{options.epochs}"

@@ -7,3 +7,7 @@ class DataError(ValueError):
 
 class CheckpointError(ValueError):
     """A checkpoint is missing, truncated or belongs to another network, or cannot be written."""
+
+
+class PlotError(ValueError):
+    """A picture cannot be drawn or written."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from typing import Protocol
@@ -11,6 +11,7 @@ from typing import Protocol
 import numpy as np
 
 import owl
+from owl import NArray
 from owl.apps.mnist.dataset import Batch, Dataset, Split, batches
 from owl.apps.mnist.model import Model
 
@@ -27,6 +28,7 @@ class Batches(Protocol):
 
 
 Progress = Callable[[Batches, int], Batches]
+Watch = Callable[[NArray, NArray], None]
 
 
 @dataclass(frozen=True)
@@ -59,16 +61,42 @@ class Evaluation:
         return sum(miss.count_zero() for miss in misses) / self.total
 
 
+def parallel_step(model: Model, devices: Sequence[owl.Device], batch: Batch, rate: float, watch: Watch | None) -> None:
+    """One step on a batch that is divided among ``devices``.
+
+    Each device works on its part at the same time as the others; the first one adds up the gradients and updates the
+    parameters. ``watch`` gets the probabilities and the labels of each part.
+    """
+    data, label = batch
+    images = len(data)
+    total: dict[str, NArray] = {}
+    for number, device in enumerate(devices):
+        part = slice(images * number // len(devices), images * (number + 1) // len(devices))
+        if part.start == part.stop:
+            continue
+        with device:
+            labels = owl.from_numpy(label[part])
+            output, gradients = model.gradients(owl.from_numpy(data[part]), labels)
+            if watch is not None:
+                watch(output, labels)
+        with devices[0]:
+            total = {name: total[name] + gradients[name] for name in gradients} if total else gradients
+    with devices[0]:
+        model.update(total, images, rate)
+
+
 def train(
     model: Model,
     dataset: Dataset,
     evaluation: Evaluation,
     *,
+    devices: Sequence[owl.Device],
     epochs: int,
     batch_size: int,
     rate: float,
     seed: int,
     progress: Progress,
+    watch: Watch | None = None,
 ) -> Iterator[Epoch]:
     """Train for ``epochs``, each in a new order drawn from ``seed``, and yield what came of each.
 
@@ -80,8 +108,8 @@ def train(
         start = time.perf_counter()
         order = random.permutation(images)
         with closing(progress(batches(dataset.train, batch_size, order), -(-images // batch_size))) as steps:
-            for data, label in steps:
-                model.step(owl.from_numpy(data), owl.from_numpy(label), rate)
+            for batch in steps:
+                parallel_step(model, devices, batch, rate, watch)
         owl.wait_for_all()
         seconds = time.perf_counter() - start
         yield Epoch(number, evaluation.accuracy(model), images, seconds)

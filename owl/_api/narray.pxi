@@ -316,6 +316,34 @@ cdef class NArray:
 
     # ---------------------------------------------------------------------------------------------------- evaluation
 
+    def eval(self):
+        """Starts to compute the value at once; awaiting what it returns gives this array when the value exists.
+
+        What it returns may be awaited any number of times, in several tasks and event loops, or be ignored. The value meant
+        is that of now, whatever `self` is pointed at later. In a coroutine it never blocks; elsewhere it blocks while the
+        device is too far behind, as `start_eval` does. Any thread may call it.
+
+        Raises
+        ------
+        owl.ExecutionError
+            When awaited, if the value could not be computed, with the lines that recorded the operations which failed.
+
+        Examples
+        --------
+        >>> import asyncio
+        >>> async def main():
+        ...     x = owl.ones([2, 2]) + 1
+        ...     evaluation = x.eval()
+        ...     assert await evaluation is x
+        ...     return x.state
+        >>> asyncio.run(main())
+        'done'
+        """
+        return begin_evaluation(self, [self])
+
+    def __await__(self):
+        return begin_evaluation(self, [self]).__await__()
+
     def to_numpy(self):
         """The value as a new NumPy array with the dimensions reversed. Evaluates and blocks, without the GIL.
 
@@ -343,6 +371,58 @@ cdef class NArray:
 
     def __reduce__(self):
         return from_numpy, (to_numpy(self), dtype_object(self.node.dtype))
+
+    # ------------------------------------------------------------------------------------- Minerva's static functions
+
+    @staticmethod
+    def conv_forward(src, filter, bias, info):
+        """As `owl.conv.Convolver.ff`; `info` is an `owl.conv.ConvInfo`."""
+        return conv_forward(src, filter, bias, as_info(info, "conv_forward"), "conv_forward")
+
+    @staticmethod
+    def conv_backward_data(diff, bottom, filter, info):
+        """As `owl.conv.Convolver.bp`."""
+        return conv_backward_data(diff, bottom, filter, as_info(info, "conv_backward_data"), "conv_backward_data")
+
+    @staticmethod
+    def conv_backward_filter(diff, bottom, filter, info):
+        """As `owl.conv.Convolver.weight_grad`."""
+        return conv_backward_filter(diff, bottom, filter, as_info(info, "conv_backward_filter"), "conv_backward_filter")
+
+    @staticmethod
+    def conv_backward_bias(diff):
+        """As `owl.conv.Convolver.bias_grad`."""
+        return conv_backward_bias(diff, "conv_backward_bias")
+
+    @staticmethod
+    def pooling_forward(src, info):
+        """As `owl.conv.Pooler.ff`; `info` is an `owl.conv.PoolingInfo`."""
+        return pooling_forward(src, as_pooling(info, "pooling_forward"), "pooling_forward")
+
+    @staticmethod
+    def pooling_backward(diff, top, bottom, info):
+        """As `owl.conv.Pooler.bp`."""
+        return pooling_backward(diff, top, bottom, as_pooling(info, "pooling_backward"), "pooling_backward")
+
+    @staticmethod
+    def softmax_forward(src, algo=0):
+        """As `owl.conv.softmax`."""
+        return softmax(src, algo)
+
+    @staticmethod
+    def softmax_backward(diff, top, algo=0):
+        """The gradient of what softmax got, from the gradient `diff` of its result `top`."""
+        return softmax_backward(diff, top, algo)
+
+    @staticmethod
+    def lrn_forward(src, scale, local_size, a, b):
+        """As `owl.conv.Lrner.ff`."""
+        return lrn_forward(src, scale, local_size, a, b, "lrn_forward")
+
+    @staticmethod
+    def lrn_backward(bottom_data, top_data, scale, top_diff, local_size, a, b):
+        """As `owl.conv.Lrner.bp`."""
+        return lrn_backward(bottom_data, top_data, scale, top_diff, local_size, a, b, "lrn_backward")
 
     def __bool__(self):
         if self.node.shape.size() != 1:

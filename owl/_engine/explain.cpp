@@ -1,4 +1,4 @@
-// What a plan does, in words.
+// What a plan does, as JSON: owl.explain makes words and drawings of it.
 #include <sstream>
 
 #include "plan.h"
@@ -6,98 +6,100 @@
 namespace owl {
 namespace {
 
-void write_shape(std::ostream& out, const Shape& shape) {
-    out << '[';
-    for (int d = 0; d < shape.ndim; ++d) out << (d ? ", " : "") << shape.dim[d];
-    out << ']';
-}
-
 class Explainer {
    public:
     explicit Explainer(const Plan& plan) : plan_(plan) {}
 
-    std::string text() {
-        out_ << "plan " << plan_.id << " on device " << plan_.device << ": " << plan_.nodes.size() << " operations, "
-             << plan_.steps.size() << " kernels, " << plan_.runs << " runs\n";
-        for (size_t i = 0; i < plan_.inputs.size(); ++i) {
-            out_ << "  input x" << i << ' ';
-            write_shape(out_, plan_.inputs[i].shape);
-            if (plan_.inputs[i].donatable) out_ << ", nobody else needs it";
-            out_ << '\n';
-        }
-        for (size_t s = 0; s < plan_.steps.size(); ++s) write_step(s);
-        for (size_t k = 0; k < plan_.outputs.size(); ++k) write_output(k);
-        for (int32_t i : plan_.leftovers) {
-            out_ << "  left over: ";
-            write_node(i);
-            out_ << '\n';
-        }
-        write_dropped();
-        out_ << "  stored outside: " << plan_.output_bytes << " bytes; inside: " << plan_.arena_bytes << " bytes\n";
+    std::string json() {
+        out_ << "{\"id\": " << plan_.id << ", \"device\": " << plan_.device << ", \"runs\": " << plan_.runs
+             << ", \"bytes_outside\": " << plan_.output_bytes << ", \"bytes_inside\": " << plan_.arena_bytes;
+        write_list("inputs", plan_.inputs.size(), [this](size_t k) { write_input(plan_.inputs[k]); });
+        write_list("operations", plan_.nodes.size(), [this](size_t i) { write_operation(i); });
+        write_list("kernels", plan_.steps.size(), [this](size_t s) { write_kernel(plan_.steps[s]); });
+        write_list("outputs", plan_.outputs.size(), [this](size_t k) { write_output(plan_.outputs[k]); });
+        write_numbers("left_over", plan_.leftovers.data(), plan_.leftovers.size());
+        out_ << '}';
         return out_.str();
     }
 
    private:
-    void write_ref(Ref ref) {
-        if (ref < 0)
-            out_ << 'x' << ~ref;
-        else
-            out_ << 'v' << ref;
+    template <typename Item>
+    void write_list(const char* name, size_t count, Item item) {
+        out_ << ", \"" << name << "\": [";
+        for (size_t i = 0; i < count; ++i) {
+            if (i) out_ << ", ";
+            item(i);
+        }
+        out_ << ']';
     }
-    void write_node(int32_t i) {
+    template <typename Number>
+    void write_numbers(const char* name, const Number* numbers, size_t count) {
+        write_list(name, count, [&](size_t i) { out_ << numbers[i]; });
+    }
+    // The first members of an object: what an array looks like.
+    void write_array(const Shape& shape, DType dtype) {
+        out_ << "{\"dtype\": \"" << (dtype == DType::f64 ? "float64" : dtype == DType::f32 ? "float32" : "uint8") << '"';
+        write_numbers("shape", shape.dim, static_cast<size_t>(shape.ndim));
+    }
+
+    void write_input(const PlanInput& input) {
+        write_array(input.shape, input.dtype);
+        out_ << ", \"donatable\": " << (input.donatable ? "true" : "false") << '}';
+    }
+    void write_operation(size_t i) {
         const PlanNode& node = plan_.nodes[i];
-        out_ << 'v' << i << " = " << operation_name(node.op) << '(';
-        size_t array = 0;
-        bool first = true;
-        for (int k = 0; array < node.inputs.size() || node.scalar_mask >> k; ++k) {
-            out_ << (first ? "" : ", ");
-            first = false;
-            if (node.scalar_mask >> k & 1)
-                out_ << "number";
-            else
-                write_ref(node.inputs[array++]);
-        }
-        out_ << ") ";
-        write_shape(out_, node.shape);
+        write_array(node.shape, node.dtype);
+        out_ << ", \"name\": \"" << name(node) << "\", \"numbers\": " << static_cast<int>(node.scalar_mask)
+             << ", \"root\": " << plan_.root[i];
+        write_numbers("operands", node.inputs.data(), node.inputs.size());
+        const size_t count = find_dimensions(node);
+        write_numbers("dimensions", dimensions_, count);
+        out_ << '}';
     }
-    void write_step(size_t s) {
-        const Step& step = plan_.steps[s];
-        out_ << "  kernel " << s << ": " << step.kernel->name << (step.operations.size() > 1 ? ", fused" : "") << '\n';
-        for (int32_t i : step.operations) {
-            out_ << "    ";
-            write_node(i);
-            out_ << '\n';
-        }
+    void write_kernel(const Step& step) {
+        out_ << "{\"name\": \"" << step.kernel->name << '"';
+        write_numbers("operations", step.operations.data(), step.operations.size());
+        out_ << '}';
     }
-    void write_output(size_t k) {
-        const PlanOutput& output = plan_.outputs[k];
-        out_ << "  output v" << output.node << ' ';
-        write_shape(out_, plan_.nodes[output.node].shape);
-        if (output.donated_input >= 0) out_ << ", written over x" << output.donated_input;
-        if (output.alias_input >= 0) out_ << ", the same buffer as x" << output.alias_input;
-        if (output.alias_output >= 0) out_ << ", the same buffer as v" << plan_.outputs[output.alias_output].node;
-        out_ << '\n';
+    void write_output(const PlanOutput& output) {
+        out_ << "{\"operation\": " << output.node << ", \"bytes\": " << output.bytes
+             << ", \"written_over\": " << output.donated_input << ", \"same_as_input\": " << output.alias_input
+             << ", \"same_as_output\": " << output.alias_output << '}';
     }
-    void write_dropped() {
-        std::vector<char> done(plan_.nodes.size(), 0);
-        for (const Step& step : plan_.steps)
-            for (int32_t i : step.operations) done[i] = 1;
-        for (int32_t i : plan_.leftovers) done[i] = 1;
-        for (size_t i = 0; i < done.size(); ++i) {
-            if (done[i]) continue;
-            const Ref root = plan_.root[i];
-            out_ << (root == static_cast<Ref>(i) ? "  absorbed or dropped: " : "  shared instead of copied: ");
-            write_node(static_cast<int32_t>(i));
-            out_ << '\n';
+
+    // As a user would write it.
+    static const char* name(const PlanNode& node) {
+        if (node.op == elementwise_op(Ew::copy) && node.inputs.empty()) return "full";
+        if (node.op == Op::random) {
+            static constexpr const char* kNames[] = {"randn", "randb", "randu"};
+            return kNames[node.attribute[0]];
         }
+        if (node.op == Op::reduce) {
+            static constexpr const char* kNames[] = {"sum", "max", "min", "argmax"};
+            return node.attribute[2] ? "mean" : kNames[node.attribute[0]];
+        }
+        return operation_name(node.op);
+    }
+    // The dimensions that an operation is told to work along, into dimensions_.
+    size_t find_dimensions(const PlanNode& node) {
+        if (node.op == Op::concat) {
+            dimensions_[0] = static_cast<int>(node.attribute[0]);
+            return 1;
+        }
+        size_t count = 0;
+        if (node.op == Op::reduce)
+            for (int d = 0; d < kMaxDims; ++d)
+                if (node.attribute[1] >> d & 1) dimensions_[count++] = d;
+        return count;
     }
 
     const Plan& plan_;
     std::ostringstream out_;
+    int dimensions_[kMaxDims];
 };
 
 }  // namespace
 
-std::string Plan::explain() const { return Explainer(*this).text(); }
+std::string Plan::explain() const { return Explainer(*this).json(); }
 
 }  // namespace owl

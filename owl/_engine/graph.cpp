@@ -87,22 +87,11 @@ void Graph::release_inputs(Node* node) {
     }
 }
 
-void Graph::notify(Node* node) {
-    Waiter* waiter = node->waiters;
-    node->waiters = nullptr;
-    while (waiter) {
-        Waiter* next = waiter->next;  // the waiter may be gone after notify
-        waiter->next = nullptr;
-        waiter->notify(waiter, node);
-        waiter = next;
-    }
-}
-
 void Graph::complete(Node* node, Buffer* buffer) {
     assert(node->state == State::submitted);
     node->state = State::done;
     node->buffer = buffer;
-    notify(node);
+    notify_waiters(&node->waiters, node);
     if (!node->live()) abandon(node);
 }
 
@@ -111,7 +100,7 @@ void Graph::fail(Node* node, Failure* failure) {
     node->state = State::failed;
     node->failure = failure->retain();
     release_inputs(node);
-    notify(node);
+    notify_waiters(&node->waiters, node);
 }
 
 void Graph::add_waiter(Node* node, Waiter* waiter) {
@@ -119,15 +108,7 @@ void Graph::add_waiter(Node* node, Waiter* waiter) {
     node->waiters = waiter;
 }
 
-void Graph::remove_waiter(Node* node, Waiter* waiter) {
-    for (Waiter** link = &node->waiters; *link; link = &(*link)->next) {
-        if (*link == waiter) {
-            *link = waiter->next;
-            waiter->next = nullptr;
-            return;
-        }
-    }
-}
+void Graph::remove_waiter(Node* node, Waiter* waiter) { unlink_waiter(&node->waiters, waiter); }
 
 void Graph::ancestors(Node* const* targets, int count, std::vector<Node*>* out) {
     const uint64_t mark = new_mark();

@@ -59,7 +59,6 @@ class Graph {
    private:
     void abandon(Node* node);
     void free_node(Node* node);
-    void notify(Node* node);
 
     std::vector<Node*> free_;
     std::vector<Node*> worklist_;

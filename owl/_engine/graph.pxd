@@ -20,6 +20,15 @@ cdef extern from "_engine/operation.h" namespace "owl" nogil:
         softmax
         random
         to_device
+        conv_forward
+        conv_backward_data
+        conv_backward_filter
+        conv_backward_bias
+        pool_forward
+        pool_backward
+        lrn_forward
+        lrn_scale
+        lrn_backward
         count_
 
     enum: kOperations
@@ -185,9 +194,17 @@ cdef extern from "_engine/stream.h" namespace "owl" nogil:
 
     WindowBounds& window_bounds()
 
+    enum class Border(uint8_t):
+        anchor
+        bounds
+        random
+        demand
+        wait_for_all
+
     cppclass ClosedWindow:
         Window nodes
         uint64_t hash
+        Border border
         bool known
         bool settled()
 

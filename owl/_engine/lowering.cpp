@@ -4,6 +4,8 @@
 #include <cassert>
 #include <cstddef>
 
+#include "step_builder.h"
+
 namespace owl {
 namespace {
 
@@ -21,42 +23,6 @@ void broadcast_strides(const Shape& view, const Shape& space, int64_t* stride) {
     for (int d = 0; d < space.ndim; ++d)
         if (view.dim[d] == 1) stride[d] = 0;
 }
-
-// Collects a step's argument struct and the pointers to fill in at each run.
-template <class Args>
-class StepBuilder {
-   public:
-    Args args{};
-
-    StepBuilder(const Kernel& kernel, const Placement& placement) : placement_(placement) { step_.kernel = &kernel; }
-
-    int32_t slot_of(Ref ref) const { return ref >= 0 ? placement_.value_slot[ref] : placement_.input_slot[~ref]; }
-
-    template <class Pointer>
-    void point(Pointer& field, Ref ref, int64_t offset = 0, int32_t argument = -1, size_t item_size = 0) {
-        assert(slot_of(ref) >= 0);
-        step_.patches.push_back({position(field), slot_of(ref), argument, static_cast<uint32_t>(item_size), offset});
-    }
-    template <class Field>
-    void give_argument(Field& field, int32_t argument) {
-        step_.argument_patches.push_back({position(field), argument});
-    }
-    template <class Field>
-    uint32_t position(const Field& field) const {
-        return static_cast<uint32_t>(reinterpret_cast<const char*>(&field) - reinterpret_cast<const char*>(&args));
-    }
-    Step& step() { return step_; }
-
-    Step finish() {
-        step_.args.assign((sizeof(Args) + 7) / 8, 0);
-        std::memcpy(step_.args.data(), &args, sizeof(Args));
-        return std::move(step_);
-    }
-
-   private:
-    const Placement& placement_;
-    Step step_;
-};
 
 // Turns the members of a group into a program over register blocks.
 class ProgramBuilder {
@@ -243,7 +209,7 @@ class Lowerer {
         builder.args.ndim = group.space.ndim;
         std::copy_n(group.space.dim, group.space.ndim, builder.args.shape);
         ProgramBuilder(&plan_, f_, id).build(&builder, -1);
-        workspaces_.push_back({plan_.steps.size(), builder.position(builder.args.workspace)});
+        builder.use_workspace(builder.args.workspace);
         plan_.steps.push_back(builder.finish());
     }
 
@@ -270,7 +236,7 @@ class Lowerer {
         } else {
             ProgramBuilder(&plan_, f_, id).build(&builder, product);
         }
-        workspaces_.push_back({plan_.steps.size(), builder.position(args.workspace)});
+        builder.use_workspace(args.workspace);
         plan_.steps.push_back(builder.finish());
     }
 
@@ -289,7 +255,7 @@ class Lowerer {
             case Op::reduce: return lower_reduce(i, node);
             case Op::softmax: return lower_softmax(i, node);
             case Op::random: return lower_random(i, node);
-            default: assert(false);
+            default: plan_.steps.push_back(lower_convolution(plan_, f_, placement_, kernels_, i));
         }
     }
 
@@ -350,7 +316,7 @@ class Lowerer {
         args.scale = node.attribute[2] ? 1.0 / static_cast<double>(count) : 1.0;
         builder.point(args.x, operand.ref);
         builder.point(args.y, i);
-        workspaces_.push_back({plan_.steps.size(), builder.position(args.workspace)});
+        builder.use_workspace(args.workspace);
         push(&builder, i);
     }
 
@@ -392,14 +358,15 @@ class Lowerer {
         const auto slot = static_cast<int32_t>(plan_.slots.size());
         plan_.slots.push_back({Slot::arena, -1, plan_.arena_bytes});
         plan_.arena_bytes += workspace;
-        for (auto& [step, field] : workspaces_) plan_.steps[step].patches.push_back({field, slot, -1, 0, 0});
+        for (Step& step : plan_.steps)
+            if (step.workspace_field >= 0)
+                step.patches.push_back({static_cast<uint32_t>(step.workspace_field), slot, -1, 0, 0});
     }
 
     Plan& plan_;
     const Fusion& f_;
     const Placement& placement_;
     const KernelTable& kernels_;
-    std::vector<std::pair<size_t, uint32_t>> workspaces_;
 };
 
 }  // namespace

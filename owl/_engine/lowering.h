@@ -12,6 +12,10 @@ struct Placement {
 
 void lower_groups(Plan* plan, const Fusion& fusion, const Placement& placement, const KernelTable& kernels);
 
+// The step of a convolution, a pooling or a normalization.
+Step lower_convolution(const Plan& plan, const Fusion& fusion, const Placement& placement, const KernelTable& kernels,
+                       int node);
+
 // Decides outputs, donations and the arena, and fills plan->slots, plan->outputs and plan->arena_bytes. A value of the
 // arena takes the room of others that are dead when it is made.
 Placement place_arrays(Plan* plan, const Fusion& fusion);

@@ -16,6 +16,27 @@ struct Waiter {
     void (*notify)(Waiter* self, Node* node) = nullptr;
 };
 
+// Both under the graph's lock. A list is emptied before its waiters are told: they may be gone afterwards, or be back.
+inline void notify_waiters(Waiter** list, Node* node) {
+    Waiter* waiter = *list;
+    *list = nullptr;
+    while (waiter) {
+        Waiter* next = waiter->next;
+        waiter->next = nullptr;
+        waiter->notify(waiter, node);
+        waiter = next;
+    }
+}
+inline void unlink_waiter(Waiter** list, Waiter* waiter) {
+    for (Waiter** link = list; *link; link = &(*link)->next) {
+        if (*link == waiter) {
+            *link = waiter->next;
+            waiter->next = nullptr;
+            return;
+        }
+    }
+}
+
 enum class State : uint8_t {
     recorded,   // in a window
     submitted,  // handed over to an executor, or promised

@@ -10,8 +10,10 @@ const ElementwiseInfo kElementwise[] = {
 #undef OWL_ELEMENTWISE
 };
 
-const char* const kStructured[] = {"leaf",  "astype", "matmul", "trans",   "reshape",  "slice",
-                                   "concat", "reduce", "softmax", "random", "to_device"};
+const char* const kStructured[] = {
+    "leaf", "astype", "matmul", "trans", "reshape", "slice", "concat", "reduce", "softmax", "random", "to_device",
+    "conv_forward", "conv_backward_data", "conv_backward_filter", "conv_backward_bias", "pool_forward", "pool_backward",
+    "lrn_forward", "lrn_scale", "lrn_backward"};
 static_assert(sizeof(kStructured) / sizeof(*kStructured) == kOperations - static_cast<int>(Ew::count_),
               "a name for each operation");
 

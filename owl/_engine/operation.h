@@ -17,6 +17,18 @@ enum class Op : uint16_t {
     softmax,      // attribute 0: first dimension of the group; 1: one past its last
     random,       // attribute 0: Distribution; arguments: seed, stream, counter
     to_device,
+    // Attributes of a convolution: padding, stride and dilation, each horizontal and vertical; groups; ConvAlgorithm.
+    conv_forward,          // x, filter and perhaps bias
+    conv_backward_data,    // y_diff, filter
+    conv_backward_filter,  // y_diff, x
+    conv_backward_bias,    // y_diff
+    // Attributes of a pooling: PoolOp; size, stride and padding, each horizontal and vertical.
+    pool_forward,   // x
+    pool_backward,  // y_diff, y, x
+    // Attributes of a normalization: channels; alpha and beta as the bits of doubles.
+    lrn_forward,   // x
+    lrn_scale,     // x
+    lrn_backward,  // x, y, scale, y_diff
     count_
 };
 

@@ -58,6 +58,7 @@ struct Step {
     std::vector<ArgumentPatch> argument_patches;
     int32_t scalars_field = -1;  // where the pointer to this step's scalars goes; -1: it has none
     int32_t first_scalar = 0;    // among the plan's packed scalars
+    int32_t workspace_field = -1;  // where the pointer to the workspace goes; -1: it needs none
     std::unique_ptr<EwProgram> program;
     std::vector<int32_t> operations;  // the plan's nodes that this step computes: a failure names them
 };
@@ -89,7 +90,7 @@ struct Plan {
     size_t output_bytes = 0;   // stored outside, donated ones included
     int n_scalars = 0, n_arguments = 0;
     uint64_t runs = 0;
-    std::string explain() const;
+    std::string explain() const;  // as JSON
 };
 
 // A plan that says what to compute, without steps yet.

@@ -124,6 +124,7 @@ Progress::State* Progress::state() {
 
 void Progress::advance() {
     count_.fetch_add(1, std::memory_order_seq_cst);
+    notify_waiters(&waiters_, nullptr);
     if (!waiting_.load(std::memory_order_seq_cst)) return;
     { std::lock_guard<std::mutex> guard(state()->mutex); }
     state()->changed.notify_all();
@@ -136,7 +137,15 @@ void Progress::wait(uint64_t seen, int milliseconds) {
     waiting_.fetch_sub(1, std::memory_order_seq_cst);
 }
 
+void Progress::add_waiter(Waiter* waiter) {
+    waiter->next = waiters_;
+    waiters_ = waiter;
+}
+
+void Progress::remove_waiter(Waiter* waiter) { unlink_waiter(&waiters_, waiter); }
+
 void Progress::reset_after_fork() {
+    waiters_ = nullptr;
     state_.store(nullptr);  // leaked: its mutex may be held by a thread that is no more
     waiting_.store(0);
     runs.store(0);

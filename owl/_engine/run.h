@@ -43,9 +43,12 @@ bool await_dependencies(Run* run, void (*enqueue)(Run*));
 class Progress {
    public:
     uint64_t count() { return count_.load(std::memory_order_acquire); }
-    void advance();
+    void advance();  // under the graph's lock
     // Returns when the count is no longer `seen`, or after a while.
     void wait(uint64_t seen, int milliseconds);
+    // Under the graph's lock: told once, after the next run that ends, with no node.
+    void add_waiter(Waiter* waiter);
+    void remove_waiter(Waiter* waiter);
     void reset_after_fork();
 
    private:
@@ -54,6 +57,7 @@ class Progress {
     std::atomic<uint64_t> count_{0};
     std::atomic<int> waiting_{0};
     std::atomic<State*> state_{nullptr};
+    Waiter* waiters_ = nullptr;  // guarded by the graph's lock
 };
 Progress& progress();
 

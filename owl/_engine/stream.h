@@ -21,11 +21,15 @@ WindowBounds& window_bounds();
 // by a demand, adopted by another stream, or died since.
 using Window = std::vector<Node*>;
 
+// Why a window ends where it ends.
+enum class Border : uint8_t { anchor, bounds, random, demand, wait_for_all };
+
 // A closed window that is not handed over yet. A loop's names are bound anew one step late: a moment later the values of
 // the step before have died, and need not be stored.
 struct ClosedWindow {
     Window nodes;
     uint64_t hash = 0;
+    Border border = Border::anchor;
     bool known = false;               // an identical window was seen, and what lived on from it
     std::vector<uint32_t> expected_dead;  // nodes that nobody could see then
     std::vector<uint32_t> readers_inside;

@@ -56,7 +56,7 @@ struct ConvArgs {
     const void* pooled;
     void* x_diff;
     void* filter_diff;  // may be null if bias_diff is not
-    void* bias_diff;    // [c_out] or null; the same bits whether or not filter_diff is asked for
+    void* bias_diff;    // [c_out] or null; depends on y_diff alone, whatever the filter
     void* workspace;
 };
 
@@ -82,8 +82,8 @@ struct LrnArgs {
     int64_t local_size;  // odd
     double alpha, beta;
     const void* x;
-    void* scale;  // forward writes it, backward reads it
-    void* y;      // forward writes it, backward reads it
+    void* scale;  // forward writes it unless it is null, backward reads it
+    void* y;      // likewise
 
     const void* y_diff;
     void* x_diff;

@@ -95,9 +95,15 @@ struct Gradient {
 
     T* partial(int64_t image_group, int64_t group, int64_t unit) const {
         const int64_t vector = (image_group * a.groups + group) * units.vectors() + 2 * unit;
-        return static_cast<T*>(a.workspace) + vector * kWidth<T> * (numbers + 1);
+        return static_cast<T*>(a.workspace) + vector * kWidth<T> * numbers;
     }
-    int64_t partial_size() const { return images.count * a.groups * units.vectors() * kWidth<T> * (numbers + 1); }
+    int64_t partial_size() const { return images.count * a.groups * units.vectors() * kWidth<T> * numbers; }
+
+    T* bias_partial(int64_t image, int64_t group, int64_t unit) const {
+        const int64_t vector = (image * a.groups + group) * units.vectors() + 2 * unit;
+        return static_cast<T*>(a.workspace) + partial_size() + vector * kWidth<T>;
+    }
+    int64_t bias_size() const { return a.batch * a.groups * units.vectors() * kWidth<T>; }
 
     struct Scratch {
         Taps taps;
@@ -124,9 +130,9 @@ struct Gradient {
             const int64_t part = i % chunks_per_group(), group = i / chunks_per_group() % a.groups;
             const int64_t image_group = i / chunks_per_group() / a.groups;
             const int64_t first = part * units_per_chunk(), last = min64(first + units_per_chunk(), units.count());
-            for (int64_t unit = first; unit < last; ++unit)
+            for (int64_t unit = first; a.filter_diff && unit < last; ++unit)
                 memset(partial(image_group, group, unit), 0,
-                       size_t(units.vectors(unit) * kWidth<T> * (numbers + 1)) * sizeof(T));
+                       size_t(units.vectors(unit) * kWidth<T> * numbers) * sizeof(T));
             int64_t prepared_rows = -1;  // for how many rows the offsets are filled in
             for (int64_t image = images.begin(image_group); image < images.end(image_group); ++image)
                 for (int64_t strip = 0; strip < strips.count(); ++strip) {
@@ -154,9 +160,10 @@ struct Gradient {
         for (int v = 0; v < Vectors; ++v) {
             const int64_t offset = unit * Units<T>::kSize + v * kWidth<T>, channels = min64(kWidth<T>, out - offset);
             load_rows(image, group * out + offset, channels, first_row, rows, s.block + v * vector, s);
-            // The last row of sums is the bias's gradient.
-            T* bias = sums + (numbers * Vectors + v) * kWidth<T>;
-            if (a.bias_diff) add_bias_gradient(s.block + v * vector, rows, a.out_w, a.out_w, bias);
+            if (!a.bias_diff) continue;
+            T* bias = bias_partial(image, group, unit) + v * kWidth<T>;
+            if (first_row == 0) store(bias, Vec<T>{});
+            add_bias_gradient(s.block + v * vector, rows, a.out_w, a.out_w, bias);
         }
         if (!a.filter_diff) return;
         const int64_t parts = ceil_div(numbers, most_taps(Vectors));
@@ -212,7 +219,8 @@ struct Gradient {
                     for (int64_t o = 0; o < channels; ++o) target[o * in * area] = sum[o];
                 }
                 if (a.bias_diff && c == 0) {
-                    const Vec<T> sum = total(numbers);
+                    const Vec<T> sum = add_images(bias_partial(0, group, unit) + v * kWidth<T>, a.batch,
+                                                  a.groups * units.vectors() * kWidth<T>);
                     for (int64_t o = 0; o < channels; ++o) static_cast<T*>(a.bias_diff)[first + o] = sum[o];
                 }
             }
@@ -250,7 +258,7 @@ size_t scratch_size(const void* args) {
 }
 
 size_t workspace_size(const void* args) {
-    return visit(args, [](const auto& d) { return size_t(d.partial_size()) * dtype_size(d.a.dtype); });
+    return visit(args, [](const auto& d) { return size_t(d.partial_size() + d.bias_size()) * dtype_size(d.a.dtype); });
 }
 
 }  // namespace

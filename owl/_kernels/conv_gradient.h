@@ -18,8 +18,8 @@ struct ImageGroups {
     int64_t end(int64_t group) const { return (group + 1) * batch / count; }
 };
 
-// Adds the sum over a block's pixels: by row, in four interleaved sums, so that it depends neither on strips of rows
-// nor on the algorithm.
+// The gradient of the bias is summed image by image, each by row in four interleaved sums, and the images' sums are
+// added in order: so it depends neither on strips of rows, nor on groups of images, nor on the filter's shape.
 template <class T>
 void add_bias_gradient(const T* block, int64_t rows, int64_t columns, int64_t pitch, T* total) {
     constexpr int N = kWidth<T>;
@@ -34,6 +34,13 @@ void add_bias_gradient(const T* block, int64_t rows, int64_t columns, int64_t pi
         all = all + ((sum[0] + sum[1]) + (sum[2] + sum[3]));
     }
     store(total, all);
+}
+
+template <class T>
+Vec<T> add_images(const T* sums, int64_t images, int64_t step) {
+    Vec<T> sum{};
+    for (int64_t i = 0; i < images; ++i) sum = sum + load(sums + i * step);
+    return sum;
 }
 
 }  // namespace OWL_ISA

@@ -29,7 +29,7 @@ OWL_INLINE Vec<T> sum_around(const T* terms, int64_t c, int64_t channels, int64_
 template <class T>
 void forward(const LrnArgs& a, int64_t at, int n, T* terms) {
     const T* x = static_cast<const T*>(a.x) + at;
-    T *scale = static_cast<T*>(a.scale) + at, *y = static_cast<T*>(a.y) + at;
+    T *scale = a.scale ? static_cast<T*>(a.scale) + at : nullptr, *y = a.y ? static_cast<T*>(a.y) + at : nullptr;
     for (int64_t c = 0; c < a.channels; ++c) {
         const Vec<T> v = load_pixels(x + c * a.inner, n);
         store(terms + c * kWidth<T>, v * v);
@@ -37,8 +37,8 @@ void forward(const LrnArgs& a, int64_t at, int n, T* terms) {
     const Vec<T> share = set1(T(a.alpha / double(a.local_size))), power = set1(T(-a.beta));
     for (int64_t c = 0; c < a.channels; ++c) {
         const Vec<T> s = set1(T(1)) + share * sum_around(terms, c, a.channels, a.local_size);
-        store_pixels(scale + c * a.inner, s, n);
-        store_pixels(y + c * a.inner, load_pixels(x + c * a.inner, n) * pow(s, power), n);
+        if (scale) store_pixels(scale + c * a.inner, s, n);
+        if (y) store_pixels(y + c * a.inner, load_pixels(x + c * a.inner, n) * pow(s, power), n);
     }
 }
 

@@ -55,10 +55,15 @@ struct Gradient {
         strip_rows = pools(a) ? p.tiles_y : min64(p.tiles_y, max64(1, budget / p.tiles_x));
     }
 
-    // A group's sums: [i][input channel, padded][output channel, padded], then [output channel] for the bias.
+    // A group's sums: [i][input channel, padded][output channel, padded].
     int64_t sums_row() const { return p.out_vectors * kLanes; }
     int64_t sums_point() const { return p.in_vectors * kLanes * sums_row(); }
-    int64_t sums_size() const { return P * P * sums_point() + sums_row(); }
+    int64_t sums_size() const { return P * P * sums_point(); }
+    int64_t all_sums() const { return groups.count * a.groups * sums_size(); }
+    int64_t bias_size() const { return a.batch * a.groups * sums_row(); }
+    float* bias_sums(int64_t image, int64_t group) const {
+        return static_cast<float*>(a.workspace) + all_sums() + (image * a.groups + group) * sums_row();
+    }
     float* sums(int64_t image_group, int64_t group) const {
         return static_cast<float*>(a.workspace) + (image_group * a.groups + group) * sums_size();
     }
@@ -95,7 +100,7 @@ struct Gradient {
     void add_tiles(int64_t image, int64_t count, int64_t group, const TileRows& t, float* total,
                    const Scratch& s) const {
         const int64_t tiles = count * t.count() * p.tiles_x;
-        transform_gradients(image, count, group, t, total + P * P * sums_point(), s);
+        transform_gradients(image, count, group, t, s);
         if (!a.filter_diff) return;
         transform_inputs(image, count, group, t, s);
         for (int64_t i = 0; i < P * P; ++i)
@@ -124,8 +129,7 @@ struct Gradient {
             }
     }
 
-    void transform_gradients(int64_t image, int64_t count, int64_t group, const TileRows& t, float* bias,
-                             const Scratch& s) const {
+    void transform_gradients(int64_t image, int64_t count, int64_t group, const TileRows& t, const Scratch& s) const {
         const int64_t tiles = t.count() * p.tiles_x, vector = count * tiles * kLanes, pitch = p.tiles_x * kTile;
         const int64_t first = t.begin * kTile, rows = min64(p.out_h, t.end * kTile) - first, plane = p.out_w * p.out_h;
         // What a tile has beyond the image stays 0.
@@ -140,7 +144,11 @@ struct Gradient {
                     planes += ((image + n) * a.c_out + channel) * plane;
                     load_block(planes + first * p.out_w, plane, channels, rows, p.out_w, s.block, pitch);
                 }
-                if (a.bias_diff) add_bias_gradient(s.block, rows, p.out_w, pitch, bias + b * kLanes);
+                if (a.bias_diff) {
+                    float* bias = bias_sums(image + n, group) + b * kLanes;
+                    if (first == 0) store(bias, VecF{});
+                    add_bias_gradient(s.block, rows, p.out_w, pitch, bias);
+                }
                 if (!a.filter_diff) continue;
                 float* m = s.m + b * vector + n * tiles * kLanes;
                 for (int64_t ty = 0; ty < t.count(); ++ty)
@@ -187,7 +195,7 @@ struct Gradient {
                     transform_back(from, channels, target);
                 }
                 if (a.bias_diff && c == 0) {
-                    const VecF sum = total(sums(0, group) + P * P * sums_point() + b * kLanes);
+                    const VecF sum = add_images(bias_sums(0, group) + b * kLanes, a.batch, a.groups * sums_row());
                     for (int64_t o = 0; o < channels; ++o) static_cast<float*>(a.bias_diff)[first + o] = sum[o];
                 }
             }
@@ -243,7 +251,7 @@ size_t scratch_size(const void* args) {
 
 size_t workspace_size(const void* args) {
     return visit(args, [](const auto& d) {
-        return size_t(d.groups.count * d.a.groups * d.sums_size()) * sizeof(float);
+        return size_t(d.all_sums() + d.bias_size()) * sizeof(float);
     });
 }
 

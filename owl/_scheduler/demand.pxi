@@ -7,6 +7,7 @@ cdef void demand(Node** targets, int count) noexcept nogil:
     cdef RecordingStream* stream
     cdef size_t i
     cdef int k
+    trace.release = Release.demand
     for k in range(count):
         graph().pin(targets[k])  # what is asked for is stored
     graph().ancestors(targets, count, &needed)
@@ -19,6 +20,7 @@ cdef void demand(Node** targets, int count) noexcept nogil:
             stream.open_bytes = 0
             purge(stream, &whole)
             stream.note_demand()
+            trace.border = Border.demand
             hand_over(whole, True)
             for i in range(whole.size()):
                 graph().unhold(whole[i])
@@ -27,6 +29,7 @@ cdef void demand(Node** targets, int count) noexcept nogil:
     graph().ancestors(targets, count, &needed)
     for i in range(needed.size()):
         graph().hold(needed[i])
+    trace.border = Border.demand
     hand_over(needed, True)
     for i in range(needed.size()):
         graph().unhold(needed[i])
@@ -68,14 +71,20 @@ cdef bint waits(const Node* node) noexcept nogil:
     return False
 
 
+# Under the graph's lock. `site`: the line that asks.
+cdef void demand_at(Node* node, uint32_t site) noexcept nogil:
+    if node.state == State.recorded:
+        trace.asked_at = site
+        demand(&node, 1)
+        trace.asked_at = 0
+
+
 cdef int start(NArray array) except -1:
-    cdef Node* node
     drain()
+    cdef uint32_t site = call_site()
     with nogil:
         graph().mutex.lock()
-        node = array.node
-        if node.state == State.recorded:
-            demand(&node, 1)
+        demand_at(array.node, site)
         graph().mutex.unlock()
     return 0
 
@@ -129,6 +138,7 @@ cdef Buffer* take_buffer(Node* node) except NULL:
 cdef Buffer* evaluate(NArray array) except NULL:
     cdef Node* node
     cdef bint finished
+    cdef uint32_t site
     graph().mutex.lock()
     node = array.node
     graph().add_handle(node)
@@ -137,10 +147,10 @@ cdef Buffer* evaluate(NArray array) except NULL:
     try:
         if not finished:
             drain()
+            site = call_site()
             with nogil:
                 graph().mutex.lock()
-                if node.state == State.recorded:
-                    demand(&node, 1)
+                demand_at(node, site)
                 graph().mutex.unlock()
             wait_finished(node)
         return take_buffer(node)
@@ -148,6 +158,20 @@ cdef Buffer* evaluate(NArray array) except NULL:
         graph().mutex.lock()
         graph().drop_handle(node)
         graph().mutex.unlock()
+
+
+# The number of the last run, to wait for: not for what other threads hand over from then on, for they may never stop.
+cdef uint64_t hand_over_all() noexcept:
+    cdef size_t i
+    cdef uint64_t last
+    drain()
+    with nogil:
+        graph().mutex.lock()
+        for i in range(streams.size()):
+            flush(streams[i])
+        last = runs_handed_over()
+        graph().mutex.unlock()
+    return last
 
 
 def wait_for_all():
@@ -163,17 +187,9 @@ def wait_for_all():
     >>> x.state
     'done'
     """
-    cdef size_t i
-    cdef uint64_t seen, last
+    cdef uint64_t seen
+    cdef uint64_t last = hand_over_all()
     cdef bint busy
-    drain()
-    with nogil:
-        graph().mutex.lock()
-        for i in range(streams.size()):
-            flush(streams[i])
-        # Not for what other threads hand over from now on: they may never stop.
-        last = runs_handed_over()
-        graph().mutex.unlock()
     while True:
         with nogil:
             seen = progress().count()

@@ -147,7 +147,7 @@ def create_gpu_device(index=0):
     if fallback == "cpu":
         if "cpu" not in warned_fallbacks:
             warned_fallbacks.add("cpu")
-            warnings.warn(f"OWL_GPU_FALLBACK=cpu: a CPU device stands in for GPU {index}; {reason}", stacklevel=2)
+            warnings.warn(f"OWL_GPU_FALLBACK=cpu: a CPU device stands in for GPU {index}; {reason}", stacklevel=1)
         return create_cpu_device()
     if fallback:
         raise DeviceError(f"[create_gpu_device] OWL_GPU_FALLBACK={fallback!r} is not known; 'cpu' is the only fallback")

@@ -10,14 +10,20 @@ def isa():
 
 
 def debug_counters():
-    """Everything that lives natively: nodes, buffers, runs, and bytes of host memory in use."""
+    """Everything that lives natively: nodes, buffers, runs, closed windows that wait, bytes of host memory in use."""
     cdef MemoryInfo memory = host_memory().info()
+    cdef size_t i
+    cdef size_t n_waiting = 0
     drain()
     graph().mutex.lock()
+    for i in range(streams.size()):
+        purge_stream(streams[i])
+        n_waiting += streams[i].waiting.size()
     cdef int64_t nodes = graph().live_nodes()
     cdef size_t n_streams = streams.size()
     graph().mutex.unlock()
-    return {"nodes": nodes, "buffers": live_buffers(), "runs": live_runs(), "bytes": memory.in_use, "streams": n_streams}
+    return {"nodes": nodes, "buffers": live_buffers(), "runs": live_runs(), "bytes": memory.in_use, "streams": n_streams,
+            "waiting": n_waiting}
 
 
 def planner_counters():
@@ -52,6 +58,17 @@ def set_random_windows(seed):
     """Cuts windows at random places, as OWL_WINDOW=random does; None switches it off."""
     global window_random
     window_random = 0 if seed is None else (0x9E3779B97F4A7C15 ^ (int(seed) & 0xFFFFFFFF)) | 1
+
+
+def set_early_start(bint value):
+    """Whether an idle executor makes closed windows start before they have settled; returns what it was.
+
+    Off, what the planner does depends on what was recorded alone, and no more on time.
+    """
+    global early_start
+    was = early_start
+    early_start = value
+    return was
 
 
 def set_bounds(nodes=None, bytes=None, runs=None):
@@ -120,11 +137,13 @@ cdef class Promise:
     cdef readonly NArray array
 
     def __dealloc__(self):
-        if self.node is not NULL:
-            settle_promise(self.node, NULL, NULL)
-            graph().mutex.lock()
-            graph().unhold(self.node)
-            graph().mutex.unlock()
+        if self.node is NULL:
+            return
+        self.array = None  # a handle of ours must not count as somebody who waits
+        settle_promise(self.node, NULL, NULL)
+        graph().mutex.lock()
+        graph().unhold(self.node)
+        graph().mutex.unlock()
 
     def fulfil(self, value):
         """Gives the value, copied from an array of the promised shape and dtype."""
@@ -147,19 +166,19 @@ cdef class Promise:
         failure.release()
 
 
-# Under no lock. A promise is settled once; later calls do nothing.
+# Under no lock. A promise is settled once; later calls do nothing. Without a value and a failure it is dropped.
 cdef void settle_promise(Node* node, Buffer* buffer, Failure* failure) noexcept:
     cdef size_t i
-    cdef bint own = False
-    if buffer is NULL and failure is NULL:
-        failure = new Failure(FailureKind.promise, b"the promise was dropped")
-        own = True
+    cdef Failure* dropped = NULL
     graph().mutex.lock()
     for i in range(promised.size()):
         if promised[i] == node:
             promised[i] = promised.back()
             promised.pop_back()
             node.parked = False
+            if failure is NULL and buffer is NULL:
+                failure = dropped = new Failure(FailureKind.promise, b"the promise was dropped")
+                dropped.observed.store(not node.live())
             if failure is not NULL:
                 graph().fail(node, failure)
             else:
@@ -170,8 +189,8 @@ cdef void settle_promise(Node* node, Buffer* buffer, Failure* failure) noexcept:
     graph().mutex.unlock()
     if buffer is not NULL:
         buffer.release()
-    if own:
-        failure.release()
+    if dropped is not NULL:
+        dropped.release()
 
 
 def promise(shape, dtype=None):

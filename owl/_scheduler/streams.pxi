@@ -65,6 +65,7 @@ cdef extern from *:
     """
     vector[RecordingStream*] streams "owl::streams"  # guarded by the graph's lock
 cdef uint64_t streams_created = 0
+cdef size_t sweep_at = 16  # streams; tasks may come and go by the thousand, and each sweep looks at all of them
 
 # The stream of the task that runs in a Context. Contexts are copied when a task starts, so a stream found here counts
 # only if it was made in this very Context.
@@ -91,10 +92,12 @@ cdef int innermost(tuple stack):
 
 
 cdef RecordingStream* new_stream() except NULL:
-    global streams_created
+    global streams_created, sweep_at
     cdef RecordingStream* stream = new RecordingStream()
     graph().mutex.lock()
-    sweep_streams()
+    if streams.size() >= sweep_at:
+        sweep_streams()
+        sweep_at = 2 * streams.size() + 16
     stream.id = streams_created
     streams_created += 1
     streams.push_back(stream)
@@ -148,21 +151,28 @@ cdef inline RecordingStream* current_stream() except NULL:
 # Under the graph's lock.
 cdef void sweep_streams() noexcept nogil:
     cdef size_t kept = 0
-    cdef size_t i, w
+    cdef size_t i
     for i in range(streams.size()):
         if streams[i].orphan:
-            purge(streams[i], &streams[i].open)
-            for w in range(streams[i].waiting.size()):
-                purge(streams[i], &streams[i].waiting[w].nodes)
-            while not streams[i].waiting.empty() and streams[i].waiting.front().nodes.empty():
-                streams[i].waiting.pop_front()
-            purge_leftovers(streams[i])
+            purge_stream(streams[i])
             if streams[i].open.empty() and streams[i].waiting.empty() and streams[i].leftovers.empty():
                 del streams[i]
                 continue
         streams[kept] = streams[i]
         kept += 1
     streams.resize(kept)
+
+
+# Under the graph's lock.
+cdef void purge_stream(RecordingStream* stream) noexcept nogil:
+    cdef size_t w
+    purge(stream, &stream.open)
+    for w in range(stream.waiting.size()):
+        purge(stream, &stream.waiting[w].nodes)
+        stream.waiting[w].known = False  # its places are numbered anew
+    while not stream.waiting.empty() and stream.waiting.front().nodes.empty():
+        stream.waiting.pop_front()
+    purge_leftovers(stream)
 
 
 # Lets go of nodes that were handed over, have died, or went over to another stream.

@@ -2,6 +2,7 @@
 # handing over, and back-pressure.
 
 cdef int run_bound = 2                   # runs ahead of an executor before recording waits
+cdef bint early_start = True             # closed windows stop waiting when their executor is idle
 cdef bint fuse = os.environ.get("OWL_FUSE", "1") != "0"
 cdef uint64_t window_random = 0          # OWL_WINDOW=random: seed of the generators that cut windows anywhere; 0: off
 if os.environ.get("OWL_WINDOW", "") == "random":
@@ -16,6 +17,7 @@ cdef extern from *:
     Expectations& expectations = *new Expectations;
     WindowHistory& history = *new WindowHistory;
     StoredPlaces& stored_places = *new StoredPlaces;
+    Trace& trace = *new Trace;
     } }
     """
     # Guarded by the graph's lock.
@@ -24,6 +26,7 @@ cdef extern from *:
     Expectations expectations "owl::expectations"
     WindowHistory history "owl::history"
     StoredPlaces stored_places "owl::stored_places"
+    Trace trace "owl::trace"
 
 cdef PlannerCounters counters  # likewise
 
@@ -46,21 +49,28 @@ cdef void enqueue(Run* run) noexcept nogil:
 # forces it, while names of the user's still stand for values that nobody will ever read.
 cdef void hand_over(const vector[Node*]& nodes, bint may_leave) noexcept nogil:
     cdef Window fresh, closure, before
+    cdef bint complete = True
     cdef bint interleaved = False
-    cdef uint32_t k
     cdef uint64_t mark = graph().new_mark()
     cdef size_t i
+    cdef uint32_t k
+    cdef Node* source
     # A value left over by an earlier demand may still stand in its window as well, and an earlier chunk of the same window
     # may have taken it along: each goes once.
     for i in range(nodes.size()):
-        if nodes[i].state == State.recorded and nodes[i].mark != mark:
-            nodes[i].mark = mark
-            fresh.push_back(nodes[i])
+        if nodes[i].state != State.recorded or nodes[i].mark == mark:
+            continue
+        nodes[i].mark = mark
+        fresh.push_back(nodes[i])
+        for k in range(nodes[i].n_inputs):
+            source = nodes[i].inputs()[k]
+            if source.mark != mark and source.state == State.recorded:
+                complete = False
     if fresh.empty():
         return
-    graph().ancestors(fresh.data(), <int>fresh.size(), &closure)
-    if closure.size() != fresh.size():
+    if not complete:
         # Something they need was recorded elsewhere: by another stream, or left over by an earlier plan.
+        graph().ancestors(fresh.data(), <int>fresh.size(), &closure)
         mark = graph().new_mark()
         for i in range(fresh.size()):
             fresh[i].mark = mark
@@ -131,13 +141,15 @@ cdef void submit(const vector[Node*]& nodes, bint may_leave) noexcept nogil:
     counters.nodes += nodes.size()
     counters.plans += 1
     plan = plan_cache.find(canonical)
-    if plan.get() is NULL:
+    cdef bint known = plan.get() is not NULL
+    if not known:
         plan = canonical.make_plan(nodes)
         plan.get().id = counters.plans
         compile_plan(plan.get(), dereference(kernel_table), fuse)
         plan_cache.insert(plan)
     else:
         counters.hits += 1
+    trace.add(counters.windows, known, plan, nodes)
     plan.get().runs += 1
     counters.bytes_outside += plan.get().output_bytes
     counters.bytes_inside += plan.get().arena_bytes
@@ -193,6 +205,7 @@ cdef void run_first_waiting(RecordingStream* stream, bint ripe, bint demanded) n
     cdef ClosedWindow window
     window.nodes.swap(stream.waiting.front().nodes)
     window.hash = stream.waiting.front().hash
+    trace.border = stream.waiting.front().border
     stream.waiting.pop_front()
     run_window(stream, &window, ripe, demanded)
 
@@ -205,12 +218,15 @@ cdef void close_window(RecordingStream* stream, Window* nodes) noexcept nogil:
     if nodes.empty():
         return
     window.nodes.swap(dereference(nodes))
+    window.border = trace.border
     close(&window, expectations)
-    cdef bint idle = executors[window.nodes[0].device].idle()
-    stream.waiting.push_back(window)
+    cdef bint idle = early_start and executors[window.nodes[0].device].idle()
+    stream.waiting.push_back(move(window))
     while stream.waiting.size() > 1:
+        trace.release = Release.next_cut
         run_first_waiting(stream, True, False)
     if idle:
+        trace.release = Release.idle
         run_first_waiting(stream, False, False)
 
 
@@ -218,6 +234,7 @@ cdef void close_window(RecordingStream* stream, Window* nodes) noexcept nogil:
 cdef void flush(RecordingStream* stream) noexcept nogil:
     cdef Window window
     cdef size_t i
+    trace.release = Release.wait_for_all
     while not stream.waiting.empty():
         run_first_waiting(stream, False, False)
     window.swap(stream.open)
@@ -226,6 +243,7 @@ cdef void flush(RecordingStream* stream) noexcept nogil:
     stream.leftovers.clear()
     purge(stream, &window)
     sort_by_sequence(&window)
+    trace.border = Border.wait_for_all
     hand_over(window, False)
     for i in range(window.size()):
         graph().unhold(window[i])
@@ -246,6 +264,7 @@ cdef void cut_window(RecordingStream* stream) noexcept nogil:
     stream.open_bytes = 0
     for i in range(stream.open.size()):
         stream.open_bytes += stream.open[i].bytes()
+    trace.border = Border.anchor
     close_window(stream, &older)
     purge_leftovers(stream)
 
@@ -267,7 +286,10 @@ cdef void purge_leftovers(RecordingStream* stream) noexcept nogil:
 # What the executors call when they have been idle for a while: nothing that was closed needs to wait any longer.
 cdef void start_waiting_windows() noexcept nogil:
     cdef size_t i
+    if not early_start:
+        return
     graph().mutex.lock()
+    trace.release = Release.idle
     for i in range(streams.size()):
         while not streams[i].waiting.empty():
             run_first_waiting(streams[i], False, False)
@@ -297,11 +319,13 @@ cdef int attend(RecordingStream* stream) except -1:
         graph().mutex.lock()
         stream.attention = False
         while not stream.waiting.empty() and stream.waiting.front().known and stream.waiting.front().settled():
+            trace.release = Release.settled
             run_first_waiting(stream, True, False)
         if stream.cut:
             cut_window(stream)
         if (random_cut or stream.open.size() >= window_bounds().nodes.load()
                 or stream.open_bytes >= window_bounds().bytes.load()):
+            trace.border = Border.random if random_cut else Border.bounds
             close_window(stream, &stream.open)
             stream.open_bytes = 0
         graph().mutex.unlock()
@@ -320,10 +344,12 @@ cdef int backlog() noexcept nogil:
 
 cdef int wait_for_room() except -1:
     cdef uint64_t seen
+    cdef bint told = False
     while True:
         seen = progress().count()
-        if backlog() <= run_bound:
+        if backlog() <= run_bound or (not told and goes_on_without_room()):
             return 0
+        told = True
         with nogil:
             progress().wait(seen, 50)
         PyErr_CheckSignals()

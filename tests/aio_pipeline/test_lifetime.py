@@ -105,9 +105,12 @@ async def test_cancelled_while_waiting_for_an_item():
 
 
 def test_an_exception_in_the_loop_body():
-    with pytest.raises(ZeroDivisionError):
+    def consume():
         for x in pipelines()["threads"]():
             1 // (int(x[0]) - 4)
+
+    with pytest.raises(ZeroDivisionError):
+        consume()
     assert owl_threads() == []
 
 

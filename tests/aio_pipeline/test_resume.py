@@ -26,7 +26,7 @@ def stop_after(pipe, n):
         with pipe:
             return out, through_json(pipe)
     with pipe as items:
-        out.extend(item for item, _ in zip(items, range(n)))
+        out.extend(item for _, item in zip(range(n), items))
         assert len(out) == n
         return out, through_json(pipe)
 
@@ -100,12 +100,8 @@ def test_async_state_continues_in_the_sync_face():
 
     async def start():
         pipe = make()
-        out = []
         async with pipe as batches:
-            async for batch in batches:
-                out.append(batch)
-                if len(out) == 3:
-                    return out, through_json(pipe)
+            return [await anext(batches) for _ in range(3)], through_json(pipe)
 
     before, state = asyncio.run(start())
     resumed = make()
@@ -123,9 +119,13 @@ def test_an_error_leaves_an_exact_state():
 
     pipe = Pipeline(range(12)).map(fragile, concurrency=3).batch(2)
     out = []
-    with pytest.raises(PipelineError, match="disk gone"):
+
+    def consume():
         for batch in pipe:
             out.extend(batch.tolist())
+
+    with pytest.raises(PipelineError, match="disk gone"):
+        consume()
     assert out == [0, 1, 2, 3, 4, 5]
     pipe.load_state_dict(through_json(pipe))
     broken = False

@@ -5,8 +5,13 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, ClassVar
 
+import numpy as np
+from numpy.typing import NDArray
+
 if TYPE_CHECKING:
     from owl import NArray
+
+Images = NDArray[np.float32]
 
 
 class Model(ABC):
@@ -27,11 +32,25 @@ class Model(ABC):
         """Probabilities ``[10, n]`` for ``data`` ``[784, n]``."""
 
     @abstractmethod
-    def step(self, data: NArray, label: NArray, rate: float) -> None:
-        """One step of gradient descent on ``data`` ``[784, n]`` with one-hot ``label`` ``[10, n]``.
+    def gradients(self, data: NArray, label: NArray) -> tuple[NArray, dict[str, NArray]]:
+        """What ``predict`` gives for ``data`` ``[784, n]``, and the gradients of the cross entropy by parameter.
 
-        ``rate`` applies to the mean of the gradients.
+        ``label`` is one-hot, ``[10, n]``. The gradients are sums over the batch, so those of its parts add up.
         """
+
+    @abstractmethod
+    def update(self, gradients: dict[str, NArray], images: int, rate: float) -> None:
+        """Go down the gradients of that many images; ``rate`` applies to their mean."""
+
+    def step(self, data: NArray, label: NArray, rate: float) -> NArray:
+        """One step of gradient descent on a batch; returns the probabilities before it."""
+        output, gradients = self.gradients(data, label)
+        self.update(gradients, data.shape[1], rate)
+        return output
+
+    @abstractmethod
+    def filters(self) -> Images:
+        """What the units of the first layer look for, ``[units, height, width]``; evaluates and blocks."""
 
     def parameters(self) -> dict[str, NArray]:
         """The current parameters by name."""

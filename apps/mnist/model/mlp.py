@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, ClassVar
 
+import numpy as np
+
 import owl
 import owl.conv as conv
 import owl.elewise as ele
-from owl.apps.mnist.dataset import CLASSES, PIXELS
-from owl.apps.mnist.model.base import Model
+from owl.apps.mnist.dataset import CLASSES, PIXELS, SIDE
+from owl.apps.mnist.model.base import Images, Model
 
 if TYPE_CHECKING:
     from owl import NArray
@@ -41,21 +43,22 @@ class Perceptron(Model):
         a1 = ele.relu(self.w1 * data + self.b1)
         return conv.softmax(self.w2 * a1 + self.b2)
 
-    def step(self, data: NArray, label: NArray, rate: float) -> None:
-        """One step of gradient descent on a batch, ``rate`` on the mean of its gradients."""
-        rate /= data.shape[1]
+    def gradients(self, data: NArray, label: NArray) -> tuple[NArray, dict[str, NArray]]:
+        """The probabilities, and the sums of the gradients of the cross entropy over a batch."""
         # forward
         a1 = ele.relu(self.w1 * data + self.b1)
         a2 = conv.softmax(self.w2 * a1 + self.b2)
         # backward: a2 - label is the derivative of the cross entropy by the input of softmax
         s2 = a2 - label
         s1 = ele.relu_back(self.w2.trans() * s2, a1)
-        gw2 = s2 * a1.trans()
-        gw1 = s1 * data.trans()
-        gb2 = s2.sum(1)
-        gb1 = s1.sum(1)
-        # update
-        self.w1 -= rate * gw1
-        self.w2 -= rate * gw2
-        self.b1 -= rate * gb1
-        self.b2 -= rate * gb2
+        return a2, {"w1": s1 * data.trans(), "b1": s1.sum(1), "w2": s2 * a1.trans(), "b2": s2.sum(1)}
+
+    def update(self, gradients: dict[str, NArray], images: int, rate: float) -> None:
+        """A step of gradient descent."""
+        rate /= images
+        for name, gradient in gradients.items():
+            setattr(self, name, getattr(self, name) - rate * gradient)
+
+    def filters(self) -> Images:
+        """The weights of each hidden unit as an image, ``[256, 28, 28]``."""
+        return np.ascontiguousarray(self.w1.to_numpy().T).reshape(HIDDEN, SIDE, SIDE)

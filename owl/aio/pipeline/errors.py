@@ -57,13 +57,14 @@ class ItemFailure:
     key: Any
     error: BaseException
     attempts: int = 1
+    bound: str = ""
 
     def as_error(self, stage: str, epoch: int) -> PipelineError:
         """The exception for the consumer; it is raised from the original one."""
         again = f" after {self.attempts} attempts" if self.attempts > 1 else ""
         what = f"{type(self.error).__name__}: {self.error}".rstrip(": ")
         error = PipelineError(
-            f"stage {stage!r} failed on {describe_key(self.key)} (epoch {epoch}){again}: {what}",
+            f"stage {stage!r} failed on {describe_key(self.key)} (epoch {epoch}){again}{self.bound}: {what}",
             stage=stage,
             item=self.key,
             epoch=epoch,

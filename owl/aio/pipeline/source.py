@@ -15,7 +15,7 @@ from owl.aio.pipeline.channel import Channel, ThreadChannel, call_soon
 from owl.aio.pipeline.chunk import Chunk
 from owl.aio.pipeline.errors import ItemFailure
 from owl.aio.pipeline.pace import TARGET_SECONDS, Pace
-from owl.aio.pipeline.random import ShuffleBuffer, shuffle_rng
+from owl.aio.pipeline.rng import ShuffleBuffer, shuffle_rng
 from owl.aio.pipeline.stages import Shuffle
 from owl.aio.pipeline.state import Ledger
 from owl.aio.pipeline.stats import Meter
@@ -216,7 +216,7 @@ class _Reader:
         place, arrived = self._stream._place, self.arrived
         outcome = Outcome()
         began = time.perf_counter()
-        count: int | None = 0
+        count = 0
         try:
             if self._over:
                 return Outcome([_ENDED])
@@ -232,11 +232,10 @@ class _Reader:
             else:
                 self._stream._check_empty()
                 self._over = True
-                count = count or _ENDED
         except BaseException as error:
             self._over = True
             outcome.failure = ItemFailure(self._stream._read, error)
-        outcome.values = [count]
+        outcome.values = [_ENDED if self._over and not count else count]
         outcome.seconds = time.perf_counter() - began
         return outcome
 

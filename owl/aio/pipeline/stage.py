@@ -222,6 +222,7 @@ class StageRun:
                     # Results after the item that broke the bound would be out of order: they are not delivered.
                     ahead = sum(1 for i in outcome.kept if i < at) if outcome.kept is not None else 0
                     keys, marks, values, failure = keys[:ahead], marks[:ahead], values[:ahead], given_up
+                    failure.bound = f", beyond the {self._max_skips} items that may be skipped"
                     break
                 skipped = [*skipped, chunk.marks[at]]
             self._meter.skipped += n

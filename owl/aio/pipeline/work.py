@@ -10,7 +10,7 @@ from types import CoroutineType
 from typing import Any
 
 from owl.aio.pipeline.errors import ItemFailure
-from owl.aio.pipeline.random import item_rng
+from owl.aio.pipeline.rng import item_rng
 
 _CANCEL_SECONDS = 0.3
 

@@ -1,0 +1,258 @@
+"""A plan as a reader wants it: which kernel computes what, from where, and what became of everything else."""
+
+from __future__ import annotations
+
+import enum
+import json
+from dataclasses import dataclass, field
+from pathlib import PurePath
+from typing import Any
+
+_BORDERS = {
+    "anchor": "cut where the loop came round",
+    "bounds": "cut at the bounds of a window",
+    "random": "cut at random (OWL_WINDOW=random)",
+}
+_RELEASES = {
+    "settled": "handed over once settled",
+    "next_cut": "handed over at the next cut",
+    "idle": "handed over because the executor was idle",
+    "demand": "handed over by a demand",
+    "wait_for_all": "handed over by wait_for_all",
+}
+
+
+class Fate(enum.Enum):
+    """What became of an operation."""
+
+    computed = "computed"
+    absorbed = "absorbed"  # its consumer reads its operand in place
+    shared = "shared"  # the same buffer as another value
+    left_over = "left over"  # not stored; computed again if somebody asks
+    dropped = "dropped"  # nobody needed it
+
+
+@dataclass
+class Array:
+    """A value of a plan, or an input."""
+
+    name: str
+    shape: list[int]
+    dtype: str
+
+    @property
+    def type(self) -> str:
+        """Shape, and dtype where it is not float32."""
+        return f"{self.shape}" if self.dtype == "float32" else f"{self.shape} {self.dtype}"
+
+
+@dataclass
+class Input(Array):
+    """A value from outside a plan."""
+
+    donatable: bool
+    overwritten_by: str = ""
+
+
+@dataclass
+class Output:
+    """Where a stored value lies: `bytes` of its own, or in the buffer of another one."""
+
+    bytes: int
+    written_over: str = ""
+    same_as: str = ""
+
+
+@dataclass
+class Operation(Array):
+    """One recorded operation and its value."""
+
+    call: str
+    operands: list[int]  # operations from 0 on; input k is ~k
+    root: int  # the operation or input in whose buffer the value lies
+    site: str
+    fate: Fate = Fate.dropped
+    output: Output | None = None
+    kernel: int = -1
+
+
+@dataclass
+class Kernel:
+    """One pass over memory."""
+
+    name: str
+    operations: list[int]
+    absorbed: list[int] = field(default_factory=list)
+    reads: list[int] = field(default_factory=list)  # values of other kernels, and inputs
+
+
+@dataclass
+class Plan:
+    """What a window, or its part on one device, was compiled to."""
+
+    number: int
+    device: str
+    known: bool
+    runs: int
+    inputs: list[Input]
+    operations: list[Operation]
+    kernels: list[Kernel]
+    bytes_outside: int
+    bytes_inside: int
+
+    def having(self, fate: Fate) -> list[Operation]:
+        """The operations of which this became."""
+        return [operation for operation in self.operations if operation.fate is fate]
+
+    def array(self, reference: int) -> Array:
+        """An operation's value, or an input."""
+        return self.operations[reference] if reference >= 0 else self.inputs[~reference]
+
+    @property
+    def title(self) -> str:
+        """Number, device, size, and whether the plan was known."""
+        number = f"plan {self.number}" if self.number else "plan"
+        counts = f"{_count(len(self.operations), 'operation')} in {_count(len(self.kernels), 'kernel')}"
+        news = f", {'known' if self.known else 'compiled'}" if self.number else ""
+        return f"{number} on {self.device}: {counts}{news}"
+
+    @property
+    def footer(self) -> str:
+        """The bytes that it stores."""
+        return f"stored outside: {self.bytes_outside:,} bytes; inside: {self.bytes_inside:,} bytes"
+
+
+@dataclass
+class Window:
+    """What was handed over at one time."""
+
+    title: str
+    plans: list[Plan]
+
+
+def windows(descriptions: list[dict[str, Any]]) -> list[Window]:
+    """Windows in the order in which they were handed over, from the runtime's descriptions of their plans."""
+    found: dict[int, Window] = {}
+    for description in descriptions:
+        number = description.get("window", 0)
+        if number not in found:
+            found[number] = Window(_title(description), [])
+        found[number].plans.append(_plan(description))
+    return list(found.values())
+
+
+def _title(description: dict[str, Any]) -> str:
+    if "window" not in description:
+        return "window: still recorded; a demand would hand it over now"
+    border, release = description["border"], description["release"]
+    why = [_BORDERS[border]] if border in _BORDERS else []
+    why.append(_RELEASES[release])
+    if release == "demand" and description["asked_at"]:
+        why[-1] += f" ({_site(description['asked_at'])})"
+    return f"window {description['window']}: {', '.join(why)}"
+
+
+def _plan(description: dict[str, Any]) -> Plan:
+    raw = json.loads(description["plan"])
+    inputs = [
+        Input(f"x{k}", item["shape"], item["dtype"], donatable=item["donatable"])
+        for k, item in enumerate(raw["inputs"])
+    ]
+    operations = [
+        Operation(f"v{i}", item["shape"], item["dtype"], _call(item), item["operands"], item["root"], _site(site))
+        for i, (item, site) in enumerate(zip(raw["operations"], description["sites"], strict=True))
+    ]
+    kernels = [Kernel(item["name"], item["operations"]) for item in raw["kernels"]]
+    plan = Plan(
+        raw["id"] if "window" in description else 0,
+        description["device"],
+        description["known"],
+        raw["runs"],
+        inputs,
+        operations,
+        kernels,
+        raw["bytes_outside"],
+        raw["bytes_inside"],
+    )
+    _place_outputs(plan, raw["outputs"])
+    _settle_fates(plan, raw["left_over"])
+    _connect(plan)
+    return plan
+
+
+def _place_outputs(plan: Plan, outputs: list[dict[str, int]]) -> None:
+    for item in outputs:
+        operation = plan.operations[item["operation"]]
+        operation.output = Output(item["bytes"])
+        if item["written_over"] >= 0:
+            overwritten = plan.inputs[item["written_over"]]
+            operation.output.written_over = overwritten.name
+            overwritten.overwritten_by = operation.name
+        if item["same_as_input"] >= 0:
+            operation.output.same_as = plan.inputs[item["same_as_input"]].name
+        if item["same_as_output"] >= 0:
+            operation.output.same_as = plan.operations[outputs[item["same_as_output"]]["operation"]].name
+
+
+def _settle_fates(plan: Plan, left_over: list[int]) -> None:
+    for number, kernel in enumerate(plan.kernels):
+        for i in kernel.operations:
+            plan.operations[i].fate = Fate.computed
+            plan.operations[i].kernel = number
+    # What a kernel reads through, or an output stands for, was neither computed nor dropped.
+    needed = [i for i, operation in enumerate(plan.operations) if operation.output or operation.fate is Fate.computed]
+    seen = set(needed)
+    while needed:
+        i = needed.pop()
+        operation = plan.operations[i]
+        if operation.fate is Fate.dropped:
+            operation.fate = Fate.absorbed if operation.root == i else Fate.shared
+        for reference in operation.operands:
+            if reference >= 0 and reference not in seen:
+                seen.add(reference)
+                needed.append(reference)
+    for i in left_over:
+        plan.operations[i].fate = Fate.left_over
+
+
+def _connect(plan: Plan) -> None:
+    for number, kernel in enumerate(plan.kernels):
+        for i in kernel.operations:
+            for reference in plan.operations[i].operands:
+                source, through = _resolve(plan, reference)
+                kernel.absorbed += [step for step in through if step not in kernel.absorbed]
+                computed_here = source >= 0 and plan.operations[source].kernel == number
+                if not computed_here and source not in kernel.reads:
+                    kernel.reads.append(source)
+
+
+def _resolve(plan: Plan, reference: int) -> tuple[int, list[int]]:
+    """The value or input that is really read, and the absorbed operations on the way to it."""
+    through = []
+    while reference >= 0 and plan.operations[reference].kernel < 0:
+        operation = plan.operations[reference]
+        if operation.root != reference:
+            reference = operation.root
+        else:
+            through.append(reference)
+            reference = operation.operands[0]
+    return reference, through
+
+
+def _call(item: dict[str, Any]) -> str:
+    operands = [f"v{ref}" if ref >= 0 else f"x{~ref}" for ref in item["operands"]]
+    for position in range(item["numbers"].bit_length()):
+        if item["numbers"] >> position & 1:
+            operands.insert(position, "number")
+    if item["dimensions"]:
+        operands.append(f"{item['dimensions']}")
+    return f"{item['name']}({', '.join(operands)})"
+
+
+def _site(site: tuple[str, int]) -> str:
+    file, line = site
+    return f"{PurePath(file).name}:{line}" if line else file
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

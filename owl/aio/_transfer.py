@@ -1,0 +1,49 @@
+"""To and from NumPy without blocking the event loop: large copies are made by the loop's pool of threads."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import numpy as np
+
+import owl
+from owl import NArray, _runtime
+from owl.aio._pressure import ready
+
+LARGE = 1 << 20  # bytes; less is copied sooner than a thread could be asked to
+
+
+async def to_numpy(x: NArray) -> np.ndarray:
+    """The value as a new NumPy array with the dimensions reversed, as ``x.to_numpy()`` gives it. Does not block the loop.
+
+    The value is that of the moment of the call's first step, whatever `x` is pointed at meanwhile.
+
+    Raises
+    ------
+    owl.ExecutionError
+        If the value could not be computed, with the lines that recorded the operations which failed.
+    """
+    value = _runtime.same_value(x)
+    await value
+    if value.nbytes < LARGE:
+        return value.to_numpy()
+    return await asyncio.get_running_loop().run_in_executor(None, value.to_numpy)
+
+
+async def from_numpy(array: Any, dtype: Any = None, copy: bool = True) -> NArray:
+    """An owl array with the elements of a NumPy array, as `owl.from_numpy` makes it. Does not block the loop.
+
+    Waits for room first (see `ready`). A NumPy array of 1 MiB or more is copied by a thread: it must not be changed until
+    this returns. ``copy=False`` borrows as `owl.from_numpy` does.
+    """
+    await ready()
+    if not (copy and type(array) is np.ndarray and array.nbytes >= LARGE and array.dtype.kind in "fiub"):
+        return owl.from_numpy(array, dtype, copy)
+    wanted = np.dtype(np.float32 if dtype is None else dtype)
+    staged = await asyncio.get_running_loop().run_in_executor(None, _copied, array, wanted)
+    return owl.from_numpy(staged, wanted, copy=False)
+
+
+def _copied(array: np.ndarray, dtype: np.dtype) -> np.ndarray:
+    return np.array(array, dtype, order="C", copy=True)

@@ -1,0 +1,313 @@
+"""What owl tests itself with, public so that others can test their code on owl with it.
+
+Counters of everything that lives natively, faults and limits that come when asked for, arrays whose values come late,
+switches of the planner, and the operations in float64 NumPy. Faults, limits and switches hold for the whole process and
+not for one thread: tests that use them must not run side by side in one process.
+
+>>> import owl.testing
+>>> with owl.testing.assert_no_leaks():
+...     total = float(owl.ones([8]).sum())
+>>> total
+8.0
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+
+from owl import _runtime
+from owl._runtime import promise
+
+__all__ = [
+    "assert_no_leaks",
+    "bounds",
+    "counters",
+    "faults",
+    "inject_fault",
+    "kernel_delay",
+    "memory_limit",
+    "operations",
+    "oracles",
+    "planner_counters",
+    "promise",
+    "random_windows",
+    "settle",
+    "softmax_oracle",
+    "unfused",
+]
+
+
+# ------------------------------------------------------------------------------------------------------------ counting
+
+
+def counters() -> dict[str, int]:
+    """What lives natively: ``nodes``, ``buffers``, ``runs``, ``bytes`` of host memory in use, ``streams`` of recording,
+    closed windows that are ``waiting`` to be handed over.
+
+    Evaluates nothing and does not block; any thread may call it.
+    """
+    return _runtime.debug_counters()
+
+
+def planner_counters() -> dict[str, int]:
+    """How many windows, plans, plans that were known (``hits``) and nodes there were since the process began.
+
+    Evaluates nothing and does not block; any thread may call it.
+    """
+    return _runtime.planner_counters()
+
+
+def settle(timeout: float = 10.0) -> dict[str, int]:
+    """Collects garbage and waits for windows that were closed and runs under way; returns the counters.
+
+    Parameters
+    ----------
+    timeout : float
+        Seconds after which it gives up waiting.
+
+    """
+    gc.collect()
+    until = time.monotonic() + timeout
+    while ((now := counters())["runs"] or now["waiting"]) and time.monotonic() < until:
+        time.sleep(0.0005)
+    return now
+
+
+@contextlib.contextmanager
+def assert_no_leaks(timeout: float = 10.0) -> Iterator[None]:
+    """Asserts that no more nodes, buffers and runs live after the block than before it.
+
+    Parameters
+    ----------
+    timeout : float
+        Seconds to wait for runs under way to end.
+
+    Raises
+    ------
+    AssertionError
+        With the counters before and after. Exceptions of the block itself pass through unchanged.
+
+    Notes
+    -----
+    Collects garbage before and after. Arrays bound to names that outlive the block count as leaks.
+
+    """
+    kinds = ("nodes", "buffers", "runs")
+    before = settle(timeout)
+    yield
+    after = settle(timeout)
+    until = time.monotonic() + timeout
+    while any(after[kind] > before[kind] for kind in kinds) and time.monotonic() < until and after["runs"]:
+        after = settle(timeout)
+    grown = {kind: (before[kind], after[kind]) for kind in kinds if after[kind] > before[kind]}
+    if grown:
+        told = ", ".join(f"{kind}: {was} before, {now} after" for kind, (was, now) in grown.items())
+        raise AssertionError(f"something native leaks: {told}")
+
+
+# ------------------------------------------------------------------------------------------------------------- faults
+
+
+def operations() -> list[str]:
+    """The names of all operations, as `inject_fault` takes them and errors tell them."""
+    return _runtime.operation_names()
+
+
+def inject_fault(operation: str, kind: str = "injected", skip: int = 0, count: int = 1) -> None:
+    """Makes kernels that contain an operation fail, until `count` have failed or a `faults` block ends.
+
+    Parameters
+    ----------
+    operation : str
+        One of `operations`.
+    kind : str
+        ``"injected"``, or ``"out_of_memory"`` for an `owl.OutOfMemoryError`.
+    skip : int
+        How many such kernels succeed first.
+    count : int
+        How many then fail.
+
+    Raises
+    ------
+    ValueError
+        If there is no such operation or kind.
+
+    """
+    if kind not in ("injected", "out_of_memory"):
+        raise _runtime.OwlValueError(f"[inject_fault] a fault is 'injected' or 'out_of_memory', not {kind!r}")
+    _runtime.inject_fault(operation, kind, skip, count)
+
+
+@contextlib.contextmanager
+def faults(*operations: str, kind: str = "injected", skip: int = 0, count: int = 1) -> Iterator[None]:
+    """Injects a fault into each operation, and takes back all faults at the end. See `inject_fault`.
+
+    >>> with owl.testing.faults("exp"):
+    ...     owl.elewise.exp(owl.zeros([2])).to_numpy()
+    Traceback (most recent call last):
+        ...
+    owl._runtime.ExecutionError: ...
+    """
+    try:
+        for operation in operations:
+            inject_fault(operation, kind, skip, count)
+        yield
+    finally:
+        _runtime.clear_faults()
+
+
+@contextlib.contextmanager
+def memory_limit(bytes: int, beyond_current: bool = False) -> Iterator[None]:
+    """Refuses to let more host memory than this be in use, as a machine without more would.
+
+    Parameters
+    ----------
+    bytes : int
+        The limit.
+    beyond_current : bool
+        Count from what is in use now.
+
+    """
+    _runtime.set_memory_limit(bytes + (settle()["bytes"] if beyond_current else 0))
+    try:
+        yield
+    finally:
+        _runtime.set_memory_limit(None)
+
+
+@contextlib.contextmanager
+def kernel_delay(microseconds: int) -> Iterator[None]:
+    """Pauses before every kernel, so that work is still under way when a test looks."""
+    _runtime.set_delay(microseconds)
+    try:
+        yield
+    finally:
+        _runtime.set_delay(0)
+
+
+# ------------------------------------------------------------------------------------------------------------ planner
+
+
+@contextlib.contextmanager
+def unfused() -> Iterator[None]:
+    """Compiles plans without fusing operations, as ``OWL_FUSE=0`` does. No bit of a result may depend on it."""
+    was = _runtime.set_fuse(False)
+    try:
+        yield
+    finally:
+        _runtime.set_fuse(was)
+
+
+@contextlib.contextmanager
+def random_windows(seed: int = 1) -> Iterator[None]:
+    """Cuts windows at random places, as ``OWL_WINDOW=random`` does. No bit of a result may depend on it."""
+    _runtime.set_random_windows(seed)
+    try:
+        yield
+    finally:
+        outer = os.environ.get("OWL_WINDOW") == "random"
+        _runtime.set_random_windows(int(os.environ.get("OWL_WINDOW_SEED", "1")) if outer else None)
+
+
+@contextlib.contextmanager
+def bounds(nodes: int | None = None, bytes: int | None = None, runs: int | None = None) -> Iterator[None]:
+    """Sets the bounds at which windows close and recording waits.
+
+    Parameters
+    ----------
+    nodes : int, optional
+        Recorded nodes at which a window closes.
+    bytes : int, optional
+        Bytes of their results at which it closes.
+    runs : int, optional
+        Runs ahead of an executor beyond which recording waits.
+
+    """
+    was = _runtime.set_bounds(nodes, bytes, runs)
+    try:
+        yield
+    finally:
+        _runtime.set_bounds(**was)
+
+
+# ------------------------------------------------------------------------------------------------------------ oracles
+
+
+def _sigm(x: Any) -> Any:
+    return 0.5 * (1.0 + np.tanh(0.5 * x))
+
+
+def _clip(x: Any, low: Any, high: Any) -> Any:
+    return np.minimum(np.maximum(x, low), high)
+
+
+def _pow(x: Any, y: Any) -> Any:
+    with np.errstate(all="ignore"):
+        return np.power(x, y)
+
+
+def _ln(x: Any) -> Any:
+    with np.errstate(all="ignore"):
+        return np.log(x)
+
+
+def _sqrt(x: Any) -> Any:
+    with np.errstate(all="ignore"):
+        return np.sqrt(x)
+
+
+def _exp(x: Any) -> Any:
+    with np.errstate(all="ignore"):
+        return np.exp(x)
+
+
+def _sigm_back(y: Any, top: Any = None) -> Any:
+    return y * (1 - y) if top is None else y * (top * (1 - top))
+
+
+def _tanh_back(y: Any, top: Any = None) -> Any:
+    return 1 - y * y if top is None else y * (1 - top * top)
+
+
+oracles: Mapping[str, Callable[..., Any]] = MappingProxyType(
+    {
+        "abs": np.abs,
+        "clip": _clip,
+        "exp": _exp,
+        "ln": _ln,
+        "maximum": np.maximum,
+        "minimum": np.minimum,
+        "mult": np.multiply,
+        "pow": _pow,
+        "relu": lambda x: np.maximum(x, 0),
+        "relu_back": lambda y, x: np.where(x > 0, y, 0),
+        "sigm": _sigm,
+        "sigm_back": _sigm_back,
+        "sqrt": _sqrt,
+        "tanh": np.tanh,
+        "tanh_back": _tanh_back,
+        "where": lambda condition, x, y: np.where(condition != 0, x, y),
+    }
+)
+"""Every function of `owl.elewise` by name, over NumPy arrays. Give them float64 to compare with."""
+
+
+def softmax_oracle(x: Any, mode: int = 0) -> Any:
+    """`owl.conv.softmax` over a NumPy array with its dimensions reversed, as `to_numpy` gives them.
+
+    >>> owl.testing.softmax_oracle(np.zeros((1, 4)))
+    array([[0.25, 0.25, 0.25, 0.25]])
+    """
+    axes = 1 if mode == 1 else tuple(range(1, x.ndim))
+    if x.size == 0:
+        return x
+    powers = np.exp(x - x.max(axis=axes, keepdims=True))
+    return powers / powers.sum(axis=axes, keepdims=True)

@@ -1,0 +1,140 @@
+"""Every test here runs on asyncio's own loop and on uvloop, and leaves nothing behind."""
+
+import asyncio
+import gc
+import importlib.util
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+import owl
+from owl import _runtime
+
+ROOT = Path(__file__).resolve().parents[2]
+HAS_UVLOOP = importlib.util.find_spec("uvloop") is not None
+
+
+def new_loop(kind):
+    if kind == "uvloop":
+        import uvloop
+
+        return uvloop.new_event_loop()
+    return asyncio.new_event_loop()
+
+
+@pytest.fixture(params=["asyncio", pytest.param("uvloop", marks=pytest.mark.skipif(not HAS_UVLOOP, reason="no uvloop"))])
+def loop_kind(request):
+    return request.param
+
+
+@pytest.fixture
+def run(loop_kind):
+    """Runs a coroutine function in a new loop, as asyncio.run does; fails if it takes a minute."""
+
+    def run_in_new_loop(main, *arguments, debug=None, timeout=60):
+        loop = new_loop(loop_kind)
+        try:
+            if debug is not None:
+                loop.set_debug(debug)
+            asyncio.set_event_loop(loop)
+            return loop.run_until_complete(asyncio.wait_for(main(*arguments), timeout))
+        finally:
+            tasks = asyncio.all_tasks(loop)
+            for task in tasks:
+                task.cancel()
+            loop.run_until_complete(asyncio.gather(*tasks, return_exceptions=True))
+            loop.run_until_complete(loop.shutdown_asyncgens())
+            loop.run_until_complete(loop.shutdown_default_executor())
+            asyncio.set_event_loop(None)
+            loop.close()
+            assert not tasks, f"left over: {tasks}"
+
+    return run_in_new_loop
+
+
+@pytest.fixture(scope="session", autouse=True)
+def device():
+    chosen = owl.create_cpu_device()
+    owl.set_device(chosen)
+    for kind in ("asyncio", *(["uvloop"] if HAS_UVLOOP else [])):
+        new_loop(kind).close()  # what their first import opens
+    return chosen
+
+
+def descriptors():
+    return len(os.listdir("/proc/self/fd")) if os.path.isdir("/proc/self/fd") else 0
+
+
+@pytest.fixture(autouse=True)
+def nothing_left_behind(device):
+    (owl.ones([1]) + 1).wait_for_eval()  # the executor has started
+    owl.wait_for_all()
+    before = _leftovers()
+    yield
+    _runtime.set_delay(0)
+    _runtime.clear_faults()
+    owl.wait_for_all()
+    until = time.monotonic() + 3
+    while (more := _more_than(before)) and time.monotonic() < until:
+        time.sleep(0.01)
+    assert more == {}
+
+
+def _leftovers():
+    gc.collect()
+    counters = _runtime.debug_counters()
+    names = ("nodes", "buffers", "runs", "bytes")
+    return {
+        "threads": threading.active_count(),
+        "descriptors": descriptors(),
+        **{name: counters[name] for name in names},
+    }
+
+
+def _more_than(before):
+    return {name: (before[name], count) for name, count in _leftovers().items() if count > before[name]}
+
+
+@pytest.fixture
+def slow():
+    """Every kernel takes 20 ms: what is awaited is still pending."""
+    _runtime.set_delay(20_000)
+    yield
+    _runtime.set_delay(0)
+
+
+@pytest.fixture
+def script():
+    """Runs Python source in a process of its own and returns it, finished: within 5 s of having said READY."""
+
+    def run_script(source, *, environment=None, interrupt=False, expect=0):
+        process = subprocess.Popen(
+            [sys.executable, "-c", textwrap.dedent(source)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            bufsize=0,
+            cwd=ROOT,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path]), **(environment or {})},
+        )
+        try:
+            line = process.stdout.readline()
+            assert line == b"READY\n", (line, process.stderr.read())
+            if interrupt:
+                process.send_signal(signal.SIGINT)
+            begin = time.monotonic()
+            out, err = (text.decode() for text in process.communicate(timeout=20))
+            assert time.monotonic() - begin < 5
+        finally:
+            process.kill()
+            process.wait()
+        assert process.returncode == expect, (out, err)
+        return out, err
+
+    return run_script

@@ -1,0 +1,36 @@
+"""The examples of docs/aio.md run, each in a process of its own."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+EXAMPLES = re.findall(r"^```python\n(.*?)^```$", (ROOT / "docs" / "aio.md").read_text(), re.MULTILINE | re.DOTALL)
+PRINTED = [
+    "[[3. 3.]\n [3. 3.]\n [3. 3.]]\n",
+    "[64, 32] [1, 1]\n6.0\n",
+    "not yet\nTrue\n",
+    "7.4\n",
+    "True True\n",
+    "9900.0\n",
+]
+
+
+@pytest.mark.parametrize("number", range(len(PRINTED)))
+def test_example(number):
+    done = subprocess.run(
+        [sys.executable, "-c", EXAMPLES[number]],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
+    assert (done.stdout, done.stderr, done.returncode) == (PRINTED[number], "", 0)
+
+
+def test_each_example_is_run():
+    assert len(EXAMPLES) == len(PRINTED)

@@ -1,0 +1,115 @@
+"""Recording ahead of the devices, from coroutines."""
+
+import asyncio
+import warnings
+
+import pytest
+
+import owl
+import owl.aio
+from owl import _runtime
+
+
+@pytest.fixture
+def tight():
+    """Windows of one node that take 2 ms each, and one run ahead: 16 in a coroutine."""
+    before = _runtime.set_bounds(nodes=1, runs=1)
+    _runtime.set_delay(2000)
+    yield
+    _runtime.set_delay(0)
+    _runtime.set_bounds(**before)
+
+
+@pytest.fixture
+def raising():
+    before = owl.aio.configure(on_full="raise")
+    yield
+    owl.aio.configure(**before)
+
+
+def record_much(x, count=40):
+    for _ in range(count):
+        x = x + 1
+    return x
+
+
+def test_recording_beyond_the_bound_blocks_and_warns_once_for_a_line(run, tight):
+    async def main():
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            x = record_much(owl.ones([1]))
+            x = record_much(x)
+        texts = [str(each.message) for each in caught]
+        assert len(texts) == 1
+        assert "owl.aio.ready()" in texts[0]
+        assert caught[0].category is RuntimeWarning
+        assert caught[0].filename == __file__
+        assert float((await owl.aio.to_numpy(x))[0]) == 81
+
+    _runtime.forget_warned_lines()
+    run(main)
+
+
+def test_or_raises(run, tight, raising):
+    async def main():
+        x = owl.ones([1])
+        recorded = 0
+        with pytest.raises(owl.aio.BackPressureError, match="ready"):
+            while recorded < 400:
+                x = x + 1
+                recorded += 1
+        assert 1 <= recorded < 40
+        await owl.aio.ready()
+        assert float((await owl.aio.to_numpy(x))[0]) == 1 + recorded
+
+    run(main)
+
+
+def test_awaiting_room_now_and_then_never_blocks(run, tight, raising):
+    async def main():
+        x = owl.ones([1])
+        async with owl.aio.LagMonitor(0.002) as lag:
+            for _ in range(20):
+                await owl.aio.ready()
+                x = x + 1
+            assert float((await owl.aio.to_numpy(x))[0]) == 21
+        assert lag.count > 20
+
+    run(main)
+
+
+def test_awaiting_something_ready_awaits_room(run, tight, raising):
+    async def main():
+        ready = await (owl.zeros([1]) + 0)
+        x = owl.ones([1])
+        for _ in range(20):
+            x = x + 1
+            await ready
+        assert float((await owl.aio.to_numpy(x))[0]) == 21
+
+    run(main)
+
+
+def test_threads_without_a_loop_wait_in_silence(tight, raising):
+    assert float(record_much(owl.ones([1]))) == 41
+
+
+def test_eval_in_a_coroutine_never_blocks(run, tight):
+    async def main():
+        loop = asyncio.get_running_loop()
+        _runtime.set_bounds(nodes=100)
+        x = owl.ones([1])
+        begin = loop.time()
+        for _ in range(20):
+            x = x + 1
+            x.eval()
+        assert loop.time() - begin < 0.03  # all of them take 40 ms
+        assert float((await owl.aio.to_numpy(x))[0]) == 21
+
+    run(main)
+
+
+def test_only_known_choices():
+    with pytest.raises(ValueError, match="on_full"):
+        owl.aio.configure(on_full="explode")
+    assert owl.aio.configure() == {"on_full": "block"}

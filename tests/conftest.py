@@ -1,0 +1,93 @@
+"""After every test nothing native may be left, and no fault, limit or switch may stay behind."""
+
+from __future__ import annotations
+
+import gc
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Generator, Iterator
+from pathlib import Path
+
+import hypothesis
+import numpy as np
+import pytest
+
+import owl
+import owl.testing
+
+ROOT = Path(__file__).resolve().parent.parent
+
+# Shared machines pause for long; every failure must come again in the next run.
+hypothesis.settings.register_profile(
+    "default",
+    deadline=None,
+    derandomize=True,
+    database=None,
+    max_examples=40,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow, hypothesis.HealthCheck.function_scoped_fixture],
+)
+hypothesis.settings.register_profile("long", hypothesis.settings.get_profile("default"), max_examples=2000)
+hypothesis.settings.load_profile(os.environ.get("OWL_TEST_PROFILE", "default"))
+
+
+FAILED = pytest.StashKey[bool]()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    if report.failed:
+        item.stash[FAILED] = True
+    return report
+
+
+def pytest_collection_finish() -> None:
+    gc.collect()
+    gc.freeze()  # collecting before and after each test then looks at the test's own objects only
+
+
+@pytest.fixture(autouse=True)
+def nothing_native_leaks(request: pytest.FixtureRequest) -> Iterator[None]:
+    owl.seed(20141021)
+    leaks = owl.testing.assert_no_leaks()
+    leaks.__enter__()
+    yield
+    if not request.node.stash.get(FAILED, False):  # the traceback of a failed test holds its arrays
+        leaks.__exit__(None, None, None)
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    return np.random.default_rng(20141021)
+
+
+@pytest.fixture(scope="session")
+def devices() -> list[owl.Device]:
+    """Two CPU devices."""
+    return [owl.create_cpu_device(), owl.create_cpu_device()]
+
+
+@pytest.fixture
+def python(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Runs a program in a fresh interpreter, with owl importable and variables of the environment set (None: unset)."""
+
+    def run(program: str, *arguments: str, timeout: float = 120, **env: str | None):
+        path = tmp_path / "program.py"
+        path.write_text(program)
+        merged: dict[str, str | None] = {**os.environ, "PYTHONPATH": str(ROOT), **env}
+        return subprocess.run(
+            [sys.executable, str(path), *arguments],
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            cwd=tmp_path,
+            env={name: value for name, value in merged.items() if value is not None},
+        )
+
+    return run
+
+
+@pytest.fixture(autouse=True)
+def names_for_doctests(doctest_namespace: dict[str, object]) -> None:
+    doctest_namespace.update(owl=owl, np=np)

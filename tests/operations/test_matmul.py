@@ -1,0 +1,73 @@
+"""The matrix product and products with transposes, against NumPy in float64."""
+
+from __future__ import annotations
+
+import hypothesis.strategies as st
+import numpy as np
+import pytest
+from agreement import DTYPES, agree, array, values, wide
+from hypothesis import given
+
+import owl
+
+sizes = st.sampled_from([0, 1, 2, 3, 7, 8, 15, 16, 17, 31, 48, 65, 100, 130])
+seeds = st.integers(0, 2**32 - 1)
+
+
+@given(m=sizes, n=sizes, k=sizes, seed=seeds, dtype=st.sampled_from(DTYPES), left=st.booleans(), right=st.booleans())
+def test_products_of_matrices_and_transposes(m, n, k, seed, dtype, left, right):
+    rng = np.random.default_rng(seed)
+    a, b = values(rng, [m, k], dtype), values(rng, [k, n], dtype)
+    x = array(a.T).trans() if left else array(a)
+    y = array(b.T).trans() if right else array(b)
+    product = x * y
+    assert product.shape == [m, n]
+    agree(product, wide(b) @ wide(a), dtype, terms=max(1, k), scale=9 * max(1, k) ** 0.5)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(
+    ("m", "n", "k"), [(256, 256, 784), (10, 256, 256), (300, 1, 300), (1, 300, 2000), (513, 257, 129)]
+)
+def test_products_that_span_blocks_and_threads(m, n, k, dtype, rng):
+    a, b = values(rng, [m, k], dtype), values(rng, [k, n], dtype)
+    agree(array(a) * array(b), wide(b) @ wide(a), dtype, terms=k, scale=9 * k**0.5)
+
+
+@given(m=sizes, n=sizes, k=sizes, seed=seeds)
+def test_what_follows_a_product(m, n, k, seed):
+    """Bias, rectifier and update join the product's kernel."""
+    rng = np.random.default_rng(seed)
+    a, b, c, bias = (values(rng, shape) for shape in ([m, k], [k, n], [m, n], [m, 1]))
+    product = wide(b) @ wide(a)
+    scale = 9 * max(1, k) ** 0.5
+    result = owl.elewise.relu(array(a) * array(b) + array(bias))
+    agree(result, np.maximum(product + wide(bias), 0), terms=max(1, k), scale=scale)
+    weights = array(c)
+    weights -= 0.125 * (array(a) * array(b))
+    agree(weights, wide(c) - 0.125 * product, terms=max(1, k), scale=scale)
+
+
+def test_mixed_dtypes_multiply_in_float64(rng):
+    a, b = values(rng, [4, 5], np.float32), values(rng, [5, 6], np.float64)
+    agree(array(a) * array(b), b @ wide(a), np.float64, terms=5, scale=9)
+
+
+def test_a_matrix_times_its_own_transpose(rng):
+    a = values(rng, [33, 21])
+    x = array(a)
+    agree(x * x.trans(), wide(a).T @ wide(a), terms=21, scale=40)  # symmetric: the order of dimensions does not show
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_not_a_number_and_infinity_pass_through(bad, rng):
+    a, b = values(rng, [20, 30]), values(rng, [30, 9])
+    b[4, 17] = bad
+    expected = wide(b) @ wide(a)
+    found = (array(a) * array(b)).to_numpy()
+    np.testing.assert_array_equal(np.isnan(found), np.isnan(expected))
+    np.testing.assert_array_equal(np.isinf(found), np.isinf(expected))
+    np.testing.assert_allclose(
+        found[[0, 1, 2, 3, 5, 6, 7, 8]], expected[[0, 1, 2, 3, 5, 6, 7, 8]], rtol=1e-4, atol=1e-4
+    )
