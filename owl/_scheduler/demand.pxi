@@ -114,6 +114,17 @@ cdef int wait_finished(Node* node) except -1:
     return 0
 
 
+cdef bint ending = False  # owl's exit handler has begun
+
+
+# A daemon thread whose work was dropped because the program ends: an exception would only be printed. It ends where it
+# wants the GIL back from an interpreter that is gone.
+cdef int sleep_until_the_end() except -1:
+    while True:
+        with nogil:
+            progress().wait(progress().count(), 50)
+
+
 # The finished value's buffer, retained for the caller; raises the failure if there is none.
 cdef Buffer* take_buffer(Node* node) except NULL:
     cdef Buffer* buffer = NULL
@@ -128,6 +139,9 @@ cdef Buffer* take_buffer(Node* node) except NULL:
         return buffer
     if failure is NULL:
         raise OwlError("a value was asked for before it was finished")
+    if ending and failure.kind == FailureKind.dropped and threading.current_thread() is not threading.main_thread():
+        failure.release()
+        sleep_until_the_end()
     error = make_exception(failure)
     failure.release()
     raise error

@@ -8,6 +8,8 @@ def _finish():
     cdef size_t i
     cdef bint busy = True
     cdef int rounds = 0
+    global ending
+    ending = True
     for i in range(executors.size()):
         executors[i].abort()
     while busy and rounds < 100:
