@@ -114,17 +114,15 @@ cdef int wait_finished(Node* node) except -1:
     return 0
 
 
-cdef bint program_ends = False
+cdef bint ending = False  # owl's exit handler has begun
 
 
-# Daemon threads stop where they are when the program ends. One that waits for a value must not wake up to an exception and
-# print it: it waits on until the process is gone.
-cdef int stay_if_program_ends() except -1:
-    if not program_ends or threading.current_thread() is threading.main_thread():
-        return 0
+# A daemon thread whose work was dropped because the program ends: an exception would only be printed. It ends where it
+# wants the GIL back from an interpreter that is gone.
+cdef int sleep_until_the_end() except -1:
     while True:
         with nogil:
-            progress().wait(progress().count(), 1000)
+            progress().wait(progress().count(), 50)
 
 
 # The finished value's buffer, retained for the caller; raises the failure if there is none.
@@ -141,8 +139,9 @@ cdef Buffer* take_buffer(Node* node) except NULL:
         return buffer
     if failure is NULL:
         raise OwlError("a value was asked for before it was finished")
-    if failure.kind == FailureKind.dropped:
-        stay_if_program_ends()
+    if ending and failure.kind == FailureKind.dropped and threading.current_thread() is not threading.main_thread():
+        failure.release()
+        sleep_until_the_end()
     error = make_exception(failure)
     failure.release()
     raise error

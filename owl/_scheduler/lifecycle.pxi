@@ -8,8 +8,8 @@ def _finish():
     cdef size_t i
     cdef bint busy = True
     cdef int rounds = 0
-    global program_ends
-    program_ends = True
+    global ending
+    ending = True
     for i in range(executors.size()):
         executors[i].abort()
     while busy and rounds < 100:

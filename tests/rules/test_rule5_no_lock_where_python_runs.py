@@ -1,15 +1,18 @@
 """Executors never take the GIL, nodes hold no Python references, and no lock is held where the collector may run."""
 
 import gc
+import sys
 import threading
+import time
 import weakref
+from typing import ClassVar
 
 import numpy as np
 import pytest
-from rules.helpers import delay, settle, until
 
 import owl
 from owl import _runtime
+from rules.helpers import delay, settle, until
 
 
 @pytest.fixture
@@ -32,7 +35,7 @@ class Cycle:
 class Recorder(Cycle):
     """Records and reads arrays while it is collected, inside whatever allocated."""
 
-    seen = []
+    seen: ClassVar[list[float]] = []
 
     def __del__(self):
         self.seen.append(float((self.array + 1).sum()))
@@ -87,19 +90,17 @@ def test_cycles_dropped_by_one_thread_while_others_record():
 
 def test_the_executor_works_while_the_gil_is_held():
     # A thread that never lets go of the GIL still sees the value appear.
-    import time
-
     x = owl.ones([1 << 10])
     y = owl.elewise.exp(x)
     y.start_eval()
-    interval = __import__("sys").getswitchinterval()
-    __import__("sys").setswitchinterval(1000)
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1000)
     try:
         end = time.monotonic() + 10
         while y.state != "done":
             assert time.monotonic() < end
     finally:
-        __import__("sys").setswitchinterval(interval)
+        sys.setswitchinterval(interval)
 
 
 def test_borrowed_memory_is_let_go_by_the_next_call_not_by_the_executor():

@@ -5,6 +5,7 @@ import sys
 import textwrap
 
 import pytest
+
 from rules.helpers import interrupt, run
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="POSIX processes")
@@ -42,20 +43,16 @@ def test_a_script_that_forgets_wait_for_all_exits_cleanly():
 def test_pending_work_is_dropped_at_exit_and_soon():
     out = clean(
         """
-        import atexit
         _runtime.set_delay(50_000)
         xs = [owl.ones([64, 64])]
         for k in range(6):
-            xs.append(xs[-1] * xs[-1])  # nearly five minutes of delays, were it all computed
+            xs.append(xs[-1] * xs[-1])
             for _ in range(30):
                 xs.append(owl.elewise.tanh(xs[-1]).trans() * xs[-1])
             xs[-1].start_eval() if k < 2 else None
         print("exit", flush=True)
-        begun = time.monotonic()
-        os.register_at_fork  # the module is alive to the end
-        atexit._clear
-        sys.modules["begun"] = begun
-        """
+        """,
+        timeout=15,
     )
     assert out == "exit\n"
 
@@ -171,23 +168,19 @@ def test_an_outstanding_promise_does_not_hold_up_the_exit():
 
 # ---------------------------------------------------------------------------------------------------------- Ctrl-C
 
-SLOW = "_runtime.set_delay(400_000)\nx = owl.ones([8])\nfor _ in range(100):\n    x = owl.elewise.tanh(x).sum(0) + x\n"
+SLOW = "_runtime.set_delay(400_000)\nx = owl.ones([8])\nfor _ in range(20):\n    x = owl.elewise.tanh(x).sum(0) + x\n"
 WAITS = {
     "wait_for_all": SLOW + "print('go', flush=True)\nowl.wait_for_all()",
     "to_numpy": SLOW + "print('go', flush=True)\nx.to_numpy()",
     "promise": "p = _runtime.promise([2])\ny = p.array + 1\nprint('go', flush=True)\nowl.wait_for_all()",
-    "back-pressure": "_runtime.set_bounds(runs=0)\n_runtime.set_delay(20_000_000)\nx = owl.ones([8]) + 1\n"
+    "back-pressure": "_runtime.set_bounds(runs=0)\n_runtime.set_delay(1_000_000)\nx = owl.ones([8]) + 1\n"
     "print('go', flush=True)\nx.start_eval()",
 }
 
 
 @pytest.mark.parametrize("name", WAITS)
 def test_an_interrupt_ends_a_wait_at_once(name):
-    if name == "back-pressure":
-        text = WAITS[name].replace("20_000_000", "1_000_000")
-    else:
-        text = WAITS[name]
-    text = textwrap.indent(text, "    ")
+    text = textwrap.indent(WAITS[name], "    ")
     code = (
         PREAMBLE
         + "try:\n"
@@ -255,8 +248,8 @@ BEFORE = {
     "    busy = [owl.elewise.tanh(finished + k) for k in range(9)]\n    owl.concat(busy, 0).start_eval()",
     "in a kernel": "_runtime.set_delay(50_000)\n    x = owl.elewise.tanh(finished).sum() + 1\n    x.start_eval()\n"
     "    time.sleep(0.02)",
-    "while helpers compute": "owl.set_num_threads(4)\n    x = owl.randn([700, 700])\n    x = x * x\n    x.start_eval()\n"
-    "    time.sleep(0.003)",
+    "while helpers compute": "owl.set_num_threads(4)\n    x = owl.randn([700, 700])\n    x = x * x\n"
+    "    x.start_eval()\n    time.sleep(0.003)",
 }
 
 
