@@ -36,7 +36,10 @@ BATCH = 100  # programs between two looks at the clock
 UNARY = ("relu", "sigm", "tanh", "exp", "abs", "square", "trans", "double", "copy", "flat", "softmax")
 BINARY = ("add", "sub", "mult", "maximum", "relu_back", "sigm_back", "matmul", "matmul_tn", "matmul_nt")
 REDUCTIONS = ("sum", "mean", "max", "argmax")
-STEPS = ("relu_back", "argmax")  # not continuous: float32 need not follow float64, and only bits are compared after them
+STEPS = (
+    "relu_back",
+    "argmax",
+)  # not continuous: float32 need not follow float64, and only bits are compared after them
 
 
 # -------------------------------------------------------------------------------------------------------------- programs
@@ -94,7 +97,7 @@ PROGRAMS = st.lists(
 class NumpyWorld:
     """Operations over float64; shapes are owl's reversed. A value is exact, or only its shape and rough size are."""
 
-    def leaf(self, values: np.ndarray, borrow: bool) -> np.ndarray:
+    def leaf(self, values: np.ndarray, borrow: bool) -> np.ndarray:  # noqa: ARG002
         return values.astype(np.float64)
 
     def unary(self, name: str, x: np.ndarray) -> np.ndarray:
@@ -293,7 +296,7 @@ class Writer:
         if y in self.rough:
             self.rough.add(x)
 
-    def _name(self, out: list[Step], s: Statement) -> None:
+    def _name(self, out: list[Step], s: Statement) -> None:  # noqa: ARG002
         self.named.append(self.pick(s.a))  # a second name for the same array
 
     def _drop(self, out: list[Step], s: Statement) -> None:
@@ -319,7 +322,7 @@ class Writer:
     def _device(self, out: list[Step], s: Statement) -> None:
         out.append(Step("device", s.a % 2))
 
-    def _collect(self, out: list[Step], s: Statement) -> None:
+    def _collect(self, out: list[Step], s: Statement) -> None:  # noqa: ARG002
         out.append(Step("collect"))
 
     def _loop(self, out: list[Step], s: Statement) -> None:
@@ -339,7 +342,9 @@ class Writer:
         strands = []
         made: list[int] = []
         for _ in range(2):
-            inner = Writer(dict(self.values), set(self.rough), list(dict.fromkeys(self.named)), self.fixed, self.counter)
+            inner = Writer(
+                dict(self.values), set(self.rough), list(dict.fromkeys(self.named)), self.fixed, self.counter
+            )
             strands.append(tuple(inner.write(s.body)))
             self.counter, self.values, self.rough = inner.counter, inner.values, inner.rough
             self.looks += inner.looks
@@ -443,7 +448,7 @@ class Player:
 class _Scaling(OwlWorld):
     """Of an update `x - scale * y` it makes what is to be subtracted."""
 
-    def binary(self, name: str, x: owl.NArray, y: owl.NArray) -> owl.NArray:
+    def binary(self, name: str, x: owl.NArray, y: owl.NArray) -> owl.NArray:  # noqa: ARG002
         return y
 
 
@@ -558,7 +563,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     start = time.monotonic()
     passed = run(options.programs, options.seed, options.seconds)
-    print(f"{passed} programs agree under {len(SETTINGS) + 3} settings, seed {options.seed}, {time.monotonic() - start:.0f} s")
+    print(
+        f"{passed} programs agree under {len(SETTINGS) + 3} settings, seed {options.seed}, {time.monotonic() - start:.0f} s"
+    )
     return 0
 
 

@@ -11,6 +11,7 @@ import asyncio
 import random
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -45,7 +46,12 @@ def array(shape: list[int], scale: float, seed: int) -> owl.NArray:
 
 
 def perceptron_parameters(hidden: int = HIDDEN) -> tuple[owl.NArray, ...]:
-    return array([hidden, INPUTS], 0.01, 1), array([OUTPUTS, hidden], 0.1, 2), owl.zeros([hidden, 1]), owl.zeros([10, 1])
+    return (
+        array([hidden, INPUTS], 0.01, 1),
+        array([OUTPUTS, hidden], 0.1, 2),
+        owl.zeros([hidden, 1]),
+        owl.zeros([10, 1]),
+    )
 
 
 def observe(*arrays: owl.NArray) -> Result:
@@ -59,7 +65,9 @@ def square_sum(x: owl.NArray) -> owl.NArray:
 # -------------------------------------------------------------------------------------------------------- the perceptron
 
 
-def perceptron(steps: Iterable[int], batch: int, accuracy_every: int = 20, last: int | None = 12, evaluate: bool = True) -> Result:
+def perceptron(
+    steps: Iterable[int], batch: int, accuracy_every: int = 20, last: int | None = 12, evaluate: bool = True
+) -> Result:
     """The classic script: a short last batch, the training accuracy now and then, an evaluation after each epoch."""
     epoch = batches(batch, 27 if evaluate else 8, last)
     held_out = batches(batch, 5, seed=9)
@@ -322,7 +330,7 @@ class Layer:
 def layers(steps: Iterable[int], batch: int) -> Result:
     """A stack of equal layers: within a step much looks like a loop that comes round."""
     sizes = [INPUTS, *[64] * 7, OUTPUTS]
-    stack = [Layer(i, o, k) for k, (i, o) in enumerate(zip(sizes, sizes[1:]))]
+    stack = [Layer(i, o, k) for k, (i, o) in enumerate(pairwise(sizes))]
     feed = batches(batch)
 
     def train(images: np.ndarray, labels: np.ndarray) -> None:
@@ -481,7 +489,7 @@ def two_devices(steps: Iterable[int], batch: int) -> Result:
 
 
 async def _pauses(coin: random.Random) -> None:
-    while coin.random() < 0.25:
+    while coin.random() < 0.25:  # noqa: ASYNC110
         await asyncio.sleep(0)
 
 
