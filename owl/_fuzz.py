@@ -1,7 +1,7 @@
 """Writes random programs and runs each under every setting of the planner: all must agree in every bit.
 
-``python -m owl._fuzz --programs 20000 --seed 1 --seconds 600``. A program has loops, branches, demands, handles that die
-late (kept in lists and in reference cycles), updates in place, devices, threads and asyncio tasks. Its values are also
+``python -m owl._fuzz --programs 20000 --seed 1 --seconds 600``. A program has loops, branches, demands, handles that
+die late (kept in lists and in reference cycles), updates in place, devices, threads and asyncio tasks. Its values are also
 held against NumPy in float64. Injected faults and memory limits may take values away but never change one. A program
 that fails is made as small as possible and printed; the same seed writes the same programs.
 """
@@ -42,7 +42,7 @@ STEPS = (
 )  # not continuous: float32 need not follow float64, and only bits are compared after them
 
 
-# -------------------------------------------------------------------------------------------------------------- programs
+# ------------------------------------------------------------------------------------------------------------- programs
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ PROGRAMS = st.lists(
 ).map(tuple)
 
 
-# --------------------------------------------------------------------------------------------------------- in two worlds
+# -------------------------------------------------------------------------------------------------------- in two worlds
 
 
 class NumpyWorld:
@@ -169,12 +169,12 @@ class OwlWorld:
         return owl.concat([x, y], axis)
 
 
-# --------------------------------------------------------------------------------------------------------------- a trace
+# -------------------------------------------------------------------------------------------------------------- a trace
 
 
 @dataclass
 class Step:
-    """What a statement came to. Arrays are numbered in the order of their making; `update` points one at a new value."""
+    """What a statement came to. Arrays are numbered in the order of their making; `update` gives one a new value."""
 
     kind: str
     target: int = 0
@@ -452,7 +452,7 @@ class _Scaling(OwlWorld):
         return y
 
 
-# -------------------------------------------------------------------------------------------------------------- settings
+# ------------------------------------------------------------------------------------------------------------- settings
 
 
 @functools.cache
@@ -564,7 +564,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     start = time.monotonic()
     passed = run(options.programs, options.seed, options.seconds)
     print(
-        f"{passed} programs agree under {len(SETTINGS) + 3} settings, seed {options.seed}, {time.monotonic() - start:.0f} s"
+        f"{passed} programs agree under {len(SETTINGS) + 3} settings, "
+        f"seed {options.seed}, {time.monotonic() - start:.0f} s"
     )
     return 0
 

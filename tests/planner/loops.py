@@ -1,7 +1,7 @@
 """Unannotated loops as people write them: nothing says where a step begins or ends.
 
-Each function takes the steps to count through and a batch size, runs the loop and returns what it observed and the parameters
-at the end, as NumPy arrays and floats. The graph of a loop depends on its arguments alone, so two runs must agree in
+Each function takes the steps to count through and a batch size, runs the loop and returns what it observed
+and the parameters at the end, as NumPy arrays and floats. The graph of a loop depends on its arguments alone, so two runs must agree in
 every bit. `LOOPS` lists them all.
 """
 
@@ -25,7 +25,7 @@ Batch = tuple[np.ndarray, np.ndarray]
 Result = list[Any]
 
 
-# ------------------------------------------------------------------------------------------------------------- material
+# ------------------------------------------------------------------------------------------------------------ material
 
 
 def batches(size: int, count: int = 8, last: int | None = None, inputs: tuple[int, ...] = (INPUTS,), seed: int = 0):
@@ -62,7 +62,7 @@ def square_sum(x: owl.NArray) -> owl.NArray:
     return ele.mult(x, x).sum(0).sum(1)
 
 
-# -------------------------------------------------------------------------------------------------------- the perceptron
+# ------------------------------------------------------------------------------------------------------- the perceptron
 
 
 def perceptron(
@@ -243,7 +243,7 @@ def nested(steps: Iterable[int], batch: int) -> Result:
     return seen + observe(w1, w2, memory)
 
 
-# -------------------------------------------------------------------------------------------------------------- branches
+# ------------------------------------------------------------------------------------------------------------- branches
 
 
 def branch(steps: Iterable[int], batch: int, on_value: bool = False) -> Result:
@@ -305,7 +305,7 @@ def stochastic_depth(steps: Iterable[int], batch: int) -> Result:
     return observe(layers[0][0], layers[7][1], last)
 
 
-# ---------------------------------------------------------------------------------------------------------------- shapes
+# --------------------------------------------------------------------------------------------------------------- shapes
 
 
 class Layer:
@@ -406,7 +406,7 @@ def forever(steps: Iterable[int], batch: int) -> Result:
     return observe(a)
 
 
-# -------------------------------------------------------------------------------------------------------- convolution net
+# ------------------------------------------------------------------------------------------------------- convolution net
 
 MOMENTUM = 0.75
 
@@ -449,7 +449,7 @@ def convolution_net(steps: Iterable[int], batch: int, loss_every: int = 20) -> R
     return seen + observe(*w, *b)
 
 
-# ---------------------------------------------------------------------------------------------------- devices and tasks
+# --------------------------------------------------------------------------------------------------- devices and tasks
 
 _devices: list[owl.Device] = []
 
@@ -584,7 +584,7 @@ def task_per_request(steps: Iterable[int], batch: int) -> Result:
     return asyncio.run(main())
 
 
-# ---------------------------------------------------------------------------------------------------------------- the list
+# --------------------------------------------------------------------------------------------------------------- the list
 
 
 @dataclass(frozen=True)
