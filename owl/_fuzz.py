@@ -1,7 +1,7 @@
 """Writes random programs and runs each under every setting of the planner: all must agree in every bit.
 
-``python -m owl._fuzz --programs 20000 --seed 1 --seconds 600``. A program has loops, branches, demands, handles that die
-late (kept in lists and in reference cycles), updates in place, devices, threads and asyncio tasks. Its values are also
+``python -m owl._fuzz --programs 20000 --seed 1 --seconds 600``. A program has loops, branches, demands, handles that
+die late (kept in lists and in reference cycles), updates in place, devices, threads and asyncio tasks. Its values are also
 held against NumPy in float64. Injected faults and memory limits may take values away but never change one. A program
 that fails is made as small as possible and printed; the same seed writes the same programs.
 """
@@ -36,10 +36,13 @@ BATCH = 100  # programs between two looks at the clock
 UNARY = ("relu", "sigm", "tanh", "exp", "abs", "square", "trans", "double", "copy", "flat", "softmax")
 BINARY = ("add", "sub", "mult", "maximum", "relu_back", "sigm_back", "matmul", "matmul_tn", "matmul_nt")
 REDUCTIONS = ("sum", "mean", "max", "argmax")
-STEPS = ("relu_back", "argmax")  # not continuous: float32 need not follow float64, and only bits are compared after them
+STEPS = (
+    "relu_back",
+    "argmax",
+)  # not continuous: float32 need not follow float64, and only bits are compared after them
 
 
-# -------------------------------------------------------------------------------------------------------------- programs
+# ------------------------------------------------------------------------------------------------------------- programs
 
 
 @dataclass(frozen=True)
@@ -88,13 +91,13 @@ PROGRAMS = st.lists(
 ).map(tuple)
 
 
-# --------------------------------------------------------------------------------------------------------- in two worlds
+# -------------------------------------------------------------------------------------------------------- in two worlds
 
 
 class NumpyWorld:
     """Operations over float64; shapes are owl's reversed. A value is exact, or only its shape and rough size are."""
 
-    def leaf(self, values: np.ndarray, borrow: bool) -> np.ndarray:
+    def leaf(self, values: np.ndarray, borrow: bool) -> np.ndarray:  # noqa: ARG002
         return values.astype(np.float64)
 
     def unary(self, name: str, x: np.ndarray) -> np.ndarray:
@@ -166,12 +169,12 @@ class OwlWorld:
         return owl.concat([x, y], axis)
 
 
-# --------------------------------------------------------------------------------------------------------------- a trace
+# -------------------------------------------------------------------------------------------------------------- a trace
 
 
 @dataclass
 class Step:
-    """What a statement came to. Arrays are numbered in the order of their making; `update` points one at a new value."""
+    """What a statement came to. Arrays are numbered in the order of their making; `update` gives one a new value."""
 
     kind: str
     target: int = 0
@@ -293,7 +296,7 @@ class Writer:
         if y in self.rough:
             self.rough.add(x)
 
-    def _name(self, out: list[Step], s: Statement) -> None:
+    def _name(self, out: list[Step], s: Statement) -> None:  # noqa: ARG002
         self.named.append(self.pick(s.a))  # a second name for the same array
 
     def _drop(self, out: list[Step], s: Statement) -> None:
@@ -319,7 +322,7 @@ class Writer:
     def _device(self, out: list[Step], s: Statement) -> None:
         out.append(Step("device", s.a % 2))
 
-    def _collect(self, out: list[Step], s: Statement) -> None:
+    def _collect(self, out: list[Step], s: Statement) -> None:  # noqa: ARG002
         out.append(Step("collect"))
 
     def _loop(self, out: list[Step], s: Statement) -> None:
@@ -339,7 +342,9 @@ class Writer:
         strands = []
         made: list[int] = []
         for _ in range(2):
-            inner = Writer(dict(self.values), set(self.rough), list(dict.fromkeys(self.named)), self.fixed, self.counter)
+            inner = Writer(
+                dict(self.values), set(self.rough), list(dict.fromkeys(self.named)), self.fixed, self.counter
+            )
             strands.append(tuple(inner.write(s.body)))
             self.counter, self.values, self.rough = inner.counter, inner.values, inner.rough
             self.looks += inner.looks
@@ -443,11 +448,11 @@ class Player:
 class _Scaling(OwlWorld):
     """Of an update `x - scale * y` it makes what is to be subtracted."""
 
-    def binary(self, name: str, x: owl.NArray, y: owl.NArray) -> owl.NArray:
+    def binary(self, name: str, x: owl.NArray, y: owl.NArray) -> owl.NArray:  # noqa: ARG002
         return y
 
 
-# -------------------------------------------------------------------------------------------------------------- settings
+# ------------------------------------------------------------------------------------------------------------- settings
 
 
 @functools.cache
@@ -558,7 +563,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     start = time.monotonic()
     passed = run(options.programs, options.seed, options.seconds)
-    print(f"{passed} programs agree under {len(SETTINGS) + 3} settings, seed {options.seed}, {time.monotonic() - start:.0f} s")
+    print(
+        f"{passed} programs agree under {len(SETTINGS) + 3} settings, "
+        f"seed {options.seed}, {time.monotonic() - start:.0f} s"
+    )
     return 0
 
 

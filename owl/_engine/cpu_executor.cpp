@@ -316,13 +316,21 @@ class CpuExecutor final : public Executor {
         }
     }
 
+    // Why a value does not exist. A transpose that its reader has absorbed is no step's; it fails as its input does.
+    Failure* failure_of(Ref ref, const Plan& plan) const {
+        for (;;) {
+            const Ref root = ref >= 0 ? plan.root[ref] : ref;
+            if (root < 0) return input_failure_[~root];
+            if (node_failure_[root] || plan.nodes[root].op != Op::transpose) return node_failure_[root];
+            ref = plan.nodes[root].inputs[0];
+        }
+    }
+
     // A step does not run if something it reads does not exist, if a fault was ordered, or if the executor is to stop.
     Failure* reason_not_to(const Step& step, Run* run, const Plan& plan) {
         for (int32_t i : step.operations) {
-            for (Ref ref : plan.nodes[i].inputs) {
-                const Ref root = ref >= 0 ? plan.root[ref] : ref;
-                if (Failure* failure = root >= 0 ? node_failure_[root] : input_failure_[~root]) return failure;
-            }
+            for (Ref ref : plan.nodes[i].inputs)
+                if (Failure* failure = failure_of(ref, plan)) return failure;
         }
         if (faults_armed()) {
             FailureKind kind;

@@ -144,8 +144,11 @@ bool Detector::learn(const Seen& before, uint64_t gram, uint64_t start) {
 
 bool Detector::promote(Seen& before, uint64_t gram, uint64_t start) {
     if (before.epoch != epoch_ || cut_count_ - before.cuts < 2) return false;
-    // Counting bytes costs microseconds, so a gram that was refused is looked at ever more rarely.
+    // Counting bytes costs microseconds: once a window is enough. A gram that was refused is looked at ever more rarely,
+    // so that others have their turn.
+    if (checked_at_cut_ == cut_count_) return false;
     if (const uint64_t round = ++before.rounds; round & (round - 1)) return false;
+    checked_at_cut_ = cut_count_;
     uint64_t most = 0;
     for (uint64_t cut : cuts_)
         if (before.start < cut && cut < start) most = std::max(most, bytes_crossing(cut));

@@ -57,7 +57,7 @@ class Detector {
     uint64_t history_[4] = {};
     uint64_t position_ = 0;
     uint64_t last_anchor_ = 0, period_ = 16;
-    uint64_t cut_count_ = 0;
+    uint64_t cut_count_ = 0, checked_at_cut_ = ~uint64_t{0};
     uint64_t epoch_ = 0;
     uint64_t bytes_since_cut_ = 0, last_cut_ = 0;
 };
