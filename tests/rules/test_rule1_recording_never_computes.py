@@ -8,10 +8,10 @@ import weakref
 
 import numpy as np
 import pytest
-from rules.helpers import bounds, delay, resident, settle, until
 
 import owl
 from owl import _runtime
+from rules.helpers import bounds, delay, resident, settle, until
 
 
 def nodes_handed_over():

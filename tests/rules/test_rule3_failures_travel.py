@@ -5,10 +5,10 @@ import threading
 
 import numpy as np
 import pytest
-from rules.helpers import fault, memory_limit, settle
 
 import owl
 from owl import _runtime
+from rules.helpers import fault, memory_limit, settle
 
 
 def line():
@@ -21,9 +21,8 @@ def test_every_dependent_fails_with_the_same_cause():
     here = line() + 1
     broken = owl.elewise.exp(x)
     near, far = broken + 1, ((broken * 2).trans() - 3).sum()
-    with fault("exp"):
-        with pytest.raises(owl.ExecutionError) as first:
-            near.to_numpy()
+    with fault("exp"), pytest.raises(owl.ExecutionError) as first:
+        near.to_numpy()
     with pytest.raises(owl.ExecutionError) as second:
         far.to_numpy()
     with pytest.raises(owl.ExecutionError) as third:

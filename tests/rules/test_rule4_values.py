@@ -3,10 +3,10 @@
 import time
 
 import numpy as np
-from rules.helpers import delay, settle
 
 import owl
 from owl import _runtime
+from rules.helpers import delay, settle
 
 
 def test_dead_values_are_never_computed():
@@ -74,7 +74,7 @@ def test_a_value_read_twice_is_the_same_value():
 
 
 def test_a_copy_on_another_device_is_not_overwritten_by_its_reader():
-    # Once, the copy of a value on another device was donated to its last reader and then found again by the next record.
+    # Once, the copy of a value on another device was donated to its last reader and then found again by the next.
     one, two = owl.create_cpu_device(), owl.create_cpu_device()
     for _ in range(20):
         with one:

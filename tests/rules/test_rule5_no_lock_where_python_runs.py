@@ -6,10 +6,10 @@ import weakref
 
 import numpy as np
 import pytest
-from rules.helpers import delay, settle, until
 
 import owl
 from owl import _runtime
+from rules.helpers import delay, settle, until
 
 
 @pytest.fixture

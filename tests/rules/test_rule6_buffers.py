@@ -1,10 +1,10 @@
 """A buffer is recycled only after its last consumer has finished."""
 
 import numpy as np
-from rules.helpers import delay, settle
 
 import owl
 from owl import _runtime
+from rules.helpers import delay, settle
 
 
 def test_a_buffer_lives_until_its_last_consumer_is_done():

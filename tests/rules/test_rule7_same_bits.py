@@ -3,6 +3,7 @@
 import hashlib
 
 import pytest
+
 from rules.helpers import run
 
 PROGRAM = """
