@@ -1,8 +1,8 @@
 """Writes random programs and runs each under every setting of the planner: all must agree in every bit.
 
-``python -m owl._fuzz --programs 20000 --seed 1 --seconds 600``. A program has loops, branches, demands, handles that die
-late (kept in lists and in reference cycles), updates in place, devices, threads and asyncio tasks. Its values are also
-held against NumPy in float64. Injected faults and memory limits may take values away but never change one. A program
+``python -m owl._fuzz --programs 20000 --seed 1 --seconds 600``. A program has loops, branches, demands, handles that
+die late (kept in lists and in reference cycles), updates in place, devices, threads and asyncio tasks. Its values are
+also held against NumPy in float64. Injected faults and memory limits may take values away but never change one. A program
 that fails is made as small as possible and printed; the same seed writes the same programs.
 """
 
@@ -36,10 +36,13 @@ BATCH = 100  # programs between two looks at the clock
 UNARY = ("relu", "sigm", "tanh", "exp", "abs", "square", "trans", "double", "copy", "flat", "softmax")
 BINARY = ("add", "sub", "mult", "maximum", "relu_back", "sigm_back", "matmul", "matmul_tn", "matmul_nt")
 REDUCTIONS = ("sum", "mean", "max", "argmax")
-STEPS = ("relu_back", "argmax")  # not continuous: float32 need not follow float64, and only bits are compared after them
+STEPS = (
+    "relu_back",
+    "argmax",
+)  # not continuous: float32 need not follow float64, and only bits are compared after them
 
 
-# -------------------------------------------------------------------------------------------------------------- programs
+# ------------------------------------------------------------------------------------------------------------- programs
 
 
 @dataclass(frozen=True)
@@ -88,7 +91,7 @@ PROGRAMS = st.lists(
 ).map(tuple)
 
 
-# --------------------------------------------------------------------------------------------------------- in two worlds
+# -------------------------------------------------------------------------------------------------------- in two worlds
 
 
 class NumpyWorld:
@@ -166,12 +169,12 @@ class OwlWorld:
         return owl.concat([x, y], axis)
 
 
-# --------------------------------------------------------------------------------------------------------------- a trace
+# -------------------------------------------------------------------------------------------------------------- a trace
 
 
 @dataclass
 class Step:
-    """What a statement came to. Arrays are numbered in the order of their making; `update` points one at a new value."""
+    """What a statement came to. Arrays are numbered as they are made; `update` points one at a new value."""
 
     kind: str
     target: int = 0
@@ -339,7 +342,9 @@ class Writer:
         strands = []
         made: list[int] = []
         for _ in range(2):
-            inner = Writer(dict(self.values), set(self.rough), list(dict.fromkeys(self.named)), self.fixed, self.counter)
+            inner = Writer(
+                dict(self.values), set(self.rough), list(dict.fromkeys(self.named)), self.fixed, self.counter
+            )
             strands.append(tuple(inner.write(s.body)))
             self.counter, self.values, self.rough = inner.counter, inner.values, inner.rough
             self.looks += inner.looks
@@ -447,7 +452,7 @@ class _Scaling(OwlWorld):
         return y
 
 
-# -------------------------------------------------------------------------------------------------------------- settings
+# ------------------------------------------------------------------------------------------------------------- settings
 
 
 @functools.cache
@@ -558,7 +563,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     start = time.monotonic()
     passed = run(options.programs, options.seed, options.seconds)
-    print(f"{passed} programs agree under {len(SETTINGS) + 3} settings, seed {options.seed}, {time.monotonic() - start:.0f} s")
+    seconds = time.monotonic() - start
+    print(f"{passed} programs agree under {len(SETTINGS) + 3} settings, seed {options.seed}, {seconds:.0f} s")
     return 0
 
 

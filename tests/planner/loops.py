@@ -1,8 +1,8 @@
 """Unannotated loops as people write them: nothing says where a step begins or ends.
 
-Each function takes the steps to count through and a batch size, runs the loop and returns what it observed and the parameters
-at the end, as NumPy arrays and floats. The graph of a loop depends on its arguments alone, so two runs must agree in
-every bit. `LOOPS` lists them all.
+Each function takes the steps to count through and a batch size, runs the loop and returns what it observed and the
+parameters at the end, as NumPy arrays and floats. The graph of a loop depends on its arguments alone, so two runs must
+agree in every bit. `LOOPS` lists them all.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import asyncio
 import random
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -45,7 +46,12 @@ def array(shape: list[int], scale: float, seed: int) -> owl.NArray:
 
 
 def perceptron_parameters(hidden: int = HIDDEN) -> tuple[owl.NArray, ...]:
-    return array([hidden, INPUTS], 0.01, 1), array([OUTPUTS, hidden], 0.1, 2), owl.zeros([hidden, 1]), owl.zeros([10, 1])
+    return (
+        array([hidden, INPUTS], 0.01, 1),
+        array([OUTPUTS, hidden], 0.1, 2),
+        owl.zeros([hidden, 1]),
+        owl.zeros([10, 1]),
+    )
 
 
 def observe(*arrays: owl.NArray) -> Result:
@@ -56,10 +62,12 @@ def square_sum(x: owl.NArray) -> owl.NArray:
     return ele.mult(x, x).sum(0).sum(1)
 
 
-# -------------------------------------------------------------------------------------------------------- the perceptron
+# ------------------------------------------------------------------------------------------------------- the perceptron
 
 
-def perceptron(steps: Iterable[int], batch: int, accuracy_every: int = 20, last: int | None = 12, evaluate: bool = True) -> Result:
+def perceptron(
+    steps: Iterable[int], batch: int, accuracy_every: int = 20, last: int | None = 12, evaluate: bool = True
+) -> Result:
     """The classic script: a short last batch, the training accuracy now and then, an evaluation after each epoch."""
     epoch = batches(batch, 27 if evaluate else 8, last)
     held_out = batches(batch, 5, seed=9)
@@ -235,7 +243,7 @@ def nested(steps: Iterable[int], batch: int) -> Result:
     return seen + observe(w1, w2, memory)
 
 
-# -------------------------------------------------------------------------------------------------------------- branches
+# ------------------------------------------------------------------------------------------------------------- branches
 
 
 def branch(steps: Iterable[int], batch: int, on_value: bool = False) -> Result:
@@ -297,7 +305,7 @@ def stochastic_depth(steps: Iterable[int], batch: int) -> Result:
     return observe(layers[0][0], layers[7][1], last)
 
 
-# ---------------------------------------------------------------------------------------------------------------- shapes
+# --------------------------------------------------------------------------------------------------------------- shapes
 
 
 class Layer:
@@ -322,7 +330,7 @@ class Layer:
 def layers(steps: Iterable[int], batch: int) -> Result:
     """A stack of equal layers: within a step much looks like a loop that comes round."""
     sizes = [INPUTS, *[64] * 7, OUTPUTS]
-    stack = [Layer(i, o, k) for k, (i, o) in enumerate(zip(sizes, sizes[1:]))]
+    stack = [Layer(i, o, k) for k, (i, o) in enumerate(pairwise(sizes))]
     feed = batches(batch)
 
     def train(images: np.ndarray, labels: np.ndarray) -> None:
@@ -398,7 +406,7 @@ def forever(steps: Iterable[int], batch: int) -> Result:
     return observe(a)
 
 
-# -------------------------------------------------------------------------------------------------------- convolution net
+# ------------------------------------------------------------------------------------------------------ convolution net
 
 MOMENTUM = 0.75
 
@@ -576,7 +584,7 @@ def task_per_request(steps: Iterable[int], batch: int) -> Result:
     return asyncio.run(main())
 
 
-# ---------------------------------------------------------------------------------------------------------------- the list
+# ------------------------------------------------------------------------------------------------------------- the list
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,6 @@ def _planned_afresh() -> Iterator[None]:
     yield
 
 
-
 def _setting(name: str) -> AbstractContextManager[None]:
     return {
         "fused, compiled now": _planned_afresh,

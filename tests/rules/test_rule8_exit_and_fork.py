@@ -5,6 +5,7 @@ import sys
 import textwrap
 
 import pytest
+
 from rules.helpers import interrupt, run
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="POSIX processes")
@@ -137,14 +138,17 @@ def test_a_failure_that_nobody_looked_at_prints_one_line(drop):
 
 
 def test_a_failure_that_was_caught_prints_nothing():
-    assert clean("""
+    assert (
+        clean("""
         _runtime.inject_fault("exp")
         x = owl.elewise.exp(owl.ones([4]))
         try:
             x.to_numpy()
         except owl.ExecutionError:
             print("caught")
-        """) == "caught\n"
+        """)
+        == "caught\n"
+    )
 
 
 def test_daemon_threads_that_record_while_the_program_ends():
@@ -183,10 +187,7 @@ WAITS = {
 
 @pytest.mark.parametrize("name", WAITS)
 def test_an_interrupt_ends_a_wait_at_once(name):
-    if name == "back-pressure":
-        text = WAITS[name].replace("20_000_000", "1_000_000")
-    else:
-        text = WAITS[name]
+    text = WAITS[name].replace("20_000_000", "1_000_000") if name == "back-pressure" else WAITS[name]
     text = textwrap.indent(text, "    ")
     code = (
         PREAMBLE

@@ -5,10 +5,10 @@ import threading
 
 import numpy as np
 import pytest
-from rules.helpers import settle, until
 
 import owl
 from owl import _runtime
+from rules.helpers import settle, until
 
 
 @pytest.fixture(scope="module")
