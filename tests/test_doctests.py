@@ -11,12 +11,11 @@ import numpy as np
 import pytest
 
 import owl
-import owl.aio
 import owl.conv
 import owl.elewise
 import owl.testing
 
-MODULES = [owl, owl.aio, owl.elewise, owl.conv, owl.testing]
+MODULES = [owl, owl.elewise, owl.conv, owl.testing]
 
 
 def documented(module: ModuleType) -> dict[str, str]:

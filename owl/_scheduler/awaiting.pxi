@@ -426,14 +426,15 @@ def set_raise_when_full(bint value):
 
 
 # Recording is about to wait for room, which on a thread that runs an event loop would hold up all its tasks. There, whoever
-# awaits once in every step waits before the step, so the step may go beyond the bound: by this many times as many runs.
-cdef int STEP_RUNS = 16
+# awaits once in every step waits before the step, so a step may go beyond the bound: by this many times as many runs for
+# each task that may have one under way.
+cdef int STEP_RUNS = 64
 
 
 cdef bint goes_on_without_room() except -1:
     if loop_of_this_thread() is None:
         return False
-    if backlog() <= STEP_RUNS * run_bound:
+    if backlog() <= STEP_RUNS * run_bound * (1 + current_reader().waits):
         return True
     if raise_when_full:
         raise BackPressureError("recording is too far ahead of the device: await owl.aio.ready() before recording on")

@@ -66,11 +66,8 @@ def _after_fork_in_child():
     cdef Failure* failure
     cdef Node* node
     after_fork(True)
-    failure = new Failure(
-        FailureKind.forked,
-        b"the value was still pending when this process was forked: only finished values can be used in a forked child")
     devices_lock.release()
-    failure = new Failure(
+    failure = new Failure(  # after the failures' lock has been let go
         FailureKind.forked,
         b"the value was still pending when this process was forked: only finished values can be used in a forked child")
     progress().reset_after_fork()
