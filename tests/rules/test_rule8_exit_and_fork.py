@@ -256,8 +256,8 @@ BEFORE = {
     "    busy = [owl.elewise.tanh(finished + k) for k in range(9)]\n    owl.concat(busy, 0).start_eval()",
     "in a kernel": "_runtime.set_delay(50_000)\n    x = owl.elewise.tanh(finished).sum() + 1\n    x.start_eval()\n"
     "    time.sleep(0.02)",
-    "while helpers compute": "owl.set_num_threads(4)\n    x = owl.randn([700, 700])\n    x = x * x\n    x.start_eval()\n"
-    "    time.sleep(0.003)",
+    "while helpers compute": "owl.set_num_threads(4)\n    x = owl.randn([700, 700])\n    x = x * x\n"
+    "    x.start_eval()\n    time.sleep(0.003)",
 }
 
 
