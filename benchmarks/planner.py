@@ -7,6 +7,7 @@ windows left to settle, so they are the same on every machine; the two timings a
 from __future__ import annotations
 
 import argparse
+import functools
 import statistics
 import time
 from collections.abc import Callable
@@ -33,7 +34,7 @@ def loop_table(batch: int, names: list[str]) -> str:
         before = _runtime.planner_counters()
         steps = Steps(loop.steps)
         with by_recording_alone():
-            in_fresh_thread(lambda loop=loop, steps=steps: loop.run(steps, batch))
+            in_fresh_thread(functools.partial(loop.run, steps, batch))
         compiled = (steps.end["plans"] - steps.end["hits"]) - (before["plans"] - before["hits"])
         windows = steps.second_half("windows") / (loop.steps - loop.steps // 2)
         stored = steps.stored_per_step / 1024

@@ -1,9 +1,9 @@
 """Writes random programs and runs each under every setting of the planner: all must agree in every bit.
 
 ``python -m owl._fuzz --programs 20000 --seed 1 --seconds 600``. A program has loops, branches, demands, handles that
-die late (kept in lists and in reference cycles), updates in place, devices, threads and asyncio tasks. Its values are also
-held against NumPy in float64. Injected faults and memory limits may take values away but never change one. A program
-that fails is made as small as possible and printed; the same seed writes the same programs.
+die late (kept in lists and in reference cycles), updates in place, devices, threads and asyncio tasks. Its values are
+also held against NumPy in float64. Injected faults and memory limits may take values away but never change one. A
+program that fails is made as small as possible and printed; the same seed writes the same programs.
 """
 
 from __future__ import annotations
@@ -174,7 +174,7 @@ class OwlWorld:
 
 @dataclass
 class Step:
-    """What a statement came to. Arrays are numbered in the order of their making; `update` gives one a new value."""
+    """What a statement came to. Arrays are numbered as they are made; `update` points one at a new value."""
 
     kind: str
     target: int = 0
@@ -563,10 +563,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     start = time.monotonic()
     passed = run(options.programs, options.seed, options.seconds)
-    print(
-        f"{passed} programs agree under {len(SETTINGS) + 3} settings, "
-        f"seed {options.seed}, {time.monotonic() - start:.0f} s"
-    )
+    seconds = time.monotonic() - start
+    print(f"{passed} programs agree under {len(SETTINGS) + 3} settings, seed {options.seed}, {seconds:.0f} s")
     return 0
 
 

@@ -35,7 +35,7 @@ def is_documented(value: object) -> bool:
 
 
 def exported() -> dict[str, object]:
-    """What the extension offers: documented functions and classes of its own, and the table of element-wise functions."""
+    """What the extension offers: its documented functions and classes, and the table of element-wise functions."""
     return {
         name: value
         for name, value in vars(_runtime).items()

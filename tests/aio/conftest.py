@@ -29,7 +29,9 @@ def new_loop(kind):
     return asyncio.new_event_loop()
 
 
-@pytest.fixture(params=["asyncio", pytest.param("uvloop", marks=pytest.mark.skipif(not HAS_UVLOOP, reason="no uvloop"))])
+@pytest.fixture(
+    params=["asyncio", pytest.param("uvloop", marks=pytest.mark.skipif(not HAS_UVLOOP, reason="no uvloop"))]
+)
 def loop_kind(request):
     return request.param
 
@@ -69,7 +71,7 @@ def device():
 
 
 def descriptors():
-    return len(os.listdir("/proc/self/fd")) if os.path.isdir("/proc/self/fd") else 0
+    return len(list(Path("/proc/self/fd").iterdir())) if os.path.isdir("/proc/self/fd") else 0
 
 
 @pytest.fixture(autouse=True)

@@ -179,7 +179,7 @@ def test_each_waiter_gets_the_failure_with_a_traceback_of_its_own(run, slow):
             names = [frame.name for frame in traceback.extract_tb(error.__traceback__)]
             assert {"first", "second"} & set(names) == {name}
         assert found[0] is not found[1]
-        with pytest.raises(owl.ExecutionError, match="test_awaiting.py"):
+        with pytest.raises(owl.ExecutionError, match=r"test_awaiting\.py"):
             await x
 
     run(main)
@@ -297,7 +297,7 @@ def test_wait_for_all_waits_for_everything_without_blocking(run, slow):
     run(main)
 
 
-# ------------------------------------------------------------------------------------------------------------- transfers
+# ------------------------------------------------------------------------------------------------------------ transfers
 
 
 def test_large_copies_are_made_off_the_loop(run, monkeypatch):
@@ -333,7 +333,7 @@ def test_small_arrays_and_everything_that_numpy_takes(run):
     run(main)
 
 
-# --------------------------------------------------------------------------------------------------------------- devices
+# -------------------------------------------------------------------------------------------------------------- devices
 
 
 def test_tasks_do_not_disturb_one_anothers_device(run):
@@ -351,6 +351,7 @@ def test_tasks_do_not_disturb_one_anothers_device(run):
 
     async def main():
         await asyncio.gather(*(on(device) for device in [first, second] * 5))
+
         async def current():
             return owl.get_device()
 

@@ -64,13 +64,16 @@ def test_the_program_ends_while_a_task_awaits(program):
 
 
 def test_the_program_exits_from_within_the_loop(program):
-    program("""
+    program(
+        """
         async def main():
             xs = [x.eval() for x in pending()]
             ready()
             sys.exit(3)
         run(main())
-    """, expect=3)
+    """,
+        expect=3,
+    )
 
 
 def test_a_loop_is_closed_with_work_pending(program):
@@ -92,7 +95,8 @@ def test_a_loop_is_closed_with_work_pending(program):
 
 @pytest.mark.skipif(not hasattr(signal, "SIGINT") or sys.platform == "win32", reason="POSIX signals")
 def test_control_c_with_work_pending(program):
-    out = program("""
+    out = program(
+        """
         async def main():
             xs = pending(20)
             ready()
@@ -106,7 +110,10 @@ def test_control_c_with_work_pending(program):
         except KeyboardInterrupt:
             print("interrupted")
             sys.exit(130)
-    """, interrupt=True, expect=130)
+    """,
+        interrupt=True,
+        expect=130,
+    )
     assert out.endswith("interrupted\n")
 
 
@@ -152,11 +159,14 @@ def test_a_fork_with_work_pending(program):
 
 
 def test_the_same_with_asyncios_debug_mode(program):
-    program("""
+    program(
+        """
         async def main():
             xs = pending(2)
             ready()
             await xs[0]
             asyncio.create_task(owl.aio.to_numpy(xs[1]))
         run(main())
-    """, environment={"PYTHONASYNCIODEBUG": "1"})
+    """,
+        environment={"PYTHONASYNCIODEBUG": "1"},
+    )

@@ -1,8 +1,8 @@
 """Unannotated loops as people write them: nothing says where a step begins or ends.
 
-Each function takes the steps to count through and a batch size, runs the loop and returns what it observed
-and the parameters at the end, as NumPy arrays and floats. The graph of a loop depends on its arguments alone, so two runs must agree in
-every bit. `LOOPS` lists them all.
+Each function takes the steps to count through and a batch size, runs the loop and returns what it observed and the
+parameters at the end, as NumPy arrays and floats. The graph of a loop depends on its arguments alone, so two runs must
+agree in every bit. `LOOPS` lists them all.
 """
 
 from __future__ import annotations
@@ -406,7 +406,7 @@ def forever(steps: Iterable[int], batch: int) -> Result:
     return observe(a)
 
 
-# ------------------------------------------------------------------------------------------------------- convolution net
+# ------------------------------------------------------------------------------------------------------ convolution net
 
 MOMENTUM = 0.75
 
@@ -584,7 +584,7 @@ def task_per_request(steps: Iterable[int], batch: int) -> Result:
     return asyncio.run(main())
 
 
-# --------------------------------------------------------------------------------------------------------------- the list
+# ------------------------------------------------------------------------------------------------------------- the list
 
 
 @dataclass(frozen=True)

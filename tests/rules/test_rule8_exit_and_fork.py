@@ -134,14 +134,17 @@ def test_a_failure_that_nobody_looked_at_prints_one_line(drop):
 
 
 def test_a_failure_that_was_caught_prints_nothing():
-    assert clean("""
+    assert (
+        clean("""
         _runtime.inject_fault("exp")
         x = owl.elewise.exp(owl.ones([4]))
         try:
             x.to_numpy()
         except owl.ExecutionError:
             print("caught")
-        """) == "caught\n"
+        """)
+        == "caught\n"
+    )
 
 
 def test_daemon_threads_that_record_while_the_program_ends():

@@ -31,7 +31,7 @@ class Pipeline:
     ``with``, ``for`` or ``async for``. Each iteration is one epoch; leaving one early ends it, and the next begins
     the next epoch. One pipeline runs once at a time; declare it on one thread, iterate it on any.
 
-    >>> pipe = Pipeline(range(5)).map(lambda x: x * x).batch(2)
+    >>> pipe = owl.aio.Pipeline(range(5)).map(lambda x: x * x).batch(2)
     >>> [batch.tolist() for batch in pipe]
     [[0, 1], [4, 9], [16]]
     """
