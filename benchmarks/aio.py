@@ -1,7 +1,7 @@
 """What awaiting costs, how late the event loop is beside training, and what a service gains by batches.
 
-``python -m benchmarks.aio`` runs all three parts; ``--part awaits``, ``lag`` or ``server`` one of them. Each part is measured
-in processes of its own, on asyncio's own event loop.
+``python -m benchmarks.aio`` runs all three parts; ``--part awaits``, ``lag`` or ``server`` one of them. Each part is
+measured in processes of its own, on asyncio's own event loop.
 """
 
 from __future__ import annotations
@@ -164,7 +164,8 @@ def serve(kind: str) -> None:
     from starlette.routing import Route
 
     rng = np.random.default_rng(0)
-    weights = [(rng.standard_normal(shape) * 0.02).astype(np.float32) for shape in ((784, HIDDEN), (HIDDEN, HIDDEN), (HIDDEN, 10))]
+    shapes = ((784, HIDDEN), (HIDDEN, HIDDEN), (HIDDEN, 10))
+    weights = [(rng.standard_normal(shape) * 0.02).astype(np.float32) for shape in shapes]
     owl = set_up()
     layers = [owl.from_numpy(weight) for weight in weights]
 

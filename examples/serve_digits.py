@@ -4,8 +4,8 @@
 
 POST /predict takes an image of 28x28 pixels, 0 (paper) to 255 (ink): 784 bytes as application/octet-stream, or a JSON
 array of 784 numbers. It answers {"digit": 7, "probability": 0.98}; 422 if the body is no such image, and 413 if it is
-longer than any such image could be. GET /health answers at any load. SIGTERM ends the service when all requests under way
-have been answered.
+longer than any such image could be. GET /health answers at any load. SIGTERM ends the service when all requests under
+way have been answered.
 
 Needs the extras: pip install 'owl-runtime[serve,uvloop]'
 """
@@ -135,7 +135,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Serve the recognition of digits over HTTP.")
     parser.add_argument("--host", default="127.0.0.1", help="default: %(default)s")
     parser.add_argument("--port", type=int, default=8000, help="0: any free port (default: %(default)s)")
-    parser.add_argument("--load", type=Path, metavar="FILE", help="a trained network; without, one epoch is trained now")
+    parser.add_argument("--load", type=Path, metavar="FILE", help="a trained network (default: train one epoch)")
     parser.add_argument("--data", metavar="PATH", help="where the training data lies")
     parser.add_argument("--max-batch", type=int, default=MAX_BATCH, help="default: %(default)s")
     options = parser.parse_args()

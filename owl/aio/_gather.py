@@ -12,8 +12,9 @@ from owl import NArray, _runtime
 def gather(*arrays: NArray) -> Any:
     """Starts to compute several arrays as one plan; awaiting what it returns gives them as a list.
 
-    One wake-up when all of them exist. If some fail, the first failure in the order of the arguments is raised, once none
-    is under way any more. Does not block; the awaitable may be awaited several times, or be ignored, as `NArray.eval`'s.
+    One wake-up when all of them exist. If some fail, the first failure in the order of the arguments is raised, once
+    none is under way any more. Does not block; the awaitable may be awaited several times, or be ignored, as
+    `NArray.eval`'s.
 
     Examples
     --------
@@ -62,8 +63,8 @@ async def _in_order_of_completion(evaluations: list[Any]) -> AsyncIterator[NArra
 async def wait_for_all() -> None:
     """Computes everything that was recorded and can still be seen, on all devices, and waits for it.
 
-    As `owl.wait_for_all` it raises nothing about failed operations, but it does not block the loop. What other tasks and
-    threads record meanwhile is not waited for.
+    As `owl.wait_for_all` it raises nothing about failed operations, but it does not block the loop. What other tasks
+    and threads record meanwhile is not waited for.
     """
     done = _runtime.all_done_future()
     if done is not None:

@@ -29,9 +29,9 @@ class Hold:
 class LagMonitor:
     """Measures how late an event loop calls a timer that is due every `interval` seconds.
 
-    A context manager, used with ``async with`` (or ``with``, inside a coroutine). The figures may be read at any time, and
-    after its end; they are in seconds, over the last 100,000 samples, and 0 where there is no sample. asyncio rounds
-    timers up to whole milliseconds, so an idle loop has a lag of up to 1 ms.
+    A context manager, used with ``async with`` (or ``with``, inside a coroutine). The figures may be read at any time,
+    and after its end; they are in seconds, over the last 100,000 samples, and 0 where there is no sample. asyncio
+    rounds timers up to whole milliseconds, so an idle loop has a lag of up to 1 ms.
 
     Parameters
     ----------

@@ -10,7 +10,8 @@ ON_FULL = ("block", "raise")
 async def ready() -> None:
     """Waits until there is room to record on, without blocking the loop; returns at once if there is.
 
-    Every other await of owl does the same before it returns at once, so a loop that awaits an array now and then need not.
+    Every other await of owl does the same before it returns at once, so a loop that awaits an array now and then need
+    not.
     """
     while (room := _runtime.room_future()) is not None:
         await room

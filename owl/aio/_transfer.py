@@ -15,7 +15,7 @@ LARGE = 1 << 20  # bytes; less is copied sooner than a thread could be asked to
 
 
 async def to_numpy(x: NArray) -> np.ndarray:
-    """The value as a new NumPy array with the dimensions reversed, as ``x.to_numpy()`` gives it. Does not block the loop.
+    """The value as a new NumPy array, as ``x.to_numpy()`` gives it. Does not block the loop.
 
     The value is that of the moment of the call's first step, whatever `x` is pointed at meanwhile.
 
@@ -34,8 +34,8 @@ async def to_numpy(x: NArray) -> np.ndarray:
 async def from_numpy(array: Any, dtype: Any = None, copy: bool = True) -> NArray:
     """An owl array with the elements of a NumPy array, as `owl.from_numpy` makes it. Does not block the loop.
 
-    Waits for room first (see `ready`). A NumPy array of 1 MiB or more is copied by a thread: it must not be changed until
-    this returns. ``copy=False`` borrows as `owl.from_numpy` does.
+    Waits for room first (see `ready`). A NumPy array of 1 MiB or more is copied by a thread: it must not be changed
+    until this returns. ``copy=False`` borrows as `owl.from_numpy` does.
     """
     await ready()
     if not (copy and type(array) is np.ndarray and array.nbytes >= LARGE and array.dtype.kind in "fiub"):

@@ -29,7 +29,10 @@ def new_loop(kind):
     return asyncio.new_event_loop()
 
 
-@pytest.fixture(params=["asyncio", pytest.param("uvloop", marks=pytest.mark.skipif(not HAS_UVLOOP, reason="no uvloop"))])
+needs_uvloop = pytest.mark.skipif(not HAS_UVLOOP, reason="uvloop is not installed")
+
+
+@pytest.fixture(params=["asyncio", pytest.param("uvloop", marks=needs_uvloop)])
 def loop_kind(request):
     return request.param
 
@@ -69,7 +72,7 @@ def device():
 
 
 def descriptors():
-    return len(os.listdir("/proc/self/fd")) if os.path.isdir("/proc/self/fd") else 0
+    return len(list(Path("/proc/self/fd").iterdir())) if Path("/proc/self/fd").is_dir() else 0
 
 
 @pytest.fixture(autouse=True)

@@ -28,7 +28,7 @@ def test_eval_starts_at_once_and_may_be_ignored(run):
     async def main():
         x = owl.ones([3]) + 1
         x.eval()
-        while x.state != "done":
+        while x.state != "done":  # noqa: ASYNC110
             await asyncio.sleep(0.001)
 
     run(main)
@@ -179,7 +179,7 @@ def test_each_waiter_gets_the_failure_with_a_traceback_of_its_own(run, slow):
             names = [frame.name for frame in traceback.extract_tb(error.__traceback__)]
             assert {"first", "second"} & set(names) == {name}
         assert found[0] is not found[1]
-        with pytest.raises(owl.ExecutionError, match="test_awaiting.py"):
+        with pytest.raises(owl.ExecutionError, match=r"test_awaiting\.py"):
             await x
 
     run(main)
@@ -297,7 +297,7 @@ def test_wait_for_all_waits_for_everything_without_blocking(run, slow):
     run(main)
 
 
-# ------------------------------------------------------------------------------------------------------------- transfers
+# ------------------------------------------------------------------------------------------------------------ transfers
 
 
 def test_large_copies_are_made_off_the_loop(run, monkeypatch):
@@ -333,7 +333,7 @@ def test_small_arrays_and_everything_that_numpy_takes(run):
     run(main)
 
 
-# --------------------------------------------------------------------------------------------------------------- devices
+# -------------------------------------------------------------------------------------------------------------- devices
 
 
 def test_tasks_do_not_disturb_one_anothers_device(run):

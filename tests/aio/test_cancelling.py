@@ -106,13 +106,17 @@ def test_timeout_and_task_group(run, slow):
         async def fails():
             raise ValueError
 
-        try:
+        waiting = []
+
+        async def group_that_fails():
             async with asyncio.TaskGroup() as group:
-                waiting = group.create_task(owl.aio.to_numpy(x + 10))
+                waiting.append(group.create_task(owl.aio.to_numpy(x + 10)))
                 group.create_task(fails())
-        except BaseException as error:
-            assert isinstance(error.exceptions[0], ValueError)
-        assert waiting.cancelled()
+
+        with pytest.raises(BaseExceptionGroup) as raised:  # noqa: F821
+            await group_that_fails()
+        assert isinstance(raised.value.exceptions[0], ValueError)
+        assert waiting[0].cancelled()
 
     run(main)
 
