@@ -37,6 +37,7 @@ class Analyser {
         f_.visible.assign(n, 0);
         f_.group_of.assign(n, -1);
         find_roots();
+        if (fuse_) f_.convolutions = find_convolutions(plan_, f_.root);
         find_required();
         for (size_t i = 0; i < n; ++i)
             if (f_.required[i] && f_.root[i] == static_cast<Ref>(i)) place(static_cast<int>(i));
@@ -104,7 +105,7 @@ class Analyser {
             }
             if (!f_.required[i] || f_.root[i] != i) continue;
             f_.operands[i].reserve(node.inputs.size());
-            for (Ref ref : node.inputs) {
+            for (Ref ref : fused_inputs(plan_, f_.convolutions, i)) {
                 f_.operands[i].push_back(resolve(node, ref));
                 require(f_.operands[i].back().ref);
             }
@@ -157,7 +158,7 @@ class Analyser {
         if (operand.ref < 0 || operand.transposed || operand.view != shape) return -1;
         const int id = f_.group_of[operand.ref];
         const Group& group = f_.groups[id];
-        if (group.kind == GroupKind::single || group.space != shape || group.dtype != dtype) return -1;
+        if (!runs_program(group.kind) || group.space != shape || group.dtype != dtype) return -1;
         return is_register_value(group, operand.ref) ? id : -1;
     }
 
@@ -227,7 +228,11 @@ class Analyser {
 
     void place(int i) {
         const PlanNode& node = nodes_[i];
-        if (node.op == Op::matmul) {
+        if (is_convolution(node.op) || shared_pass(i) >= 0) {
+            const int id = shared_pass(i);
+            if (id >= 0) join(i, id);
+            else new_group(i, GroupKind::convolution);
+        } else if (node.op == Op::matmul) {
             new_group(i, GroupKind::matmul);
         } else if (runs_elementwise(node)) {
             place_elementwise(i);
@@ -242,6 +247,18 @@ class Analyser {
             }
             new_group(i, GroupKind::single);
         }
+    }
+
+    // The group of a convolution that an operation takes part in; -1: none.
+    int shared_pass(int i) const {
+        const int head = fuse_ ? f_.convolutions.joins[i] : -1;
+        const int id = head >= 0 ? f_.group_of[head] : -1;
+        if (id < 0) return -1;
+        for (const Operand& operand : f_.operands[i]) {
+            const int from = operand.ref >= 0 ? f_.group_of[operand.ref] : -1;
+            if (from >= 0 && from != id && depends(from, id)) return -1;
+        }
+        return id;
     }
 
     void place_elementwise(int i) {
@@ -369,10 +386,15 @@ Fusion analyse(Plan* plan, bool fuse) {
         Fusion fusion;
         Analyser(*plan, fuse, &fusion).run();
         bool changed = false;
+        std::vector<PlanNode*> unused;  // by what is sure to run; another candidate that turns out to run may use them
         for (size_t i = 0; i < plan->nodes.size(); ++i) {
             PlanNode& node = plan->nodes[i];
             if (!node.leftover) continue;
-            bool may = fusion.required[i] && !fusion.stored[i] && fusion.root[i] == static_cast<Ref>(i);
+            if (!fusion.required[i]) {
+                unused.push_back(&node);
+                continue;
+            }
+            bool may = !fusion.stored[i] && fusion.root[i] == static_cast<Ref>(i);
             for (Ref ref : node.inputs) {
                 // Looked at without absorption: what stays recorded reads its inputs as they were recorded.
                 const Ref root = ref >= 0 ? fusion.root[ref] : ref;
@@ -387,6 +409,8 @@ Fusion analyse(Plan* plan, bool fuse) {
             changed = true;
         }
         if (changed) continue;
+        for (PlanNode* node : unused) node->leftover = false;
+        if (!unused.empty()) continue;
         for (size_t i = 0; i < plan->nodes.size(); ++i) {
             if (!plan->nodes[i].leftover) continue;
             plan->leftovers.push_back(static_cast<int32_t>(i));

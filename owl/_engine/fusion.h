@@ -3,6 +3,7 @@
 // Fusion moves values, it never changes a rounding: an element goes through the same operations in the same order whether
 // its intermediate results stay in a register block or travel through memory.
 #pragma once
+#include "fusion_conv.h"
 #include "plan.h"
 
 namespace owl {
@@ -14,7 +15,9 @@ struct Operand {
     bool transposed = false;  // a matrix read with its dimensions swapped
 };
 
-enum class GroupKind : uint8_t { elementwise, matmul, single };
+// elementwise and matmul run a program over registers; a convolution shares its pass as fusion_conv.h says.
+enum class GroupKind : uint8_t { elementwise, matmul, convolution, single };
+inline bool runs_program(GroupKind kind) { return kind == GroupKind::elementwise || kind == GroupKind::matmul; }
 
 struct Group {
     GroupKind kind;
@@ -30,6 +33,7 @@ struct Fusion {
     std::vector<char> required;
     std::vector<Ref> root;                       // the array that holds a node's value: itself, or what it is an alias of
     std::vector<std::vector<Operand>> operands;  // of each required node, aliases and absorbed transposes resolved
+    ConvolutionFusion convolutions;              // empty where nothing is fused
     std::vector<char> stored;                    // a root whose value goes through memory
     std::vector<char> visible;                   // a node whose value must exist after the run
     std::vector<int> group_of;                   // -1: none (aliases, dead)

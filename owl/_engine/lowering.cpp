@@ -196,6 +196,9 @@ class Lowerer {
             switch (f_.groups[id].kind) {
                 case GroupKind::elementwise: lower_elementwise(id); break;
                 case GroupKind::matmul: lower_matmul(id); break;
+                case GroupKind::convolution:
+                    plan_.steps.push_back(lower_convolution(plan_, f_, placement_, kernels_, f_.groups[id]));
+                    break;
                 case GroupKind::single: lower_single(f_.groups[id].members[0]); break;
             }
         }
@@ -255,7 +258,7 @@ class Lowerer {
             case Op::reduce: return lower_reduce(i, node);
             case Op::softmax: return lower_softmax(i, node);
             case Op::random: return lower_random(i, node);
-            default: plan_.steps.push_back(lower_convolution(plan_, f_, placement_, kernels_, i));
+            default: assert(false);
         }
     }
 
@@ -378,6 +381,9 @@ void lower_groups(Plan* plan, const Fusion& fusion, const Placement& placement, 
 std::unique_ptr<Plan> same_nodes(const Plan& plan) {
     auto copy = std::make_unique<Plan>();
     copy->nodes = plan.nodes;
+    // What was left over stays so, and what was stored for its sake is: the outputs are the same.
+    for (PlanNode& node : copy->nodes) node.live = node.leftover = false;
+    for (const PlanOutput& output : plan.outputs) copy->nodes[output.node].live = true;
     copy->inputs = plan.inputs;
     copy->device = plan.device;
     copy->n_scalars = plan.n_scalars;

@@ -8,15 +8,15 @@ namespace {
 class ConvolutionLowerer {
    public:
     ConvolutionLowerer(const Plan& plan, const Fusion& fusion, const Placement& placement, const KernelTable& kernels,
-                       int node)
-        : node_(plan.nodes[node]), operands_(fusion.operands[node]), placement_(placement), kernels_(kernels), i_(node) {}
+                       const Group& group)
+        : plan_(plan), f_(fusion), placement_(placement), kernels_(kernels), group_(group), head_(group.members[0]) {}
 
     Step run() const {
-        switch (node_.op) {
+        switch (plan_.nodes[head_].op) {
             case Op::conv_forward: return forward();
             case Op::conv_backward_data: return backward_data();
-            case Op::conv_backward_filter: return backward_filter();
-            case Op::conv_backward_bias: return backward_bias();
+            case Op::conv_backward_filter:
+            case Op::conv_backward_bias: return backward_filter();
             case Op::pool_forward: return pool_forward();
             case Op::pool_backward: return pool_backward();
             case Op::lrn_backward: return lrn_backward();
@@ -25,156 +25,213 @@ class ConvolutionLowerer {
     }
 
    private:
-    const Shape& view(int operand) const { return operands_[operand].view; }
+    // The member that is this operation; -1: none.
+    int member(Op op) const {
+        for (int i : group_.members)
+            if (plan_.nodes[i].op == op) return i;
+        return -1;
+    }
+    const Operand& operand(int node, int k) const { return f_.operands[node][k]; }
+    const Shape& view(int node, int k) const { return operand(node, k).view; }
+    bool fused() const { return !f_.convolutions.joins.empty(); }
+    Unpooling unpooling(int node) const { return fused() ? f_.convolutions.unpooling[node] : Unpooling(); }
 
     template <class Args>
     Step finish(StepBuilder<Args>* builder) const {
-        builder->step().operations.push_back(i_);
+        std::vector<int32_t>& operations = builder->step().operations;
+        // What is spread on the way goes first: a failure of what it reads is a failure of this step.
+        const Unpooling spread = unpooling(head_);
+        if (spread.backward >= 0 && spread.backward != head_) operations.push_back(spread.backward);
+        if (spread.relu >= 0 && spread.backward != head_) operations.push_back(spread.relu);
+        operations.insert(operations.end(), group_.members.begin(), group_.members.end());
         return builder->finish();
     }
 
-    // Shapes of data, filters and result.
-    StepBuilder<ConvArgs> convolution(const Kernel& kernel, const Shape& x, const Shape& filter, const Shape& y) const {
+    static void set_attributes(ConvArgs* args, const int64_t* attribute) {
+        args->pad_w = attribute[0];
+        args->pad_h = attribute[1];
+        args->stride_w = attribute[2];
+        args->stride_h = attribute[3];
+        args->dilation_w = attribute[4];
+        args->dilation_h = attribute[5];
+        args->groups = attribute[6];
+        args->algorithm = static_cast<ConvAlgorithm>(attribute[7]);
+    }
+    static void set_data(ConvArgs* args, const Shape& x) {
+        args->w = x.dim[0];
+        args->h = x.dim[1];
+        args->c_in = x.dim[2];
+        args->batch = x.dim[3];
+    }
+    static void set_filter(ConvArgs* args, const Shape& filter) {
+        args->kw = filter.dim[0];
+        args->kh = filter.dim[1];
+    }
+    static void set_result(ConvArgs* args, const Shape& y) {
+        args->out_w = y.dim[0];
+        args->out_h = y.dim[1];
+        args->c_out = y.dim[2];
+        args->batch = y.dim[3];
+    }
+    PoolWindow window(int pool) const {
+        const int64_t* attribute = plan_.nodes[pool].attribute;
+        const Shape& y = plan_.nodes[pool].op == Op::pool_forward ? plan_.nodes[pool].shape : view(pool, 0);
+        return {static_cast<PoolOp>(attribute[0]), attribute[1], attribute[2], attribute[3], attribute[4],
+                attribute[5], attribute[6], y.dim[0], y.dim[1]};
+    }
+
+    StepBuilder<ConvArgs> convolution(const Kernel& kernel, int node) const {
         StepBuilder<ConvArgs> builder(kernel, placement_);
-        ConvArgs& args = builder.args;
-        args.dtype = node_.dtype;
-        args.w = x.dim[0];
-        args.h = x.dim[1];
-        args.c_in = x.dim[2];
-        args.batch = x.dim[3];
-        args.kw = filter.dim[0];
-        args.kh = filter.dim[1];
-        args.c_out = y.dim[2];
-        args.out_w = y.dim[0];
-        args.out_h = y.dim[1];
-        const int64_t* attribute = node_.attribute;
-        args.pad_w = attribute[0];
-        args.pad_h = attribute[1];
-        args.stride_w = attribute[2];
-        args.stride_h = attribute[3];
-        args.dilation_w = attribute[4];
-        args.dilation_h = attribute[5];
-        args.groups = attribute[6];
-        args.algorithm = static_cast<ConvAlgorithm>(attribute[7]);
-        builder.use_workspace(args.workspace);
+        builder.args.dtype = plan_.nodes[node].dtype;
+        builder.use_workspace(builder.args.workspace);
         return builder;
     }
 
     Step forward() const {
-        auto builder = convolution(kernels_.conv_forward, view(0), view(1), node_.shape);
-        builder.point(builder.args.x, operands_[0].ref);
-        builder.point(builder.args.filter, operands_[1].ref);
-        if (operands_.size() > 2) builder.point(builder.args.bias, operands_[2].ref);
-        builder.point(builder.args.y, i_);
+        auto builder = convolution(kernels_.conv_forward, head_);
+        ConvArgs& args = builder.args;
+        set_attributes(&args, plan_.nodes[head_].attribute);
+        set_data(&args, view(head_, 0));
+        set_filter(&args, view(head_, 1));
+        set_result(&args, plan_.nodes[head_].shape);
+        builder.point(args.x, operand(head_, 0).ref);
+        builder.point(args.filter, operand(head_, 1).ref);
+        if (f_.operands[head_].size() > 2) builder.point(args.bias, operand(head_, 2).ref);
+        args.relu = member(elementwise_op(Ew::relu)) >= 0;
+        const int pool = member(Op::pool_forward);
+        if (pool >= 0) {
+            args.pool = window(pool);
+            if (placement_.position_slot[pool] >= 0) builder.point_to_slot(args.argmax, placement_.position_slot[pool]);
+        }
+        builder.point(args.y, group_.members.back());
         return finish(&builder);
     }
 
+    // The gradient of a convolution's result: operand 0 as it is, or spread from what was pooled of it.
+    void give_gradient(StepBuilder<ConvArgs>* builder, int node) const {
+        ConvArgs& args = builder->args;
+        builder->point(args.y_diff, operand(node, 0).ref);
+        const Unpooling spread = unpooling(node);
+        set_result(&args, spread.backward >= 0 ? plan_.nodes[spread.backward].shape : view(node, 0));
+        if (spread.backward < 0) return;
+        args.pool = window(spread.pool);
+        builder->point_to_slot(args.argmax, placement_.position_slot[spread.pool]);
+        args.relu = spread.relu >= 0;
+        if (args.relu) builder->point(args.pooled, spread.pool);
+    }
+
     Step backward_data() const {
-        auto builder = convolution(kernels_.conv_backward_data, node_.shape, view(1), view(0));
-        builder.point(builder.args.y_diff, operands_[0].ref);
-        builder.point(builder.args.filter, operands_[1].ref);
-        builder.point(builder.args.x_diff, i_);
+        auto builder = convolution(kernels_.conv_backward_data, head_);
+        ConvArgs& args = builder.args;
+        set_attributes(&args, plan_.nodes[head_].attribute);
+        set_data(&args, plan_.nodes[head_].shape);
+        set_filter(&args, view(head_, 1));
+        give_gradient(&builder, head_);
+        builder.point(args.filter, operand(head_, 1).ref);
+        builder.point(args.x_diff, head_);
         return finish(&builder);
     }
 
     Step backward_filter() const {
-        auto builder = convolution(kernels_.conv_backward_filter, view(1), node_.shape, view(0));
-        builder.point(builder.args.y_diff, operands_[0].ref);
-        builder.point(builder.args.x, operands_[1].ref);
-        builder.point(builder.args.filter_diff, i_);
-        return finish(&builder);
-    }
-
-    // The gradient of the bias depends on no filter: the simplest convolution that has this result will do.
-    Step backward_bias() const {
-        const Shape& y = view(0);
-        StepBuilder<ConvArgs> builder(kernels_.conv_backward_filter, placement_);
+        auto builder = convolution(kernels_.conv_backward_filter, head_);
         ConvArgs& args = builder.args;
-        args.dtype = node_.dtype;
-        args.w = args.out_w = y.dim[0];
-        args.h = args.out_h = y.dim[1];
-        args.c_out = y.dim[2];
-        args.batch = y.dim[3];
-        args.c_in = args.kw = args.kh = args.groups = 1;
-        args.stride_w = args.stride_h = args.dilation_w = args.dilation_h = 1;
-        builder.use_workspace(args.workspace);
-        builder.point(args.y_diff, operands_[0].ref);
-        builder.point(args.bias_diff, i_);
+        give_gradient(&builder, head_);
+        const int filter = member(Op::conv_backward_filter), bias = member(Op::conv_backward_bias);
+        if (filter >= 0) {
+            set_attributes(&args, plan_.nodes[filter].attribute);
+            set_data(&args, view(filter, 1));
+            set_filter(&args, plan_.nodes[filter].shape);
+            builder.point(args.x, operand(filter, 1).ref);
+            builder.point(args.filter_diff, filter);
+        } else {
+            // The gradient of the bias depends on no filter: the simplest convolution with this result will do.
+            args.w = args.out_w;
+            args.h = args.out_h;
+            args.c_in = args.kw = args.kh = args.groups = 1;
+            args.stride_w = args.stride_h = args.dilation_w = args.dilation_h = 1;
+        }
+        if (bias >= 0) builder.point(args.bias_diff, bias);
         return finish(&builder);
     }
 
-    StepBuilder<PoolArgs> pooling(const Kernel& kernel, const Shape& x, const Shape& y) const {
+    StepBuilder<PoolArgs> pooling(const Kernel& kernel, const Shape& x) const {
         StepBuilder<PoolArgs> builder(kernel, placement_);
         PoolArgs& args = builder.args;
-        args.dtype = node_.dtype;
+        args.dtype = plan_.nodes[head_].dtype;
         args.w = x.dim[0];
         args.h = x.dim[1];
         args.planes = x.dim[2] * x.dim[3];
-        const int64_t* attribute = node_.attribute;
-        args.window = {static_cast<PoolOp>(attribute[0]), attribute[1], attribute[2], attribute[3], attribute[4],
-                       attribute[5], attribute[6], y.dim[0], y.dim[1]};
+        args.window = window(head_);
         return builder;
     }
 
     Step pool_forward() const {
-        auto builder = pooling(kernels_.pool_forward, view(0), node_.shape);
-        builder.point(builder.args.x, operands_[0].ref);
-        builder.point(builder.args.y, i_);
+        auto builder = pooling(kernels_.pool_forward, view(head_, 0));
+        builder.point(builder.args.x, operand(head_, 0).ref);
+        builder.point(builder.args.y, head_);
+        const int32_t positions = placement_.position_slot[head_];
+        if (positions >= 0) builder.point_to_slot(builder.args.argmax, positions);
         return finish(&builder);
     }
 
     Step pool_backward() const {
-        auto builder = pooling(kernels_.pool_backward, node_.shape, view(0));
-        builder.point(builder.args.y_diff, operands_[0].ref);
-        builder.point(builder.args.y, operands_[1].ref);
-        builder.point(builder.args.x, operands_[2].ref);
-        builder.point(builder.args.x_diff, i_);
+        auto builder = pooling(kernels_.pool_backward, plan_.nodes[head_].shape);
+        PoolArgs& args = builder.args;
+        const Unpooling spread = unpooling(head_);
+        builder.point(args.y_diff, operand(head_, 0).ref);
+        builder.point(args.y, operand(head_, 1).ref);
+        if (spread.backward >= 0) builder.point_to_slot(args.argmax, placement_.position_slot[spread.pool]);
+        else builder.point(args.x, operand(head_, 2).ref);
+        args.relu = group_.members.size() > 1;
+        builder.point(args.x_diff, group_.members.back());
         return finish(&builder);
     }
 
     StepBuilder<LrnArgs> normalization(const Kernel& kernel) const {
         StepBuilder<LrnArgs> builder(kernel, placement_);
         LrnArgs& args = builder.args;
-        args.dtype = node_.dtype;
-        args.inner = node_.shape.dim[0] * node_.shape.dim[1];
-        args.channels = node_.shape.dim[2];
-        args.batch = node_.shape.dim[3];
-        args.local_size = node_.attribute[0];
-        std::memcpy(&args.alpha, &node_.attribute[1], sizeof(double));
-        std::memcpy(&args.beta, &node_.attribute[2], sizeof(double));
+        const PlanNode& node = plan_.nodes[head_];
+        args.dtype = node.dtype;
+        args.inner = node.shape.dim[0] * node.shape.dim[1];
+        args.channels = node.shape.dim[2];
+        args.batch = node.shape.dim[3];
+        args.local_size = node.attribute[0];
+        std::memcpy(&args.alpha, &node.attribute[1], sizeof(double));
+        std::memcpy(&args.beta, &node.attribute[2], sizeof(double));
         return builder;
     }
 
     Step lrn_forward() const {
         auto builder = normalization(kernels_.lrn_forward);
-        builder.point(builder.args.x, operands_[0].ref);
-        if (node_.op == Op::lrn_scale) builder.point(builder.args.scale, i_);
-        else builder.point(builder.args.y, i_);
+        builder.point(builder.args.x, operand(head_, 0).ref);
+        if (plan_.nodes[head_].op == Op::lrn_scale) builder.point(builder.args.scale, head_);
+        else builder.point(builder.args.y, head_);
         return finish(&builder);
     }
 
     Step lrn_backward() const {
         auto builder = normalization(kernels_.lrn_backward);
-        builder.point(builder.args.x, operands_[0].ref);
-        builder.point(builder.args.y, operands_[1].ref);
-        builder.point(builder.args.scale, operands_[2].ref);
-        builder.point(builder.args.y_diff, operands_[3].ref);
-        builder.point(builder.args.x_diff, i_);
+        builder.point(builder.args.x, operand(head_, 0).ref);
+        builder.point(builder.args.y, operand(head_, 1).ref);
+        builder.point(builder.args.scale, operand(head_, 2).ref);
+        builder.point(builder.args.y_diff, operand(head_, 3).ref);
+        builder.point(builder.args.x_diff, head_);
         return finish(&builder);
     }
 
-    const PlanNode& node_;
-    const std::vector<Operand>& operands_;
+    const Plan& plan_;
+    const Fusion& f_;
     const Placement& placement_;
     const KernelTable& kernels_;
-    const int i_;
+    const Group& group_;
+    const int head_;
 };
 
 }  // namespace
 
 Step lower_convolution(const Plan& plan, const Fusion& fusion, const Placement& placement, const KernelTable& kernels,
-                       int node) {
-    return ConvolutionLowerer(plan, fusion, placement, kernels, node).run();
+                       const Group& group) {
+    return ConvolutionLowerer(plan, fusion, placement, kernels, group).run();
 }
 
 }  // namespace owl

@@ -59,6 +59,7 @@ class Placer {
     Placement run() {
         result_.input_slot.assign(plan_.inputs.size(), -1);
         result_.value_slot.assign(plan_.nodes.size(), -1);
+        result_.position_slot.assign(plan_.nodes.size(), -1);
         for (size_t i = 0; i < plan_.inputs.size(); ++i) {
             result_.input_slot[i] = static_cast<int32_t>(plan_.slots.size());
             plan_.slots.push_back({Slot::input, static_cast<int32_t>(i), 0});
@@ -92,7 +93,7 @@ class Placer {
     // May `group` write the value of `node` over the data of `ref`? Only where it reads that data element by element, at
     // the place where it writes.
     bool overwrites_safely(const Group& group, int node, Ref ref) const {
-        if (group.kind == GroupKind::single) return false;
+        if (!runs_program(group.kind)) return false;
         bool reads = false, safe = true;
         each_operand(group, [&](int member, const Operand& operand) {
             if (operand.ref != ref) return;
@@ -152,6 +153,11 @@ class Placer {
             if (f_.stored[i] && result_.value_slot[i] < 0 && f_.group_of[i] >= 0 && last_use_[i] >= 0)
                 dying[last_use_[i]].push_back(static_cast<int>(i));
         }
+        // Positions of maxima are needed as long as the pooled values are: who needs one, needs the other.
+        std::vector<std::vector<int>> dying_positions(f_.order.size());
+        auto keeps_positions = [&](int node) {
+            return !f_.convolutions.joins.empty() && f_.convolutions.keeps_positions[node] && last_use_[node] >= 0;
+        };
         std::vector<char> inherited(plan_.nodes.size(), 0);
         for (size_t step = 0; step < f_.order.size(); ++step) {
             const Group& group = f_.groups[f_.order[step]];
@@ -169,9 +175,19 @@ class Placer {
                 plan_.slots.push_back({Slot::arena, node, offset});
             };
             for (int member : group.members) make_room(member);
+            for (int member : group.members) {
+                if (!keeps_positions(member)) continue;
+                const auto bytes = static_cast<size_t>(plan_.nodes[member].shape.size());
+                result_.position_slot[member] = static_cast<int32_t>(plan_.slots.size());
+                plan_.slots.push_back({Slot::arena, member, arena.allocate(bytes)});
+                dying_positions[last_use_[member]].push_back(member);
+            }
             for (int sum : group.sums) make_room(sum);
             for (int dead : dying[step])
                 if (!inherited[dead]) arena.free(slot(dead).offset, bytes_of(dead));
+            for (int pool : dying_positions[step])
+                arena.free(plan_.slots[result_.position_slot[pool]].offset,
+                           static_cast<size_t>(plan_.nodes[pool].shape.size()));
         }
         plan_.arena_bytes = arena.size();
     }

@@ -22,6 +22,10 @@ class StepBuilder {
         assert(slot_of(ref) >= 0);
         step_.patches.push_back({position(field), slot_of(ref), argument, static_cast<uint32_t>(item_size), offset});
     }
+    template <class Pointer>
+    void point_to_slot(Pointer& field, int32_t slot) {
+        step_.patches.push_back({position(field), slot, -1, 0, 0});
+    }
     template <class Field>
     void give_argument(Field& field, int32_t argument) {
         step_.argument_patches.push_back({position(field), argument});

@@ -271,6 +271,7 @@ cdef Evaluation begin_evaluation(object value, list arrays):
     cdef Py_ssize_t i
     cdef Node* node
     cdef bint recorded = False
+    cdef uint32_t site = call_site()
     drain()
     evaluation.value = value
     evaluation.nodes.reserve(count)
@@ -284,7 +285,9 @@ cdef Evaluation begin_evaluation(object value, list arrays):
     if recorded:
         with nogil:
             graph().mutex.lock()
+            trace.asked_at = site
             demand(evaluation.nodes.data(), <int>count)
+            trace.asked_at = 0
             graph().mutex.unlock()
     if recorded and not has_room() and loop_of_this_thread() is None:
         wait_for_room()

@@ -1,0 +1,35 @@
+// What convolutions, poolings and the operations around them do in one pass.
+//
+// Forward: convolution, relu and pooling. The pooling keeps, beside its result, the position of each maximum in a byte.
+// Backward: a gradient that comes through a max pooling, and perhaps a relu below it, is spread out by those who need
+// it, from the pooled gradient, the positions and the pooled values. So neither what was pooled nor the spread gradient
+// goes through memory. The gradients of filter and bias are made together.
+#pragma once
+#include <vector>
+
+#include "plan.h"
+
+namespace owl {
+
+// The way back through a max pooling.
+struct Unpooling {
+    int32_t backward = -1;  // the pool_backward; -1: none
+    int32_t pool = -1;      // the pool_forward whose positions it uses
+    int32_t relu = -1;      // the relu_back below the pooling; -1: none
+};
+
+struct ConvolutionFusion {
+    std::vector<int32_t> joins;         // the earlier operation whose pass an operation shares; -1: none
+    std::vector<Unpooling> unpooling;   // of the gradient that an operation reads, or that a pool_backward makes
+    std::vector<char> keeps_positions;  // a pool_forward of whose maxima somebody needs to know where they were
+};
+
+bool is_convolution(Op op);
+
+// What an operation reads as it is fused: others than were recorded, where it spreads a gradient.
+std::vector<Ref> fused_inputs(const Plan& plan, const ConvolutionFusion& fusion, int node);
+
+// `root`: of each node the array that holds its value.
+ConvolutionFusion find_convolutions(const Plan& plan, const std::vector<Ref>& root);
+
+}  // namespace owl
