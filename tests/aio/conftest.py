@@ -118,14 +118,16 @@ def script():
     """Runs Python source in a process of its own and returns it, finished: within 5 s of having said READY."""
 
     def run_script(source, *, environment=None, interrupt=False, expect=0):
-        asyncio_debug = {"PYTHONASYNCIODEBUG": ""}  # it would tell on stderr of every callback that takes long
+        path = os.pathsep.join([str(ROOT), *sys.path])
+        # asyncio's debug mode would tell on stderr of every callback that takes long.
+        variables = {"PYTHONPATH": path, "PYTHONASYNCIODEBUG": "", **(environment or {})}
         process = subprocess.Popen(
             [sys.executable, "-c", textwrap.dedent(source)],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             bufsize=0,
             cwd=ROOT,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path]), **asyncio_debug, **(environment or {})},
+            env={**os.environ, **variables},
         )
         try:
             line = process.stdout.readline()
