@@ -284,7 +284,7 @@ def main() -> None:
         print(json.dumps(measure(options.measure, options.seconds, options.rounds)))
         return
 
-    reports = {"awaits": report_awaits, "lag": report_lag, "server": report_server}
+    reports: dict[str, Callable[[Any], str]] = {"awaits": report_awaits, "lag": report_lag, "server": report_server}
     with Idleness() as idleness:
         for part in [options.part] if options.part else PARTS:
             command = [sys.executable, "-m", "benchmarks.aio", "--measure", part]
