@@ -135,9 +135,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Serve the recognition of digits over HTTP.")
     parser.add_argument("--host", default="127.0.0.1", help="default: %(default)s")
     parser.add_argument("--port", type=int, default=8000, help="0: any free port (default: %(default)s)")
-    parser.add_argument(
-        "--load", type=Path, metavar="FILE", help="a trained network; without, one epoch is trained now"
-    )
+    parser.add_argument("--load", type=Path, metavar="FILE", help="a trained network (default: train one epoch)")
     parser.add_argument("--data", metavar="PATH", help="where the training data lies")
     parser.add_argument("--max-batch", type=int, default=MAX_BATCH, help="default: %(default)s")
     options = parser.parse_args()

@@ -1,4 +1,4 @@
-"""Train the perceptron on MNIST in an asyncio program; see ``python -m owl.apps.mnist.mnist_async --help``.
+"""Train the perceptron on MNIST in asyncio; ``python -m owl.apps.mnist.mnist_async --help`` lists the options.
 
 Training is one task among others. A heartbeat beside it reports how late the event loop is at worst.
 """

@@ -25,9 +25,9 @@ class Batcher(Generic[T, R]):
     Parameters
     ----------
     fn : callable
-        Takes a list of items and returns as many results in the same order, itself or as a coroutine. An exception goes
-        to all callers of that batch, a copy for each. It runs in the context in which the Batcher was made: its current
-        device is the one of that time.
+        Takes a list of items and returns as many results in the same order, itself or as a coroutine. An exception
+        goes to all callers of that batch, a copy for each. It runs in the context in which the Batcher was made: its
+        current device is the one of that time.
     max_batch : int
         Items in a batch at most.
     max_delay : float
@@ -39,7 +39,8 @@ class Batcher(Generic[T, R]):
     --------
     >>> import asyncio
     >>> async def main():
-    ...     async with owl.aio.Batcher(lambda items: [item * 2 for item in items], max_batch=3, max_delay=1) as double:
+    ...     fn = lambda items: [item * 2 for item in items]
+    ...     async with owl.aio.Batcher(fn, max_batch=3, max_delay=0.1) as double:
     ...         return await asyncio.gather(double(1), double(2), double(3))
     >>> asyncio.run(main())
     [2, 4, 6]

@@ -10,7 +10,7 @@ T = TypeVar("T")
 
 
 def run(main: Coroutine[Any, Any, T], *, debug: bool | None = None) -> T:
-    """Runs a coroutine in a new event loop and returns its result: `asyncio.run`, with uvloop's loop if installed.
+    """Runs a coroutine in a new event loop and returns its result: `asyncio.run`, on uvloop where it is installed.
 
     Examples
     --------

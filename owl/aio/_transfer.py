@@ -15,7 +15,7 @@ LARGE = 1 << 20  # bytes; less is copied sooner than a thread could be asked to
 
 
 async def to_numpy(x: NArray) -> np.ndarray:
-    """The value as a new NumPy array with reversed dimensions, as ``x.to_numpy()`` gives it. Does not block the loop.
+    """The value as a new NumPy array, as ``x.to_numpy()`` gives it. Does not block the loop.
 
     The value is that of the moment of the call's first step, whatever `x` is pointed at meanwhile.
 

@@ -29,9 +29,10 @@ def new_loop(kind):
     return asyncio.new_event_loop()
 
 
-@pytest.fixture(
-    params=["asyncio", pytest.param("uvloop", marks=pytest.mark.skipif(not HAS_UVLOOP, reason="no uvloop"))]
-)
+needs_uvloop = pytest.mark.skipif(not HAS_UVLOOP, reason="uvloop is not installed")
+
+
+@pytest.fixture(params=["asyncio", pytest.param("uvloop", marks=needs_uvloop)])
 def loop_kind(request):
     return request.param
 
@@ -71,7 +72,7 @@ def device():
 
 
 def descriptors():
-    return len(list(Path("/proc/self/fd").iterdir())) if os.path.isdir("/proc/self/fd") else 0
+    return len(list(Path("/proc/self/fd").iterdir())) if Path("/proc/self/fd").is_dir() else 0
 
 
 @pytest.fixture(autouse=True)
@@ -117,13 +118,16 @@ def script():
     """Runs Python source in a process of its own and returns it, finished: within 5 s of having said READY."""
 
     def run_script(source, *, environment=None, interrupt=False, expect=0):
+        path = os.pathsep.join([str(ROOT), *sys.path])
+        # asyncio's debug mode would tell on stderr of every callback that takes long.
+        variables = {"PYTHONPATH": path, "PYTHONASYNCIODEBUG": "", **(environment or {})}
         process = subprocess.Popen(
             [sys.executable, "-c", textwrap.dedent(source)],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             bufsize=0,
             cwd=ROOT,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path]), **(environment or {})},
+            env={**os.environ, **variables},
         )
         try:
             line = process.stdout.readline()

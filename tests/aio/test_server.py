@@ -18,6 +18,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PIXELS = 784
 REQUESTS = 2000
 CONNECTIONS = 64
+BAD_BODIES = [(b"", ""), (b"xyz", ""), (b"{", "application/json"), (b"[1, 2]", "application/json")]
 
 pytest.importorskip("starlette")
 pytest.importorskip("uvicorn")
@@ -143,9 +144,7 @@ def test_two_thousand_requests_from_many_connections_and_none_lost(server, image
                 assert "bytes" in body["error"]
                 answered[status] += 1
             elif n % 20 == 17:
-                bad, kind = [(b"", ""), (b"xyz", ""), (b"{", "application/json"), (b"[1, 2]", "application/json")][
-                    n // 20 % 4
-                ]
+                bad, kind = BAD_BODIES[n // 20 % len(BAD_BODIES)]
                 status, _ = await connection.ask("POST", "/predict", bad, kind=kind)
                 assert status == 422
                 answered[status] += 1
