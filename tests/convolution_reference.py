@@ -71,7 +71,9 @@ class Convolution:
         for _, filters, gradient in self.by_group(x, self.dilated(w), self.spread(y, x, w)):
             # Valid over the channels, which adds them up, and full over the pixels.
             by_channel = filters.swapaxes(0, 1)
-            parts.append([[signal.correlate(np.pad(g, rim), f, "valid", "direct")[0] for f in by_channel] for g in gradient])
+            parts.append(
+                [[signal.correlate(np.pad(g, rim), f, "valid", "direct")[0] for f in by_channel] for g in gradient]
+            )
         full = np.concatenate([np.array(part) for part in parts], 1)
         rows, columns = x.shape[2:]
         return full[:, :, self.pad[0] : self.pad[0] + rows, self.pad[1] : self.pad[1] + columns]
@@ -81,7 +83,10 @@ class Convolution:
         for data, _, gradient in self.by_group(self.padded(x), w, self.spread(y, x, w)):
             parts.append(
                 [
-                    [signal.correlate(data[:, c], gradient[:, o], "valid", "direct")[0, ::-1, ::-1] for c in range(data.shape[1])]
+                    [
+                        signal.correlate(data[:, c], gradient[:, o], "valid", "direct")[0, ::-1, ::-1]
+                        for c in range(data.shape[1])
+                    ]
                     for o in range(gradient.shape[1])
                 ]
             )
