@@ -7,6 +7,7 @@ workers; SPDL takes part where it is installed.
 from __future__ import annotations
 
 import argparse
+import functools
 import os
 import statistics
 import time
@@ -49,13 +50,13 @@ def throughput(rounds: int) -> None:
         workers = {name: stack.enter_context(Worker("benchmarks.pipeline", name)) for name in names}
         for work in SAMPLES:
             measures: dict[str, Callable[[], float]] = {
-                name: lambda worker=worker, work=work: worker.call("epoch", work=work)
-                for name, worker in workers.items()
+                name: functools.partial(worker.call, "epoch", work=work) for name, worker in workers.items()
             }
             interleave(measures, 1)
             seconds = interleave(measures, max(3, rounds // 2))
             loaders = [name for name in names if name.startswith("DataLoader")]
-            best = min(loaders, key=lambda name, seconds=seconds: statistics.median(seconds[name]))
+            medians = {name: statistics.median(seconds[name]) for name in loaders}
+            best = min(medians, key=medians.__getitem__)
             print(f"\n### A sample, {work} (LIBRARY/workers)\n")
             print(table(seconds, best, "µs"), flush=True)
 
@@ -192,7 +193,7 @@ def overlap(rounds: int, cores: int) -> None:
             other = reference.replace("plain loop", "pipeline")
             print(table({name: seconds[name] for name in (reference, other)}, reference, "ms"), "\n", flush=True)
 
-        costs = interleave({str(n): lambda n=n: worker.call("cost", stages=n) for n in (1, 5)}, rounds)
+        costs = interleave({str(n): functools.partial(worker.call, "cost", stages=n) for n in (1, 5)}, rounds)
         cost = statistics.median((many - one) / 4 for one, many in zip(costs["1"], costs["5"]))
         print(f"A no-op stage costs {cost * 1e6:.2f} µs an item.", flush=True)
 

@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 import uvicorn
 from starlette.applications import Starlette
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
@@ -99,6 +99,8 @@ def create_app(model: Model, max_batch: int = MAX_BATCH, max_delay: float = MAX_
             image = parse_image(await read_body(request), kind)
         except BadBody as error:
             return JSONResponse({"error": str(error)}, error.status)
+        except ClientDisconnect:
+            return Response(status_code=400)  # for nobody
         digit, probability = await request.app.state.batcher(image)
         return JSONResponse({"digit": digit, "probability": probability})
 

@@ -10,13 +10,13 @@ dropping an array can start the garbage collector, which drops other arrays, whi
 """
 
 cimport cython
-from cpython.buffer cimport PyBUF_ANY_CONTIGUOUS, PyBUF_C_CONTIGUOUS, PyBUF_FORMAT, PyBUF_SIMPLE, PyBUF_WRITABLE
+from cpython.buffer cimport PyBUF_C_CONTIGUOUS, PyBUF_WRITABLE
 from cpython.buffer cimport PyBuffer_Release, PyObject_GetBuffer
 from cpython.exc cimport PyErr_CheckSignals
 from cpython.object cimport PyObject
-from cpython.ref cimport Py_DECREF, Py_INCREF, Py_XDECREF
+from cpython.ref cimport Py_DECREF, Py_INCREF
 from cython.operator cimport dereference
-from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t, uintptr_t
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t, uintptr_t
 from libc.string cimport memcpy
 from libcpp cimport bool as cbool
 from libcpp.memory cimport shared_ptr, unique_ptr
@@ -25,12 +25,12 @@ from libcpp.vector cimport vector
 
 from owl._engine.completion cimport Completion, CompletionRing
 from owl._engine.execution cimport (
-    Canonical, Executor, Plan, PlanCache, PlannerCounters, Run, StoredPlaces, Team, ThreadWaiter, WindowHistory,
+    Canonical, Executor, Plan, PlanCache, PlannerCounters, Run, StoredPlaces, ThreadWaiter, WindowHistory,
     any_run_within, arm_fault, await_dependencies, chunk_end, compile_plan, disarm_faults, fail_runs_after_fork,
     live_runs, make_cpu_executor, progress, runs_handed_over, set_kernel_delay, team,
 )
 from owl._engine.graph cimport (
-    Border, Buffer, ClosedWindow, Draft, Expectations, Failure, FailureKind, Graph, MemoryInfo, Node, Op,
+    Border, Buffer, ClosedWindow, Draft, Expectations, Failure, FailureKind, MemoryInfo, Node, Op,
     RecordingStream, State, Window, borrow, close, elementwise_info, elementwise_op, forget_failures_after_fork, graph,
     has_deferred_releases, has_unobserved_failures, held_unobserved_failures, host_memory, kOperations,
     live_buffers, live_mask, lock_failures_for_fork, lock_memory_for_fork, operation_name, record, record_leaf,
@@ -39,7 +39,7 @@ from owl._engine.graph cimport (
 )
 from owl._engine.trace cimport HandedOver, Release, Trace
 from owl._engine.types cimport (
-    Distribution, DType, Ew, KernelTable, Reduction, Shape, dtype_size, kMaxDims, select_kernels,
+    Distribution, DType, Ew, KernelTable, Reduction, Shape, kMaxDims, select_kernels,
 )
 
 import contextvars

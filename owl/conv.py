@@ -1,7 +1,7 @@
 """Operations of convolution nets: convolution, pooling, local response normalization, softmax.
 
-Data is ``[width, height, channels, batch]``. Each class records its operations, forward (``ff``) and backward (``bp``), and
-returns at once; wrong shapes raise `owl.ShapeError` at the line that wrote them.
+Data is ``[width, height, channels, batch]``. Each class records its operations, forward (``ff``) and backward (``bp``),
+and returns at once; wrong shapes raise `owl.ShapeError` at the line that wrote them.
 """
 
 import enum
@@ -11,7 +11,7 @@ from owl._runtime import ConvInfo, Convolver, Lrner, Pooler, PoolingInfo, softma
 __all__ = ["ConvInfo", "Convolver", "Lrner", "Pooler", "PoolingInfo", "pool_op", "soft_op", "softmax"]
 
 
-class pool_op(enum.IntEnum):  # named as classic scripts write it
+class pool_op(enum.IntEnum):  # noqa: N801 - named as classic scripts write it
     """What pooling makes of a window.
 
     >>> owl.conv.pool_op.average is owl.conv.pool_op.avg

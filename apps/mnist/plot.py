@@ -82,7 +82,7 @@ def draw(path: Path, model: Model, history: History, test: Split) -> None:
 
     history.collect()
     figure = Figure(figsize=(12, 8.5), layout="constrained", facecolor="white")
-    top, bottom = figure.subfigures(2, 1, height_ratios=[1, 1.15], hspace=0.05)
+    (top,), (bottom,) = figure.subfigures(2, 1, squeeze=False, height_ratios=[1, 1.15], hspace=0.05)
     draw_progress(top, history)
     left, right = bottom.subfigures(1, 2, width_ratios=[1, 1.5], wspace=0.05)
     draw_filters(left, model.filters())
@@ -118,7 +118,7 @@ def smoothed(values: list[float], scale: float) -> tuple[NDArray[np.float64], ND
     """Steps, and the mean of the values around each."""
     width = min(SMOOTHED_OVER, max(1, len(values)))
     means = np.convolve(np.multiply(values, scale), np.ones(width) / width, "valid") if values else np.empty(0)
-    return np.arange(len(means)) + 1 + (width - 1) / 2, means
+    return np.arange(len(means), dtype=np.float64) + 1 + (width - 1) / 2, means.astype(np.float64)
 
 
 def tiles(figure: SubFigure, count: int, columns: int) -> list[Axes]:

@@ -12,6 +12,7 @@ cdef extern from "_engine/completion.h" namespace "owl" nogil:
         CompletionRing()
         int descriptor()
         Completion* begin(void* owner, Node** nodes, size_t count)
+
         @staticmethod
         void abandon(Completion* completion)
         void watch_progress()

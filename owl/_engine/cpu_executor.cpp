@@ -192,12 +192,13 @@ class CpuExecutor final : public Executor {
             }
             backlog_.fetch_sub(1, std::memory_order_release);
             finish_run(run, &result_);
+            // Still under the lock: whoever drops the last array that failed is then the one who lets go of the failure.
+            for (Failure* failure : owned_failures_) failure->release();
+            for (Failure* failure : held_failures_) failure->release();
         }
-        result_.buffers.clear();
-        for (Failure* failure : owned_failures_) failure->release();
         owned_failures_.clear();
-        for (Failure* failure : held_failures_) failure->release();
         held_failures_.clear();
+        result_.buffers.clear();
         delete run;
     }
 

@@ -59,7 +59,7 @@ uint64_t Detector::feed(Node* node) {
     entry(start).gram = gram;
 
     Seen& slot = seen(gram);
-    const Seen before = slot.gram == gram ? slot : Seen{};
+    Seen before = slot.gram == gram ? slot : Seen{};
     bool cut = false;
     int offset = 0;
     auto anchor = std::find_if(anchors_.begin(), anchors_.end(), [&](const Anchor& a) { return a.gram == gram; });
@@ -70,7 +70,7 @@ uint64_t Detector::feed(Node* node) {
     } else if (before.gram && before.start < start && start - before.start <= kMaxPeriod) {
         cut = learn(before, gram, start) || promote(before, gram, start);
     }
-    seen(gram) = {gram, start, cut_count_, epoch_};
+    seen(gram) = {gram, start, cut_count_, epoch_, before.rounds};
     if (!cut || (bytes_since_cut_ < kMinBytes && start - last_cut_ < kMinNodes)) return 0;
     ++cut_count_;
     if (cuts_.size() >= 512) cuts_.erase(cuts_.begin(), cuts_.begin() + 256);
@@ -142,10 +142,10 @@ bool Detector::learn(const Seen& before, uint64_t gram, uint64_t start) {
     return true;
 }
 
-bool Detector::promote(const Seen& before, uint64_t gram, uint64_t start) {
+bool Detector::promote(Seen& before, uint64_t gram, uint64_t start) {
     if (before.epoch != epoch_ || cut_count_ - before.cuts < 2) return false;
-    if (checked_at_cut_ == cut_count_) return false;  // counting bytes costs a few microseconds: once a window is enough
-    checked_at_cut_ = cut_count_;
+    // Counting bytes costs microseconds, so a gram that was refused is looked at ever more rarely.
+    if (const uint64_t round = ++before.rounds; round & (round - 1)) return false;
     uint64_t most = 0;
     for (uint64_t cut : cuts_)
         if (before.start < cut && cut < start) most = std::max(most, bytes_crossing(cut));

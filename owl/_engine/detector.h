@@ -29,6 +29,7 @@ class Detector {
     };
     struct Seen {  // when a gram was recorded last
         uint64_t gram = 0, start = 0, cuts = 0, epoch = 0;
+        uint64_t rounds = 0;  // how often it was a candidate for promotion
     };
     struct Anchor {
         uint64_t gram, last, epoch;
@@ -45,7 +46,7 @@ class Detector {
     void fire(Anchor* anchor, uint64_t start);
     void choose_phase(Anchor* anchor, uint64_t start, uint64_t period);
     bool learn(const Seen& before, uint64_t gram, uint64_t start);
-    bool promote(const Seen& before, uint64_t gram, uint64_t start);
+    bool promote(Seen& before, uint64_t gram, uint64_t start);
     void add_anchor(uint64_t gram, uint64_t start, uint64_t last, int offset);
 
     std::vector<Entry> ring_;
@@ -56,7 +57,7 @@ class Detector {
     uint64_t history_[4] = {};
     uint64_t position_ = 0;
     uint64_t last_anchor_ = 0, period_ = 16;
-    uint64_t cut_count_ = 0, checked_at_cut_ = ~uint64_t{0};
+    uint64_t cut_count_ = 0;
     uint64_t epoch_ = 0;
     uint64_t bytes_since_cut_ = 0, last_cut_ = 0;
 };

@@ -11,7 +11,7 @@ class Explainer {
     explicit Explainer(const Plan& plan) : plan_(plan) {}
 
     std::string json() {
-        out_ << "{\"id\": " << plan_.id << ", \"device\": " << plan_.device << ", \"runs\": " << plan_.runs
+        out_ << "{\"id\": " << plan_.id << ", \"device\": " << plan_.device
              << ", \"bytes_outside\": " << plan_.output_bytes << ", \"bytes_inside\": " << plan_.arena_bytes;
         write_list("inputs", plan_.inputs.size(), [this](size_t k) { write_input(plan_.inputs[k]); });
         write_list("operations", plan_.nodes.size(), [this](size_t i) { write_operation(i); });

@@ -386,10 +386,15 @@ Fusion analyse(Plan* plan, bool fuse) {
         Fusion fusion;
         Analyser(*plan, fuse, &fusion).run();
         bool changed = false;
+        std::vector<PlanNode*> unused;  // by what is sure to run; another candidate that turns out to run may use them
         for (size_t i = 0; i < plan->nodes.size(); ++i) {
             PlanNode& node = plan->nodes[i];
             if (!node.leftover) continue;
-            bool may = fusion.required[i] && !fusion.stored[i] && fusion.root[i] == static_cast<Ref>(i);
+            if (!fusion.required[i]) {
+                unused.push_back(&node);
+                continue;
+            }
+            bool may = !fusion.stored[i] && fusion.root[i] == static_cast<Ref>(i);
             for (Ref ref : node.inputs) {
                 // Looked at without absorption: what stays recorded reads its inputs as they were recorded.
                 const Ref root = ref >= 0 ? fusion.root[ref] : ref;
@@ -404,6 +409,8 @@ Fusion analyse(Plan* plan, bool fuse) {
             changed = true;
         }
         if (changed) continue;
+        for (PlanNode* node : unused) node->leftover = false;
+        if (!unused.empty()) continue;
         for (size_t i = 0; i < plan->nodes.size(); ++i) {
             if (!plan->nodes[i].leftover) continue;
             plan->leftovers.push_back(static_cast<int32_t>(i));

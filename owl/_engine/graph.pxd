@@ -148,7 +148,6 @@ cdef extern from "_engine/node.h" namespace "owl" nogil:
         size_t bytes()
 
 
-
 cdef extern from "_engine/graph.h" namespace "owl" nogil:
     cppclass Mutex "std::mutex":
         void lock()

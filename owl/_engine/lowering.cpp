@@ -381,6 +381,9 @@ void lower_groups(Plan* plan, const Fusion& fusion, const Placement& placement, 
 std::unique_ptr<Plan> same_nodes(const Plan& plan) {
     auto copy = std::make_unique<Plan>();
     copy->nodes = plan.nodes;
+    // What was left over stays so, and what was stored for its sake is: the outputs are the same.
+    for (PlanNode& node : copy->nodes) node.live = node.leftover = false;
+    for (const PlanOutput& output : plan.outputs) copy->nodes[output.node].live = true;
     copy->inputs = plan.inputs;
     copy->device = plan.device;
     copy->n_scalars = plan.n_scalars;

@@ -93,7 +93,7 @@ struct Plan {
     std::string explain() const;  // as JSON
 };
 
-// A plan that says what to compute, without steps yet.
+// A plan that says what to compute and gives the same outputs, without steps yet.
 std::unique_ptr<Plan> same_nodes(const Plan& plan);
 
 // Compiles `plan->nodes` and `plan->inputs` to steps. `fuse` off: one step per operation.

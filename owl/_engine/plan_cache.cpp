@@ -75,8 +75,8 @@ void Canonical::describe(const std::vector<Node*>& nodes, uint64_t mark, bool ma
     for (size_t i = 0; i < nodes.size(); ++i) {
         const bool read_outside = nodes[i]->readers > readers_inside_[i];
         live_[i] = nodes[i]->handles > 0 || read_outside;
-        leavable_[i] = may_leave && live_[i] && !read_outside && !nodes[i]->leftover && !nodes[i]->pins && nodes[i]->bytes() >= kLeaveBytes &&
-                       !stored.contains(nodes[i]);
+        leavable_[i] = may_leave && live_[i] && readers_inside_[i] && !read_outside && !nodes[i]->leftover &&
+                       !nodes[i]->pins && nodes[i]->bytes() >= kLeaveBytes && !stored.contains(nodes[i]);
         word |= static_cast<uint64_t>(live_[i] | leavable_[i] << 1) << (2 * (i & 31));
         if ((i & 31) == 31 || i + 1 == nodes.size()) {
             key_.push_back(word);

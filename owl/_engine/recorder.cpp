@@ -50,6 +50,7 @@ void watch(Node* node, RecordingStream* stream) {
 
 // What a finished task or thread recorded and never handed over moves into the window of whoever uses it.
 void adopt(Node* const* inputs, uint32_t count, RecordingStream* stream) {
+    bool adopted = false;
     for (uint32_t i = 0; i < count; ++i) {
         Node* input = inputs[i];
         if (input->state != State::recorded || input->stream == stream || !input->stream->orphan) continue;
@@ -60,8 +61,11 @@ void adopt(Node* const* inputs, uint32_t count, RecordingStream* stream) {
             node->stream = stream;  // the old stream lets go of it when it is swept
             node->position = 0;
             append(node, stream);
+            adopted = true;
         }
     }
+    // Something in the window may have read them while their stream was not an orphan yet.
+    if (adopted) sort_by_sequence(&stream->open);
 }
 
 // The value of `source` on the device of `draft`, copied there once.

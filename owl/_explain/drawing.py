@@ -133,9 +133,11 @@ def _draw_plan(canvas: Canvas, plan: Plan) -> None:
         for number, kernel in enumerate(plan.kernels)
         for source in kernel.reads
     ]
-    for number, box in enumerate(boxes[:first_input]):
-        labels = [len(arrow.label) + 1 for arrow in arrows if arrow.target == number]
-        box.width = max(box.width, CHARACTER * max(labels, default=0) * len(labels))
+    labels: list[list[int]] = [[] for _ in boxes]
+    for arrow in arrows:
+        labels[arrow.target].append(len(arrow.label) + 1)
+    for box, lengths in zip(boxes, labels, strict=True):
+        box.width = max(box.width, CHARACTER * max(lengths, default=0) * len(lengths))
     layout = arrange(boxes, arrows, set(place_of.values()))
     left, top = MARGIN + PADDING, canvas.y
     for arrow in layout.arrows:
@@ -167,32 +169,16 @@ def _draw_kernel(
 def _draw_arrow(canvas: Canvas, layout: Layout, arrow: Arrow, left: float, top: float) -> None:
     source, target = layout.boxes[arrow.source], layout.boxes[arrow.target]
     # Straight down to where the next layer's room begins, so that it crosses none of its neighbours.
-    x, y = left + _port(layout, arrow, False), top + source.bottom
+    x, y = left + arrow.leaves, top + source.bottom
     path = [f"M{x:.1f} {top + source.y + source.height:.1f} V{y:.1f}"]
     for place in arrow.places:
         box = layout.boxes[place]
         path += [_curve(x, y, left + box.centre, top + box.y), f"V{top + box.bottom:.1f}"]
         x, y = left + box.centre, top + box.bottom
-    end_x, end_y = left + _port(layout, arrow, True), top + target.y
+    end_x, end_y = left + arrow.enters, top + target.y
     path.append(_curve(x, y, end_x, end_y))
     canvas.elements.append(f'<path class="arrow" marker-end="url(#tip)" d="{" ".join(path)}"/>')
     canvas.text(end_x, end_y - 10, arrow.label, "label", "middle")
-
-
-def _port(layout: Layout, arrow: Arrow, incoming: bool) -> float:
-    """Where an arrow meets its box: arrows of one box stand side by side, sorted by where they come from or go to."""
-    box = layout.boxes[arrow.target if incoming else arrow.source]
-
-    def side(other: Arrow) -> float:
-        way = [other.source, *other.places, other.target]
-        return layout.boxes[way[-2] if incoming else way[1]].centre
-
-    mates = [
-        a for a in layout.arrows if (a.target if incoming else a.source) == (arrow.target if incoming else arrow.source)
-    ]
-    mates.sort(key=side)
-    rank = next(k for k, mate in enumerate(mates) if mate is arrow)
-    return box.x + box.width * (rank + 0.5) / len(mates)
 
 
 def _curve(x0: float, y0: float, x1: float, y1: float) -> str:

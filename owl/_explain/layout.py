@@ -31,6 +31,13 @@ class Arrow:
     target: int
     label: str
     places: list[int] = field(default_factory=list)
+    leaves: float = 0.0  # where it leaves its source and enters its target, from the left
+    enters: float = 0.0
+
+    @property
+    def way(self) -> list[int]:
+        """All that it touches, from source to target."""
+        return [self.source, *self.places, self.target]
 
 
 @dataclass
@@ -59,20 +66,24 @@ def arrange(boxes: list[Box], arrows: list[Arrow], sources: set[int]) -> Layout:
     _insert_places(layout)
     layers = _sort_layers(layout)
     _set_coordinates(layout, layers)
+    _set_ends(layout)
     return layout
 
 
 def _assign_layers(layout: Layout, sources: set[int]) -> None:
-    for i in sources:
-        layout.boxes[i].layer = 0
-    for i, box in enumerate(layout.boxes):
+    boxes = layout.boxes
+    above: list[list[int]] = [[] for _ in boxes]
+    for arrow in layout.arrows:
+        above[arrow.target].append(arrow.source)
+    for i, box in enumerate(boxes):
         if i not in sources:
-            box.layer = max(
-                (layout.boxes[arrow.source].layer + 1 for arrow in layout.arrows if arrow.target == i), default=0
-            )
+            box.layer = max((boxes[k].layer + 1 for k in above[i]), default=0)
+    first_reader: dict[int, int] = {}
+    for arrow in layout.arrows:
+        layer = boxes[arrow.target].layer
+        first_reader[arrow.source] = min(layer, first_reader.get(arrow.source, layer))
     for i in sources:
-        readers = [layout.boxes[arrow.target].layer for arrow in layout.arrows if arrow.source == i]
-        layout.boxes[i].layer = max(0, min(readers, default=1) - 1)
+        boxes[i].layer = max(0, first_reader.get(i, 1) - 1)
 
 
 def _insert_places(layout: Layout) -> None:
@@ -87,8 +98,7 @@ def _neighbours(layout: Layout) -> tuple[list[list[int]], list[list[int]]]:
     above: list[list[int]] = [[] for _ in layout.boxes]
     below: list[list[int]] = [[] for _ in layout.boxes]
     for arrow in layout.arrows:
-        way = [arrow.source, *arrow.places, arrow.target]
-        for a, b in pairwise(way):
+        for a, b in pairwise(arrow.way):
             above[b].append(a)
             below[a].append(b)
     return above, below
@@ -126,6 +136,23 @@ def _set_coordinates(layout: Layout, layers: list[list[int]]) -> None:
         neighbours = above if turn % 2 == 0 else below
         for layer in layers if turn % 2 == 0 else reversed(layers):
             _pull(layout, layer, neighbours)
+
+
+def _set_ends(layout: Layout) -> None:
+    """Arrows of one box stand side by side, sorted by where they come from or go to."""
+    boxes = layout.boxes
+    leaving: list[list[Arrow]] = [[] for _ in boxes]
+    entering: list[list[Arrow]] = [[] for _ in boxes]
+    for arrow in layout.arrows:
+        leaving[arrow.source].append(arrow)
+        entering[arrow.target].append(arrow)
+    for box, out, incoming in zip(boxes, leaving, entering, strict=True):
+        out.sort(key=lambda arrow: boxes[arrow.way[1]].centre)
+        incoming.sort(key=lambda arrow: boxes[arrow.way[-2]].centre)
+        for rank, arrow in enumerate(out):
+            arrow.leaves = box.x + box.width * (rank + 0.5) / len(out)
+        for rank, arrow in enumerate(incoming):
+            arrow.enters = box.x + box.width * (rank + 0.5) / len(incoming)
 
 
 def _pull(layout: Layout, layer: list[int], neighbours: list[list[int]]) -> None:

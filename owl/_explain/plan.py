@@ -93,7 +93,6 @@ class Plan:
     number: int
     device: str
     known: bool
-    runs: int
     inputs: list[Input]
     operations: list[Operation]
     kernels: list[Kernel]
@@ -167,7 +166,6 @@ def _plan(description: dict[str, Any]) -> Plan:
         raw["id"] if "window" in description else 0,
         description["device"],
         description["known"],
-        raw["runs"],
         inputs,
         operations,
         kernels,

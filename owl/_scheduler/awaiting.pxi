@@ -40,7 +40,7 @@ cdef class LoopReader:
     cdef object context  # an empty one: a callback keeps its Context alive for as long as the loop lives
     cdef object closer
     cdef list room       # futures of those who wait until there is room
-    cdef list idle       # and until nothing is under way
+    cdef list idle       # of those who wait for all runs up to one: (its number, future)
     cdef Py_ssize_t waits
     cdef object __weakref__
 
@@ -55,7 +55,8 @@ cdef class LoopReader:
         del self.ring
 
     cdef bint wanted(self):
-        return self.waits > 0 or not all(future.done() for future in self.room + self.idle)
+        return self.waits > 0 or not all(
+            [future.done() for future in self.room] + [future.done() for _, future in self.idle])
 
     def deliver(self):
         # Called by the loop when the ring is not empty.
@@ -89,9 +90,11 @@ cdef class LoopReader:
             waiting, self.room = self.room, []
             for future in waiting:
                 resolve(future)
-        if self.idle and live_runs() == 0:
-            waiting, self.idle = self.idle, []
-            for future in waiting:
+        waiting, self.idle = self.idle, []
+        for last, future in waiting:
+            if runs_pending(last):
+                self.idle.append((last, future))
+            else:
                 resolve(future)
         return 0
 
@@ -264,22 +267,28 @@ cdef class Evaluation:
 # when it awaits.
 cdef Evaluation begin_evaluation(object value, list arrays):
     cdef Evaluation evaluation = Evaluation.__new__(Evaluation)
-    cdef NArray array
-    cdef size_t i
+    cdef Py_ssize_t count = len(arrays)
+    cdef Py_ssize_t i
+    cdef Node* node
     cdef bint recorded = False
+    cdef uint32_t site = call_site()
     drain()
     evaluation.value = value
-    evaluation.nodes.reserve(len(arrays))
-    for array in arrays:
-        evaluation.nodes.push_back(array.node)
-    with nogil:
-        graph().mutex.lock()
-        for i in range(evaluation.nodes.size()):
-            graph().add_handle(evaluation.nodes[i])
-            recorded = recorded or evaluation.nodes[i].state == State.recorded
-        if recorded:
-            demand(evaluation.nodes.data(), <int>evaluation.nodes.size())
-        graph().mutex.unlock()
+    evaluation.nodes.reserve(count)
+    graph().mutex.lock()
+    for i in range(count):
+        node = (<NArray>arrays[i]).node  # under the lock: another thread may be pointing the array elsewhere
+        graph().add_handle(node)
+        evaluation.nodes.push_back(node)
+        recorded = recorded or node.state == State.recorded
+    graph().mutex.unlock()
+    if recorded:
+        with nogil:
+            graph().mutex.lock()
+            trace.asked_at = site
+            demand(evaluation.nodes.data(), <int>count)
+            trace.asked_at = 0
+            graph().mutex.unlock()
     if recorded and not has_room() and loop_of_this_thread() is None:
         wait_for_room()
     return evaluation
@@ -382,29 +391,30 @@ def room_future():
     if has_room():
         return None
     reader = current_reader()
-    return progress_future(reader, reader.room)
-
-
-def idle_future():
-    """A future of the running loop that is done once nothing is under way; None if nothing is."""
-    cdef LoopReader reader
-    if live_runs() == 0:
-        return None
-    reader = current_reader()
-    return progress_future(reader, reader.idle)
-
-
-cdef object progress_future(LoopReader reader, list waiting):
     future = reader.loop().create_future()
-    waiting.append(future)
+    reader.room.append(future)
     reader.progress()
     return future
 
 
-def start_all():
-    """Hands over everything that was recorded, by all threads and tasks."""
-    drain()
-    hand_over_all()
+def all_done_future():
+    """Hands over everything that was recorded; a future of the running loop that is done when that is. None if it is."""
+    cdef uint64_t last = hand_over_all()
+    cdef LoopReader reader
+    if not runs_pending(last):
+        return None
+    reader = current_reader()
+    future = reader.loop().create_future()
+    reader.idle.append((last, future))
+    reader.progress()
+    return future
+
+
+cdef bint runs_pending(uint64_t last) noexcept:
+    graph().mutex.lock()
+    cdef bint pending = any_run_within(last)
+    graph().mutex.unlock()
+    return pending
 
 
 def set_raise_when_full(bint value):
@@ -415,10 +425,17 @@ def set_raise_when_full(bint value):
     return was
 
 
-# Recording is about to wait for room. On a thread that runs an event loop that holds up all its tasks.
-cdef int about_to_block() except -1:
+# Recording is about to wait for room, which on a thread that runs an event loop would hold up all its tasks. There, whoever
+# awaits once in every step waits before the step, so a step may go beyond the bound: by this many times as many runs for
+# each task that may have one under way.
+cdef int STEP_RUNS = 64
+
+
+cdef bint goes_on_without_room() except -1:
     if loop_of_this_thread() is None:
-        return 0
+        return False
+    if backlog() <= STEP_RUNS * run_bound * (1 + current_reader().waits):
+        return True
     if raise_when_full:
         raise BackPressureError("recording is too far ahead of the device: await owl.aio.ready() before recording on")
     cdef uint32_t site = call_site()
@@ -426,7 +443,7 @@ cdef int about_to_block() except -1:
         warned_sites.add(site)
         warnings.warn("recording is too far ahead of the device and blocks the event loop: await an array, or "
                       "owl.aio.ready(), now and then", RuntimeWarning, stacklevel=1)
-    return 0
+    return False
 
 
 def forget_warned_lines():

@@ -160,10 +160,11 @@ cdef Buffer* evaluate(NArray array) except NULL:
         graph().mutex.unlock()
 
 
-# Returns the number of the last run: who waits for it need not wait for what other threads hand over from now on.
+# The number of the last run, to wait for: not for what other threads hand over from then on, for they may never stop.
 cdef uint64_t hand_over_all() noexcept:
     cdef size_t i
     cdef uint64_t last
+    drain()
     with nogil:
         graph().mutex.lock()
         for i in range(streams.size()):
@@ -186,10 +187,9 @@ def wait_for_all():
     >>> x.state
     'done'
     """
-    cdef uint64_t seen, last
+    cdef uint64_t seen
+    cdef uint64_t last = hand_over_all()
     cdef bint busy
-    drain()
-    last = hand_over_all()
     while True:
         with nogil:
             seen = progress().count()

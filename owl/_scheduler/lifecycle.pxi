@@ -63,12 +63,13 @@ def _after_fork_in_parent():
 def _after_fork_in_child():
     # Finished values and new work function here. What was recorded or under way belongs to threads of the parent.
     cdef size_t i, k, w
-    cdef Failure* failure = new Failure(
-        FailureKind.forked,
-        b"the value was still pending when this process was forked: only finished values can be used in a forked child")
+    cdef Failure* failure
     cdef Node* node
     after_fork(True)
     devices_lock.release()
+    failure = new Failure(  # after the failures' lock has been let go
+        FailureKind.forked,
+        b"the value was still pending when this process was forked: only finished values can be used in a forked child")
     progress().reset_after_fork()
     graph().mutex.lock()
     fail_runs_after_fork(failure)

@@ -48,31 +48,44 @@ cdef void enqueue(Run* run) noexcept nogil:
 # Hands over recorded nodes, in the order of recording, each exactly once. Under the graph's lock. `may_leave`: a demand
 # forces it, while names of the user's still stand for values that nobody will ever read.
 cdef void hand_over(const vector[Node*]& nodes, bint may_leave) noexcept nogil:
-    if nodes.empty():
-        return
-    cdef Window closure, before
+    cdef Window fresh, closure, before
     cdef uint64_t mark = graph().new_mark()
     cdef size_t i
     cdef uint32_t k
     cdef Node* source
     cdef bint complete = True
+    cdef bint interleaved = False
+    # A value left over by an earlier demand may still stand in its window as well, and an earlier chunk of the same window
+    # may have taken it along: each goes once.
     for i in range(nodes.size()):
+        if nodes[i].state != State.recorded or nodes[i].mark == mark:
+            continue
         nodes[i].mark = mark
+        fresh.push_back(nodes[i])
         for k in range(nodes[i].n_inputs):
             source = nodes[i].inputs()[k]
             if source.mark != mark and source.state == State.recorded:
                 complete = False
+    if fresh.empty():
+        return
     if not complete:
         # Something they need was recorded elsewhere: by another stream, or left over by an earlier plan.
-        graph().ancestors(nodes.data(), <int>nodes.size(), &closure)
+        graph().ancestors(fresh.data(), <int>fresh.size(), &closure)
         mark = graph().new_mark()
-        for i in range(nodes.size()):
-            nodes[i].mark = mark
+        for i in range(fresh.size()):
+            fresh[i].mark = mark
         for i in range(closure.size()):
             if closure[i].mark != mark:
                 before.push_back(closure[i])
+        for i in range(before.size()):
+            for k in range(before[i].n_inputs):
+                interleaved = interleaved or before[i].inputs()[k].mark == mark
+        # Streams that read one another's values within a window have no first among them.
+        if interleaved:
+            split_by_device(closure, may_leave)
+            return
         split_by_device(before, may_leave)
-    split_by_device(nodes, may_leave)
+    split_by_device(fresh, may_leave)
 
 
 # A window across devices becomes one run per device and phase, where a phase ends with a transfer between devices. Runs
@@ -226,9 +239,10 @@ cdef void flush(RecordingStream* stream) noexcept nogil:
         run_first_waiting(stream, False, False)
     window.swap(stream.open)
     stream.open_bytes = 0
+    purge(stream, &window)
+    purge_leftovers(stream)
     window.insert(window.end(), stream.leftovers.begin(), stream.leftovers.end())
     stream.leftovers.clear()
-    purge(stream, &window)
     sort_by_sequence(&window)
     trace.border = Border.wait_for_all
     hand_over(window, False)
@@ -334,11 +348,9 @@ cdef int wait_for_room() except -1:
     cdef bint told = False
     while True:
         seen = progress().count()
-        if backlog() <= run_bound:
+        if backlog() <= run_bound or (not told and goes_on_without_room()):
             return 0
-        if not told:
-            about_to_block()
-            told = True
+        told = True
         with nogil:
             progress().wait(seen, 50)
         PyErr_CheckSignals()

@@ -63,8 +63,8 @@ async def wait_for_all() -> None:
     """Computes everything that was recorded and can still be seen, on all devices, and waits for it.
 
     As `owl.wait_for_all` it raises nothing about failed operations, but it does not block the loop. What other tasks and
-    threads record meanwhile is waited for, too, once it is under way.
+    threads record meanwhile is not waited for.
     """
-    _runtime.start_all()
-    while (idle := _runtime.idle_future()) is not None:
-        await idle
+    done = _runtime.all_done_future()
+    if done is not None:
+        await done

@@ -4,6 +4,7 @@ import asyncio
 import gc
 import importlib.util
 import os
+import signal
 import subprocess
 import sys
 import textwrap
@@ -118,19 +119,17 @@ def script():
             [sys.executable, "-c", textwrap.dedent(source)],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            text=True,
+            bufsize=0,
             cwd=ROOT,
             env={**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path]), **(environment or {})},
         )
         try:
             line = process.stdout.readline()
-            assert line == "READY\n", (line, process.stderr.read())
+            assert line == b"READY\n", (line, process.stderr.read())
             if interrupt:
-                import signal
-
                 process.send_signal(signal.SIGINT)
             begin = time.monotonic()
-            out, err = process.communicate(timeout=20)
+            out, err = (text.decode() for text in process.communicate(timeout=20))
             assert time.monotonic() - begin < 5
         finally:
             process.kill()

@@ -72,11 +72,11 @@ def test_ready_values_do_not_starve_the_loop(run):
             handle = loop.call_soon(turn)
 
         handle = loop.call_soon(turn)
-        until = loop.time() + 0.05
-        while loop.time() < until:
+        until = loop.time() + 30
+        while turns < 5:
             await x
+            assert loop.time() < until
         handle.cancel()
-        assert turns >= 5
 
     run(main)
 
@@ -176,7 +176,8 @@ def test_each_waiter_gets_the_failure_with_a_traceback_of_its_own(run, slow):
         for error, name in zip(found, ["first", "second"]):
             assert isinstance(error, owl.ExecutionError)
             assert ("mul", __file__) in [origin[:2] for origin in error.origins]
-            assert [frame.name for frame in traceback.extract_tb(error.__traceback__)][-1] == name
+            names = [frame.name for frame in traceback.extract_tb(error.__traceback__)]
+            assert {"first", "second"} & set(names) == {name}
         assert found[0] is not found[1]
         with pytest.raises(owl.ExecutionError, match="test_awaiting.py"):
             await x
