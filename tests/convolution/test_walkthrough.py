@@ -31,7 +31,7 @@ class CNNModel:
             owl.randn([5, 5, 16, 32], 0.0, 0.01),
             owl.randn([10, 512], 0.0, 0.01),
         ]
-        self.biases = [owl.randn([16]), owl.randn([32]), owl.randn([10, 1])]
+        self.biases = [owl.randn(shape, 0.0, 0.01) for shape in ([16], [32], [10, 1])]
 
 
 def bpprop(model, samples, label):
