@@ -94,5 +94,5 @@ def tsan(session: nox.Session) -> None:
 @nox.session
 def bench(session: nox.Session) -> None:
     install_copy(session, "bench")
-    for name in session.posargs or ["record", "step"]:
+    for name in session.posargs or ["record", "step", "step_cnn"]:
         session.run("python", "-m", f"benchmarks.{name}")

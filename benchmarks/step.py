@@ -117,11 +117,11 @@ def work(contestant: str, cores: int) -> None:
     serve({"train": train, "change": change})
 
 
-def check(workers: dict[str, Worker]) -> None:
+def check(workers: dict[str, Worker], steps: int = CHECKED_STEPS) -> None:
     """Trains a little with each contestant, and ends the program unless all have learned the same."""
     changes = {}
     for name, worker in workers.items():
-        worker.call("train", steps=CHECKED_STEPS)
+        worker.call("train", steps=steps)
         changes[name] = {parameter: np.array(value) for parameter, value in worker.call("change").items()}
     reference = next(name for name in workers if name != "owl")
     for name, change in changes.items():
@@ -130,7 +130,7 @@ def check(workers: dict[str, Worker]) -> None:
             error = np.linalg.norm(value - expected) / np.linalg.norm(expected)
             if not error < TOLERANCE:
                 sys.exit(f"{name} and {reference} have learned different {parameter}: relative error {error:.1e}")
-    print(f"After {CHECKED_STEPS} steps the changes of all weights agree to {TOLERANCE}.\n", flush=True)
+    print(f"After {steps} steps the changes of all weights agree to {TOLERANCE}.\n", flush=True)
 
 
 def main() -> None:

@@ -14,12 +14,15 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 from agreement import same_bits
+from convolution_reference import Convolution, Pooling
 
 import owl
 import owl.elewise as ele
 from owl.testing import bounds, oracles, random_windows, softmax_oracle, unfused
 
-SHAPES = [[4, 6], [6, 4], [4, 1], [1, 6], [6, 6], [40, 6]]
+SHAPES = [[4, 6], [6, 4], [4, 1], [1, 6], [6, 6], [40, 6], [7, 6, 3, 2]]
+CONVOLUTIONS = [Convolution(), Convolution((1, 1)), Convolution((2, 0), (2, 1))]
+POOLINGS = [Pooling((2, 2), (2, 2)), Pooling((3, 2), (2, 1), (1, 0))]
 UNARY = ["abs", "relu", "sigm", "tanh"]
 
 
@@ -41,6 +44,7 @@ class Program:
         self.pairs: list[tuple[owl.NArray, np.ndarray]] = []
         self.kept: list[list[tuple[owl.NArray, np.ndarray]]] = []
         self.seen: list[np.ndarray] = []
+        self.unchecked: list[owl.NArray] = []
         for shape in SHAPES:
             self.leaf(shape)
 
@@ -68,9 +72,32 @@ class Program:
         np.testing.assert_allclose(found, pair[1], rtol=0, atol=2e-3)
         self.seen.append(found)
 
+    def convolve(self, x: owl.NArray, a: np.ndarray) -> None:
+        """A convolution, and its gradients from its own result."""
+        reference = self.random.choice(CONVOLUTIONS)
+        f = self.numbers.uniform(-0.3, 0.3, (3, x.shape[2], 3, 3)).astype(np.float32)
+        w, f = owl.from_numpy(f), f.astype(np.float64)
+        y, b = reference.convolver().ff(x, w), reference.forward(a, f)
+        self.put(ele.relu(y), np.maximum(b, 0))
+        if self.random.random() < 0.5:
+            self.put(reference.convolver().bp(y, x, w), reference.data_gradient(b, a, f))
+            self.put(reference.convolver().weight_grad(y, x, w), reference.filter_gradient(b, a, f))
+            self.put(reference.convolver().bias_grad(y), b.sum((0, 2, 3)))
+
+    def pool(self, x: owl.NArray, a: np.ndarray) -> None:
+        """A pooling and its way back, of which only the bits are looked at: which of two equal pixels wins depends on
+        rounding."""
+        reference = self.random.choice(POOLINGS)
+        r = ele.relu(x)
+        y = reference.pooler().ff(r)
+        self.put(y, reference.forward(np.maximum(a, 0)))
+        s = ele.relu_back(reference.pooler().bp(y, y, r), r)
+        w = owl.from_numpy(self.numbers.uniform(-0.3, 0.3, (2, x.shape[2], 3, 3)).astype(np.float32))
+        self.unchecked.append(s if self.random.random() < 0.5 else Convolution((1, 1)).convolver().ff(s, w))
+
     def step(self) -> None:
         x, a = self.pick()
-        match self.random.randrange(19):
+        match self.random.randrange(22):
             case 0:
                 y, b = self.pick(lambda shape: shape == x.shape)
                 self.put(x + y, a + b)
@@ -141,6 +168,12 @@ class Program:
                 owl.set_device(self.random.choice(self.devices))
             case 18:
                 self.random.choice([x.start_eval, owl.wait_for_all, x.wait_for_eval])()
+            case 19 | 20:
+                if pair := self.pick(lambda shape: len(shape) == 4 and min(shape[:2]) >= 3 and shape[3]):
+                    self.convolve(*pair)
+            case 21:
+                if pair := self.pick(lambda shape: len(shape) == 4 and min(shape[:2]) >= 3 and shape[3]):
+                    self.pool(*pair)
         x = None
         if len(self.pairs) < 6:
             self.leaf(self.random.choice(SHAPES))
@@ -152,6 +185,7 @@ class Program:
             for kept in self.kept:
                 for pair in kept:
                     self.look(pair)
+            self.seen += [array.to_numpy() for array in self.unchecked]
             order = list(self.pairs)
             self.random.shuffle(order)
             for pair in order:

@@ -36,13 +36,19 @@ class History:
         self.losses: list[float] = []
         self.right: list[float] = []
         self.tests: list[tuple[int, float]] = []
-        self._pending: list[tuple[int, NArray, NArray]] = []
+        self._pending: list[tuple[int, list[tuple[NArray, NArray]]]] = []
 
-    def watch(self, output: NArray, label: NArray) -> None:
-        """Record the loss of a batch; evaluates nothing, so that the training runs on."""
-        loss = -ele.mult(label, ele.ln(ele.maximum(output, SMALLEST))).sum()
-        right = (output.argmax(0) == label.argmax(0)).sum()
-        self._pending.append((output.shape[1], loss, right))
+    def watch(self, parts: list[tuple[NArray, NArray]]) -> None:
+        """Record the loss of a batch, given as the probabilities and labels of its parts.
+
+        Evaluates nothing, so that the training runs on.
+        """
+        results = []
+        for output, label in parts:
+            with output.device:
+                loss = -ele.mult(label, ele.ln(ele.maximum(output, SMALLEST))).sum()
+                results.append((loss, (output.argmax(0) == label.argmax(0)).sum()))
+        self._pending.append((sum(output.shape[1] for output, _ in parts), results))
 
     def end_epoch(self, accuracy: float) -> None:
         """Take in what was watched, and the accuracy on the test split; evaluates and blocks."""
@@ -51,10 +57,10 @@ class History:
 
     def collect(self) -> None:
         """Take in what was watched; evaluates and blocks."""
-        for images, loss, right in self._pending:
+        for images, results in self._pending:
             self.images.append(images)
-            self.losses.append(float(loss) / images)
-            self.right.append(float(right) / images)
+            self.losses.append(sum(float(loss) for loss, _ in results) / images)
+            self.right.append(sum(float(right) for _, right in results) / images)
         self._pending.clear()
 
 

@@ -28,7 +28,7 @@ class Batches(Protocol):
 
 
 Progress = Callable[[Batches, int], Batches]
-Watch = Callable[[NArray, NArray], None]
+Watch = Callable[[list[tuple[NArray, NArray]]], None]
 
 
 @dataclass(frozen=True)
@@ -65,11 +65,12 @@ def parallel_step(model: Model, devices: Sequence[owl.Device], batch: Batch, rat
     """One step on a batch that is divided among ``devices``.
 
     Each device works on its part at the same time as the others; the first one adds up the gradients and updates the
-    parameters. ``watch`` gets the probabilities and the labels of each part.
+    parameters. ``watch`` gets the probabilities and the labels of all parts.
     """
     data, label = batch
     images = len(data)
     total: dict[str, NArray] = {}
+    parts: list[tuple[NArray, NArray]] = []
     for number, device in enumerate(devices):
         part = slice(images * number // len(devices), images * (number + 1) // len(devices))
         if part.start == part.stop:
@@ -77,12 +78,13 @@ def parallel_step(model: Model, devices: Sequence[owl.Device], batch: Batch, rat
         with device:
             labels = owl.from_numpy(label[part])
             output, gradients = model.gradients(owl.from_numpy(data[part]), labels)
-            if watch is not None:
-                watch(output, labels)
+            parts.append((output, labels))
         with devices[0]:
             total = {name: total[name] + gradients[name] for name in gradients} if total else gradients
     with devices[0]:
         model.update(total, images, rate)
+    if watch is not None:
+        watch(parts)
 
 
 def train(

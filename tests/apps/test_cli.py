@@ -108,6 +108,32 @@ def test_a_saved_net_goes_on_where_it_ended(
     assert f"test accuracy {accuracies(trained.stdout)[-1]:.2f}%" in tested.stdout
 
 
+@pytest.mark.parametrize("devices", ["cpu:0", "cpu:0,cpu:1", "cpu:0,cpu:1,cpu:2"])
+def test_the_convolution_net_learns_on_any_number_of_devices(
+    run: Callable[..., subprocess.CompletedProcess[str]], idx_folder: Path, devices: str
+) -> None:
+    result = run(*MAIN, "cnn", "--devices", devices, "--data", idx_folder, "--epochs", 6, "--batch-size", 50)
+    assert result.returncode == 0, result.stderr
+    assert result.stderr == ""
+    assert accuracies(result.stdout)[-1] > 95
+
+
+@pytest.mark.parametrize("model", ["mlp", "cnn"])
+def test_a_picture_is_drawn(
+    run: Callable[..., subprocess.CompletedProcess[str]], idx_folder: Path, tmp_path: Path, model: str
+) -> None:
+    pytest.importorskip("matplotlib")
+    path = tmp_path / "picture.png"
+    result = run(*MAIN, model, "--data", idx_folder, "--epochs", 2, "--devices", "cpu:0,cpu:1", "--plot", path)
+    assert result.returncode == 0, result.stderr
+    assert f"drew {path}" in result.stdout
+    content = path.read_bytes()
+    assert content.startswith(b"\x89PNG")
+    width, height = struct.unpack(">II", content[16:24])
+    assert width >= 1000
+    assert height >= 700
+
+
 def test_without_data_and_network_it_trains_on_digits(run: Callable[..., subprocess.CompletedProcess[str]]) -> None:
     pytest.importorskip("sklearn")
     result = run(*MAIN, "--epochs", 6, "--batch-size", 64)
@@ -129,6 +155,11 @@ def test_without_data_and_network_it_trains_on_digits(run: Callable[..., subproc
         (["--lr", "-0.1"], "--lr"),
         (["--device", "tpu"], "--device: 'tpu' is not cpu or gpu:0"),
         (["--device", "gpu:x"], "--device: 'gpu:x' is not"),
+        (["--devices", "cpu:0,tpu"], "--devices: 'tpu' is not cpu or gpu:0"),
+        (["--devices", "cpu:0,cpu:0"], "--devices: 'cpu:0,cpu:0' names a device twice"),
+        (["--device", "cpu", "--devices", "cpu:0,cpu:1"], "not allowed with"),
+        (["--plot", "nowhere/picture.png"], "nowhere/picture.png: cannot be written"),
+        (["--plot", "picture.txt"], "picture.txt: a picture is a .png, .pdf or .svg file"),
         (["no-such-net"], "no-such-net"),
         (["--no-such-option"], "--no-such-option"),
         (["--data", "nowhere"], "nowhere: no such file or folder"),
@@ -247,7 +278,31 @@ def test_the_real_mnist_passes_97_percent(run: Callable[..., subprocess.Complete
     assert accuracies(result.stdout)[-1] > 97
 
 
+@pytest.mark.slow
+@pytest.mark.skipif(not REAL_DATA, reason="OWL_DATA names no data")
+@pytest.mark.parametrize("devices", ["cpu:0", "cpu:0,cpu:1"])
+def test_the_convolution_net_passes_98_5_percent_in_5_epochs(
+    run: Callable[..., subprocess.CompletedProcess[str]], devices: str
+) -> None:
+    result = run(*MAIN, "cnn", "--epochs", 5, "--devices", devices, OWL_DATA=REAL_DATA)
+    assert result.returncode == 0, result.stderr
+    assert accuracies(result.stdout)[-1] > 98.5
+
+
 # the classic scripts, by path
+
+
+@pytest.mark.parametrize("script", [("mnist_cnn.py",), ("mnist_cnn_2gpu.py", "--cpu")])
+def test_the_convolution_scripts_learn(
+    run: Callable[..., subprocess.CompletedProcess[str]], write_mat: Callable[..., Path], script: tuple[str, ...]
+) -> None:
+    name, *options = script
+    result = run(SCRIPTS / name, *options, "--data", write_mat(), "--epochs", 6, "--batch", 50)
+    assert result.returncode == 0, result.stderr
+    assert result.stderr == ""
+    found = re.findall(r"^epoch \d: test accuracy (\d\.\d{4})$", result.stdout, re.MULTILINE)
+    assert len(found) == 6
+    assert float(found[-1]) > 0.95
 
 
 def test_the_simple_script_runs_in_the_folder_of_the_data(

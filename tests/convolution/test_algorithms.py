@@ -106,7 +106,8 @@ for dtype in (np.float32, np.float64):
             error = np.abs(found.to_numpy() - expected).max() / np.abs(expected).max()
             assert error < 400 * np.finfo(dtype).eps, (c, dtype, error)
     for p, shape in [
-        (Pooling((2, 2), (2, 2)), (3, 16, 24, 24)), (Pooling((3, 3), (3, 3)), (2, 35, 13, 12)),
+        (Pooling((2, 2), (2, 2)), (3, 16, 24, 24)),
+        (Pooling((3, 3), (3, 3)), (2, 35, 13, 12)),
         (Pooling((3, 2), (2, 1), (1, 1)), (1, 5, 9, 8)),
         (Pooling((4, 4), (3, 3), (2, 0), conv.pool_op.avg), (2, 9, 11, 10)),
     ]:

@@ -1,0 +1,62 @@
+"""The convolution net's step in PyTorch: channels last, gradients by hand through operations that autograd calls."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+aten = torch.ops.aten
+
+
+class TunedNet:
+    """The step of `benchmarks.step_cnn`, with updates in place and inputs copied into tensors that stay."""
+
+    def __init__(self, parameters: dict[str, np.ndarray], rate: float, threads: int) -> None:
+        torch.set_num_threads(threads)
+        # PyTorch correlates: its filters are turned round.
+        filters = {name: torch.tensor(parameters[name][:, :, ::-1, ::-1].copy()) for name in ("w1", "w2")}
+        self.w1, self.w2 = (filters[name].to(memory_format=torch.channels_last) for name in ("w1", "w2"))
+        self.b1, self.b2, self.b3 = (torch.tensor(parameters[name]).reshape(-1) for name in ("b1", "b2", "b3"))
+        self.w3 = torch.tensor(parameters["w3"])
+        self.x = self.y = torch.empty(0)
+        self.alpha = -rate
+
+    @torch.no_grad()
+    def __call__(self, x: np.ndarray, y: np.ndarray) -> None:
+        shape = (len(x), 1, 28, 28)
+        if self.x.shape != shape:
+            self.x = torch.empty(shape).to(memory_format=torch.channels_last)
+            self.y = torch.empty(y.shape)
+        data, label = self.x.copy_(torch.from_numpy(x).view(shape)), self.y.copy_(torch.from_numpy(y))
+        a1 = F.conv2d(data, self.w1, self.b1).relu_()
+        p1, at1 = F.max_pool2d(a1, 2, 2, return_indices=True)
+        a2 = F.conv2d(p1, self.w2, self.b2, padding=2).relu_()
+        p2, at2 = F.max_pool2d(a2, 3, 3, return_indices=True)
+        features = p2.reshape(len(x), -1)
+        s3 = torch.softmax(torch.addmm(self.b3, features, self.w3), 1).sub_(label)
+        e2 = (s3 @ self.w3.t()).view(p2.shape).contiguous(memory_format=torch.channels_last)
+        u2 = aten.max_pool2d_with_indices_backward(e2, a2, [3, 3], [3, 3], [0, 0], [1, 1], False, at2)
+        s2 = aten.threshold_backward(u2, a2, 0)
+        e1, g2, gb2 = self.convolution_backward(s2, p1, self.w2, 2, True)
+        u1 = aten.max_pool2d_with_indices_backward(e1, a1, [2, 2], [2, 2], [0, 0], [1, 1], False, at1)
+        _, g1, gb1 = self.convolution_backward(aten.threshold_backward(u1, a1, 0), data, self.w1, 0, False)
+        for parameter, gradient in ((self.w1, g1), (self.b1, gb1), (self.w2, g2), (self.b2, gb2), (self.b3, s3.sum(0))):
+            parameter.add_(gradient, alpha=self.alpha)
+        self.w3.addmm_(features.t(), s3, alpha=self.alpha)
+
+    @staticmethod
+    def convolution_backward(
+        gradient: torch.Tensor, data: torch.Tensor, filters: torch.Tensor, pad: int, wants_data: bool
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        return aten.convolution_backward(
+            *(gradient, data, filters, [len(filters)], [1, 1], [pad, pad], [1, 1], False, [0, 0], 1),
+            [wants_data, True, True],
+        )
+
+    def finish(self) -> None:
+        """Nothing to wait for: every operation has ended when its call returns."""
+
+    def parameters(self) -> dict[str, np.ndarray]:
+        filters = {name: getattr(self, name).contiguous().numpy()[:, :, ::-1, ::-1].copy() for name in ("w1", "w2")}
+        return {**filters, **{name: getattr(self, name).numpy() for name in ("b1", "b2", "w3", "b3")}}

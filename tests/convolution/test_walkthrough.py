@@ -1,0 +1,166 @@
+"""The walkthrough's convolution code, as printed there, against float64.
+
+With its numbers (tiny filters, a rate of 0.01 / 256 on summed gradients) the net hardly learns, so a relative error of
+its small changes says much about every gradient.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy import fft
+
+import owl
+import owl.conv as conv
+import owl.elewise as ele
+from owl.testing import softmax_oracle
+
+STEPS = 50
+BATCH = 256
+RATE = 0.01 / 256
+NAMES = ["w1", "b1", "w2", "b2", "w3", "b3"]
+
+
+class CNNModel:
+    """As a classic script has it."""
+
+    def __init__(self):
+        self.convs = [conv.Convolver(0, 0, 1, 1), conv.Convolver(2, 2, 1, 1)]
+        self.poolings = [conv.Pooler(2, 2, 2, 2, conv.pool_op.max), conv.Pooler(3, 3, 3, 3, conv.pool_op.max)]
+        self.weights = [
+            owl.randn([5, 5, 1, 16], 0.0, 0.01),
+            owl.randn([5, 5, 16, 32], 0.0, 0.01),
+            owl.randn([10, 512], 0.0, 0.01),
+        ]
+        self.biases = [owl.randn(shape, 0.0, 0.01) for shape in ([16], [32], [10, 1])]
+
+
+def bpprop(model, samples, label):
+    num_samples = samples.shape[-1]
+    fc_shape = [512, num_samples]
+    acts, errs = [None] * 6, [None] * 6
+    acts[0] = samples
+    acts[1] = ele.relu(model.convs[0].ff(acts[0], model.weights[0], model.biases[0]))
+    acts[2] = model.poolings[0].ff(acts[1])
+    acts[3] = ele.relu(model.convs[1].ff(acts[2], model.weights[1], model.biases[1]))
+    acts[4] = model.poolings[1].ff(acts[3])
+    acts[5] = model.weights[2] * acts[4].reshape(fc_shape) + model.biases[2]
+    out = conv.softmax(acts[5], conv.soft_op.instance)
+    errs[5] = out - label
+    errs[4] = (model.weights[2].trans() * errs[5]).reshape(acts[4].shape)
+    errs[3] = ele.relu_back(model.poolings[1].bp(errs[4], acts[4], acts[3]), acts[3])
+    errs[2] = model.convs[1].bp(errs[3], model.weights[1])
+    errs[1] = ele.relu_back(model.poolings[0].bp(errs[2], acts[2], acts[1]), acts[1])
+    weightgrad = [
+        model.convs[0].weight_grad(errs[1], acts[0]),
+        model.convs[1].weight_grad(errs[3], acts[2]),
+        errs[5] * acts[4].reshape(fc_shape).trans(),
+    ]
+    biasgrad = [model.convs[0].bias_grad(errs[1]), model.convs[1].bias_grad(errs[3]), errs[5].sum(1)]
+    for k in range(3):
+        model.weights[k] -= RATE * weightgrad[k]
+        model.biases[k] -= RATE * biasgrad[k]
+    return out
+
+
+class FourierConvolution:
+    """A convolution with all its gradients in float64: a product for each frequency of the padded image."""
+
+    def __init__(self, pad: int, side: int) -> None:
+        self.pad, self.side = pad, side + 2 * pad
+
+    def transform(self, x: np.ndarray) -> np.ndarray:
+        """Frequencies first, so that what remains is one matrix for each."""
+        return fft.rfft2(x, (self.side, self.side)).transpose(2, 3, 0, 1)
+
+    def back(self, x: np.ndarray) -> np.ndarray:
+        return fft.irfft2(x.transpose(2, 3, 0, 1), (self.side, self.side))
+
+    def forward(self, x: np.ndarray, w: np.ndarray) -> np.ndarray:
+        self.x = self.transform(np.pad(x, [(0, 0), (0, 0), (self.pad,) * 2, (self.pad,) * 2]))
+        self.w = self.transform(w)
+        self.first = w.shape[2] - 1  # results before it would reach around the image
+        return self.back(self.x @ self.w.swapaxes(2, 3))[:, :, self.first :, self.first :]
+
+    def backward(self, gradient: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        g = self.transform(np.pad(gradient, [(0, 0), (0, 0), (self.first, 0), (self.first, 0)]))
+        inner = slice(self.pad, self.side - self.pad)
+        filters = self.back(g.swapaxes(2, 3) @ self.x.conj())[:, :, : self.first + 1, : self.first + 1]
+        return self.back(g @ self.w.conj())[:, :, inner, inner], filters
+
+
+class TilePooling:
+    """The maximum of tiles that fill the image."""
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+
+    def forward(self, x: np.ndarray) -> np.ndarray:
+        n, c, side = x.shape[:3]
+        count = side // self.size
+        tiles = x.reshape(n, c, count, self.size, count, self.size).swapaxes(3, 4).reshape(n, c, count, count, -1)
+        self.chosen = np.arange(self.size**2) == tiles.argmax(4)[..., None]
+        return tiles.max(4)
+
+    def backward(self, gradient: np.ndarray) -> np.ndarray:
+        n, c, count = gradient.shape[:3]
+        tiles = (self.chosen * gradient[..., None]).reshape(n, c, count, count, self.size, self.size)
+        return tiles.swapaxes(3, 4).reshape(n, c, count * self.size, count * self.size)
+
+
+class Reference:
+    """The same in float64."""
+
+    def __init__(self, parameters: dict[str, np.ndarray]) -> None:
+        self.p = dict(parameters)
+        self.convs = [FourierConvolution(0, 28), FourierConvolution(2, 12)]
+        self.pools = [TilePooling(2), TilePooling(3)]
+
+    def step(self, x: np.ndarray, label: np.ndarray) -> None:
+        p, (conv1, conv2), (pool1, pool2) = self.p, self.convs, self.pools
+        a1 = np.maximum(conv1.forward(x, p["w1"]) + p["b1"][:, None, None], 0)
+        p1 = pool1.forward(a1)
+        a2 = np.maximum(conv2.forward(p1, p["w2"]) + p["b2"][:, None, None], 0)
+        p2 = pool2.forward(a2)
+        features = p2.reshape(len(x), -1)
+        s3 = softmax_oracle(features @ p["w3"] + p["b3"]) - label
+        s2 = pool2.backward((s3 @ p["w3"].T).reshape(p2.shape)) * (a2 > 0)
+        e1, gw2 = conv2.backward(s2)
+        s1 = pool1.backward(e1) * (a1 > 0)
+        _, gw1 = conv1.backward(s1)
+        gradients = {
+            "w1": gw1,
+            "b1": s1.sum((0, 2, 3)),
+            "w2": gw2,
+            "b2": s2.sum((0, 2, 3)),
+            "w3": features.T @ s3,
+            "b3": s3.sum(0, keepdims=True),
+        }
+        for name, gradient in gradients.items():
+            p[name] = p[name] - RATE * gradient
+
+
+def batch(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Noisy images with a bright band whose height is the digit, so that the gradients of many steps add up."""
+    digits = rng.integers(0, 10, BATCH)
+    rows = np.arange(28)
+    band = (rows >= 2 * digits[:, None] + 4) & (rows < 2 * digits[:, None] + 7)
+    x = rng.uniform(0, 0.3, (BATCH, 1, 28, 28)) + 0.6 * band[:, None, :, None]
+    return x.astype(np.float32), np.eye(10, dtype=np.float32)[digits]
+
+
+def test_fifty_steps_follow_float64(rng):
+    model = CNNModel()
+
+    def values() -> dict[str, np.ndarray]:
+        arrays = [array for pair in zip(model.weights, model.biases) for array in pair]
+        return {name: array.to_numpy().astype(np.float64) for name, array in zip(NAMES, arrays)}
+
+    start = values()
+    reference = Reference(start)
+    for _ in range(STEPS):
+        x, label = batch(rng)
+        bpprop(model, owl.from_numpy(x), owl.from_numpy(label))
+        reference.step(x.astype(np.float64), label.astype(np.float64))
+    for name, end in values().items():
+        change, expected = end - start[name], reference.p[name] - start[name]
+        assert np.linalg.norm(change - expected) < 1e-3 * np.linalg.norm(expected), name
