@@ -18,8 +18,9 @@ from owl.apps.mnist import INTERRUPTED, checkpoint, data, plot
 from owl.apps.mnist.dataset import Dataset
 from owl.apps.mnist.download import MIRRORS_VARIABLE
 from owl.apps.mnist.errors import CheckpointError, DataError, PlotError
+from owl.apps.mnist.loading import Batches, PipelineLoader, PlainLoader
 from owl.apps.mnist.model import MODELS, Model
-from owl.apps.mnist.train import Batches, Evaluation, train
+from owl.apps.mnist.train import Evaluation, train
 
 PROGRAM = "python -m owl.apps.mnist"
 WRONG_INPUT = 2  # the exit code of argparse
@@ -112,6 +113,8 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--lr", type=learning_rate, metavar="RATE", help=f"on mean gradients (default: {rates})")
     parser.add_argument("--seed", type=at_least(0), default=0, metavar="N", help="of weights and order (default: 0)")
     parser.add_argument("--data", metavar="PATH", help="where the data lies, see below")
+    parser.add_argument("--augment", action="store_true", help="shift and turn each image a little, anew each epoch")
+    parser.add_argument("--no-prefetch", action="store_true", help="make batches in the training loop, not ahead of it")
     parser.add_argument("--threads", type=at_least(1), metavar="N", help="CPU threads (default: the cores allowed)")
     parser.add_argument("--save", type=Path, metavar="FILE", help="write the parameters (safetensors) at the end")
     parser.add_argument("--plot", type=Path, metavar="FILE", help="draw loss, accuracy, filters, misread digits")
@@ -191,15 +194,15 @@ def report_training(
     if options.epochs == 0:
         say(f"test accuracy {evaluation.accuracy(model):.2%}")
         return
+    kind = PlainLoader if options.no_prefetch else PipelineLoader
     for epoch in train(
         model,
-        dataset,
+        kind(dataset.train, options.batch_size, options.seed, options.augment),
         evaluation,
         devices=devices,
         epochs=options.epochs,
-        batch_size=options.batch_size,
+        images=len(dataset.train),
         rate=rate,
-        seed=options.seed,
         progress=progress,
         watch=None if history is None else history.watch,
     ):

@@ -6,25 +6,14 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from typing import Protocol
-
-import numpy as np
 
 import owl
 from owl import NArray
-from owl.apps.mnist.dataset import Batch, Dataset, Split, batches
+from owl.apps.mnist.dataset import Batch, Split, batches
+from owl.apps.mnist.loading import Batches, Loader
 from owl.apps.mnist.model import Model
 
 TEST_BATCH = 1000
-
-
-class Batches(Protocol):
-    """An iterator of batches that can be ended early."""
-
-    def __iter__(self) -> Iterator[Batch]: ...
-
-    def close(self) -> None:
-        """Let go of what the iteration holds; a bar leaves the terminal."""
 
 
 Progress = Callable[[Batches, int], Batches]
@@ -61,11 +50,14 @@ class Evaluation:
         return sum(miss.count_zero() for miss in misses) / self.total
 
 
-def parallel_step(model: Model, devices: Sequence[owl.Device], batch: Batch, rate: float, watch: Watch | None) -> None:
+def parallel_step(
+    model: Model, devices: Sequence[owl.Device], batch: Batch, rate: float, watch: Watch | None, copy: bool = True
+) -> None:
     """One step on a batch that is divided among ``devices``.
 
     Each device works on its part at the same time as the others; the first one adds up the gradients and updates the
-    parameters. ``watch`` gets the probabilities and the labels of all parts.
+    parameters. ``watch`` gets the probabilities and the labels of all parts. Without ``copy`` the batch is read where
+    it lies, and must not change.
     """
     data, label = batch
     images = len(data)
@@ -76,8 +68,8 @@ def parallel_step(model: Model, devices: Sequence[owl.Device], batch: Batch, rat
         if part.start == part.stop:
             continue
         with device:
-            labels = owl.from_numpy(label[part])
-            output, gradients = model.gradients(owl.from_numpy(data[part]), labels)
+            labels = owl.from_numpy(label[part], copy=copy)
+            output, gradients = model.gradients(owl.from_numpy(data[part], copy=copy), labels)
             parts.append((output, labels))
         with devices[0]:
             total = {name: total[name] + gradients[name] for name in gradients} if total else gradients
@@ -89,29 +81,25 @@ def parallel_step(model: Model, devices: Sequence[owl.Device], batch: Batch, rat
 
 def train(
     model: Model,
-    dataset: Dataset,
+    loader: Loader,
     evaluation: Evaluation,
     *,
     devices: Sequence[owl.Device],
     epochs: int,
-    batch_size: int,
+    images: int,
     rate: float,
-    seed: int,
     progress: Progress,
     watch: Watch | None = None,
 ) -> Iterator[Epoch]:
-    """Train for ``epochs``, each in a new order drawn from ``seed``, and yield what came of each.
+    """Train for ``epochs`` of ``images`` each, and yield what came of each.
 
     Nothing is asked of the device within an epoch, so recording runs ahead of it as far as the runtime allows.
     """
-    random = np.random.default_rng(seed)
-    images = len(dataset.train)
     for number in range(1, epochs + 1):
         start = time.perf_counter()
-        order = random.permutation(images)
-        with closing(progress(batches(dataset.train, batch_size, order), -(-images // batch_size))) as steps:
+        with closing(loader.epoch(number)) as loaded, closing(progress(loaded, len(loader))) as steps:
             for batch in steps:
-                parallel_step(model, devices, batch, rate, watch)
+                parallel_step(model, devices, batch, rate, watch, loader.copy)
         owl.wait_for_all()
         seconds = time.perf_counter() - start
         yield Epoch(number, evaluation.accuracy(model), images, seconds)

@@ -199,6 +199,7 @@ cdef extern from "_engine/stream.h" namespace "owl" nogil:
         random
         demand
         wait_for_all
+        pause
 
     cppclass ClosedWindow:
         Window nodes

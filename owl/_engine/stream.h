@@ -22,7 +22,7 @@ WindowBounds& window_bounds();
 using Window = std::vector<Node*>;
 
 // Why a window ends where it ends.
-enum class Border : uint8_t { anchor, bounds, random, demand, wait_for_all };
+enum class Border : uint8_t { anchor, bounds, random, demand, wait_for_all, pause };
 
 // A closed window that is not handed over yet. A loop's names are bound anew one step late: a moment later the values of
 // the step before have died, and need not be stored.

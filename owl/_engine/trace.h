@@ -8,7 +8,7 @@
 namespace owl {
 
 // Why a closed window was handed over when it was.
-enum class Release : uint8_t { settled, next_cut, idle, demand, wait_for_all };
+enum class Release : uint8_t { settled, next_cut, idle, demand, wait_for_all, pause };
 
 struct HandedOver {
     struct Recorded {

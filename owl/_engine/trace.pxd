@@ -14,6 +14,7 @@ cdef extern from "_engine/trace.h" namespace "owl" nogil:
         idle
         demand
         wait_for_all
+        pause
 
     cppclass Recorded "owl::HandedOver::Recorded":
         uint64_t sequence

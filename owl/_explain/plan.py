@@ -19,6 +19,7 @@ _RELEASES = {
     "idle": "handed over because the executor was idle",
     "demand": "handed over by a demand",
     "wait_for_all": "handed over by wait_for_all",
+    "pause": "handed over when recording paused",
 }
 
 

@@ -1,7 +1,7 @@
 # What the planner did, and would do: plain descriptions of plans, from which owl.explain makes words and drawings.
 
-cdef tuple BORDERS = ("anchor", "bounds", "random", "demand", "wait_for_all")
-cdef tuple RELEASES = ("settled", "next_cut", "idle", "demand", "wait_for_all")
+cdef tuple BORDERS = ("anchor", "bounds", "random", "demand", "wait_for_all", "pause")
+cdef tuple RELEASES = ("settled", "next_cut", "idle", "demand", "wait_for_all", "pause")
 
 
 cdef dict description(const shared_ptr[Plan]& plan, list sites):

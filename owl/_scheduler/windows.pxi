@@ -250,6 +250,37 @@ cdef void flush(RecordingStream* stream) noexcept nogil:
         graph().unhold(window[i])
 
 
+# Hands over a stream's windows, the open one included. Under the graph's lock.
+cdef void start_open_window(RecordingStream* stream) noexcept nogil:
+    trace.release = Release.pause
+    while not stream.waiting.empty():
+        run_first_waiting(stream, False, False)
+    if stream.open.empty():
+        return
+    trace.border = Border.pause
+    close_window(stream, &stream.open)
+    stream.open_bytes = 0
+    trace.release = Release.pause
+    while not stream.waiting.empty():
+        run_first_waiting(stream, False, False)
+
+
+def start_recorded():
+    """Hands over what this thread or task has recorded, without waiting for it; nothing happens if that is nothing.
+
+    For whoever is about to wait for something else than owl, such as the next batch: the window that is still open would
+    otherwise stay so meanwhile, with the devices idle. Like any end of a window it changes no value.
+    """
+    if streams.empty():
+        return
+    cdef RecordingStream* stream = current_stream()
+    drain()
+    with nogil:
+        graph().mutex.lock()
+        start_open_window(stream)
+        graph().mutex.unlock()
+
+
 # Cuts the open window at the place that the detector found. Under the graph's lock.
 cdef void cut_window(RecordingStream* stream) noexcept nogil:
     cdef size_t first = stream.open.size()

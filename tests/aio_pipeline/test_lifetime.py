@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import multiprocessing
 import threading
 import time
 
@@ -211,3 +212,76 @@ def test_a_thousand_short_pipelines_leave_nothing():
     after = len(open_descriptors()), threading.active_count(), len(gc.get_objects())
     assert after[:2] == before[:2]
     assert after[2] - before[2] < 500
+
+
+# Worker processes between epochs
+
+
+def processes(source=range(20)):
+    return Pipeline(source).map(functions.process_id, executor="process", concurrency=2, ordered=False)
+
+
+@pytest.mark.processes
+def test_processes_stay_for_the_next_epoch_and_end_with_the_pipeline():
+    pipe = processes()
+    first = set(pipe)
+    assert {child.pid for child in multiprocessing.active_children()} == first
+    assert set(pipe) <= first
+    del pipe
+    assert multiprocessing.active_children() == []
+
+
+@pytest.mark.asyncio
+@pytest.mark.processes
+async def test_processes_stay_for_the_next_epoch_in_async_code():
+    pipe = processes()
+    seen = []
+    for _ in range(2):
+        async with pipe as items:
+            seen.append({pid async for pid in items})
+    assert seen[1] <= seen[0]
+    pipe.close()
+    assert multiprocessing.active_children() == []
+    pipe.close()
+
+
+@pytest.mark.processes
+def test_an_epoch_that_is_left_early_leaves_no_process():
+    pipe = processes()
+    first = set(pipe)
+    for pid in pipe:
+        assert pid in first
+        break
+    assert multiprocessing.active_children() == []
+    assert set(pipe).isdisjoint(first)
+
+
+@pytest.mark.processes
+def test_idle_processes_end_by_themselves(monkeypatch):
+    monkeypatch.setattr("owl.aio.pipeline.process.IDLE_SECONDS", 0.2)
+    pipe = processes()
+    first = set(pipe)
+    until = time.monotonic() + 5
+    while multiprocessing.active_children() and time.monotonic() < until:
+        time.sleep(0.02)
+    assert multiprocessing.active_children() == []
+    assert set(pipe).isdisjoint(first)
+
+
+@pytest.mark.processes
+def test_a_process_killed_between_epochs_is_replaced():
+    pipe = processes()
+    first = set(pipe)
+    for child in multiprocessing.active_children():
+        child.kill()
+        child.join()
+    assert set(pipe).isdisjoint(first)
+
+
+@pytest.mark.processes
+def test_a_kept_process_draws_what_the_new_epoch_wants():
+    def declare(executor):
+        return Pipeline(range(12)).map(functions.draw, executor=executor)
+
+    threads, kept = declare("thread"), declare("process")
+    assert [list(kept) for _ in range(3)] == [list(threads) for _ in range(3)]

@@ -13,6 +13,7 @@ from owl.aio.pipeline.collate import collate as stack
 from owl.aio.pipeline.draw import draw_svg, draw_text
 from owl.aio.pipeline.errors import PipelineError
 from owl.aio.pipeline.faces import AsyncBatches, Delivery, SyncBatches
+from owl.aio.pipeline.spare import SpareProcesses
 from owl.aio.pipeline.state import Ledger
 from owl.aio.pipeline.stats import PipelineStats, RunStats
 
@@ -60,6 +61,7 @@ class Pipeline:
         self._active: Delivery | None = None
         self._lock = threading.Lock()
         self.pool = BufferPool(depth=8)
+        self.spares = SpareProcesses(self)
         self._stats = RunStats()
         self._entered: SyncBatches | None = None
         self._entered_async: AsyncBatches | None = None
@@ -286,6 +288,10 @@ class Pipeline:
         with self._lock:
             if self._active is None:
                 self._epoch, self._ledger, self._resuming = epoch, Ledger(), False
+
+    def close(self) -> None:
+        """Ends the worker processes that wait for the next epoch, which then starts new ones."""
+        self.spares.close()
 
     # Standing
 

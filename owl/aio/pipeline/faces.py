@@ -10,6 +10,7 @@ import time
 import weakref
 from typing import TYPE_CHECKING, Any
 
+from owl._runtime import start_recorded
 from owl.aio.pipeline.channel import Channel, ThreadChannel, call_soon
 from owl.aio.pipeline.chunk import Chunk
 from owl.aio.pipeline.errors import PipelineError
@@ -101,6 +102,8 @@ class AsyncBatches:
             if self._closed:
                 raise PipelineError("the pipeline was closed")
             output = self._run.output
+            if not output.ready():
+                start_recorded()
             began = time.perf_counter()
             chunk = await output.get(max(1, output.capacity // 4))
             self._stats.waited += time.perf_counter() - began
@@ -117,7 +120,7 @@ class AsyncBatches:
     async def _close(self) -> None:
         self._closed = True
         try:
-            await self._run.stop()
+            await self._run.stop(self._delivery.exhausted)
         finally:
             self._pipe._end(self._delivery)
 
@@ -151,6 +154,8 @@ class SyncBatches:
                 raise PipelineError("the pipeline was closed")
             output = self._output
             assert output is not None
+            if not output.ready():
+                start_recorded()  # the devices compute what is recorded while this thread waits
             began = time.perf_counter()
             chunk = output.get_blocking(max(1, output.capacity // 4))
             self._stats.waited += time.perf_counter() - began
@@ -194,7 +199,7 @@ class SyncBatches:
         except Exception as error:
             run.output.close(error)
         finally:
-            await run.stop()
+            await run.stop(self._delivery.exhausted)
 
 
 def _progress_bar(pipe: Pipeline) -> Any:

@@ -1,4 +1,4 @@
-"""A worker process: spawned, never forked, and replaced when it dies."""
+"""A worker process: spawned, never forked, replaced when it dies, and kept from one epoch to the next."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import signal
 import struct
 import time
 import traceback
+from collections.abc import Callable
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
@@ -18,14 +19,19 @@ from owl.aio.pipeline.work import Outcome, Work
 
 _INDEX = struct.Struct("<i")
 _GRACE = 0.3
+_PARK = b""  # in place of a chunk: the epoch is over
+IDLE_SECONDS = 10.0
 
 
 class ProcessWorker:
-    """Runs chunks in one spawned process; used by one thread, except for ``abort``."""
+    """Runs chunks in one spawned process; used by one thread at a time, except for ``abort``.
+
+    ``close`` ends the process, or leaves it parked for the next epoch if it was told to ``keep`` it.
+    """
 
     def __init__(self, work: Work) -> None:
-        self._work = work
-        self._pickled = pickle.dumps(work, pickle.HIGHEST_PROTOCOL)
+        self.keep: Callable[[ProcessWorker], None] | None = None
+        self._set_work(work)
         self._process: Any = None
         self._aborted = False
         self._start()
@@ -74,13 +80,38 @@ class ProcessWorker:
                 return  # closed by its own thread in the meantime
 
     def close(self) -> None:
-        self._stop()
+        keep, self.keep = self.keep, None
+        if keep is None or self._aborted:
+            self._stop()
+            return
+        try:
+            self._connection.send_bytes(_PARK)
+        except OSError:
+            self._stop()
+        else:
+            keep(self)
+
+    def resume(self, work: Work) -> None:
+        """Goes on with the parked process, or with a new one if that has ended. Raises as the constructor does."""
+        self._set_work(work)
+        try:
+            self._connection.send_bytes(self._pickled)
+            problem = self._connection.recv()
+        except (EOFError, OSError):
+            self._stop()
+            self._start()
+        else:
+            _check_loaded(problem)
+
+    def _set_work(self, work: Work) -> None:
+        self._work = work
+        self._pickled = pickle.dumps(work, pickle.HIGHEST_PROTOCOL)
 
     def _start(self) -> None:
         context = multiprocessing.get_context("spawn")
         self._connection, theirs = context.Pipe()
         self._progress, progress = context.Pipe(duplex=False)
-        self._process = context.Process(target=_main, args=(theirs, progress, self._pickled), daemon=True)
+        self._process = context.Process(target=_main, args=(theirs, progress, self._pickled, IDLE_SECONDS), daemon=True)
         try:
             self._process.start()
         finally:
@@ -96,8 +127,7 @@ class ProcessWorker:
                 f"a worker process exited with status {self._process.exitcode} before it was ready; a script that uses "
                 "executor='process' must start its work under if __name__ == '__main__':"
             ) from None
-        if problem is not None:
-            raise RuntimeError(f"the function cannot be loaded in a worker process: {problem}")
+        _check_loaded(problem)
 
     def _stop(self) -> None:
         self._connection.close()
@@ -166,30 +196,38 @@ class _Lost(Exception):
         self.restart = restart
 
 
-def _main(connection: Connection, progress: Connection, pickled: bytes) -> None:
-    """The life of a worker process: it ends when its connection does."""
+def _check_loaded(problem: str | None) -> None:
+    if problem is not None:
+        raise RuntimeError(f"the function cannot be loaded in a worker process: {problem}")
+
+
+def _main(connection: Connection, progress: Connection, pickled: bytes, idle_seconds: float) -> None:
+    """The life of a worker process: it ends when its connection does, or when it has been parked for too long."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides
+    try:
+        while _serve(connection, progress, pickled) and connection.poll(idle_seconds):
+            pickled = connection.recv_bytes()
+    except (EOFError, OSError):
+        return
+
+
+def _serve(connection: Connection, progress: Connection, pickled: bytes) -> bool:
+    """Works on the chunks of one epoch; whether there may be another. Raises EOFError or OSError when left alone."""
     try:
         work: Work = pickle.loads(pickled)
     except BaseException as error:
         connection.send(f"{type(error).__name__}: {error}")
-        return
+        return False
     connection.send(None)
     out = progress.fileno()
 
     def begin(index: int) -> None:
         os.write(out, _INDEX.pack(index))
 
-    while True:
-        try:
-            keys, values = connection.recv()
-        except (EOFError, OSError):
-            return
-        outcome = work.run(keys, values, begin)
-        try:
-            connection.send_bytes(_pack(outcome, keys))
-        except OSError:
-            return
+    while (message := connection.recv_bytes()) != _PARK:
+        keys, values = pickle.loads(message)
+        connection.send_bytes(_pack(work.run(keys, values, begin), keys))
+    return True
 
 
 def _pack(outcome: Outcome, keys: list) -> bytes:

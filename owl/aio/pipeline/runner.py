@@ -75,6 +75,7 @@ class Run:
                     ordered=stage.ordered,
                     executor=stage.executor,
                     max_skips=stage.max_skips,
+                    spares=self._pipe.spares,
                 )
             elif isinstance(stage, stages.Batch):
                 stack = partial(collate, pool=self._pipe.pool) if stage.collate is collate else stage.collate
@@ -163,13 +164,16 @@ class Run:
         max_bytes = max(1, self._pipe.buffer_bytes // len(self._declared))
         return kind(fixed or _ADAPTIVE_START, max_bytes, adaptive=fixed is None)
 
-    async def stop(self) -> None:
-        """Ends every task, thread and process; what hangs in a user's function is left behind after 0.8 s."""
+    async def stop(self, finished: bool) -> None:
+        """Ends every task, thread and process; what hangs in a user's function is left behind after 0.8 s.
+
+        After an epoch that has ``finished`` its worker processes stay for the next one.
+        """
         self._stats.ended = time.perf_counter()
         until = self._stats.ended + SHUTDOWN_SECONDS
         for task in self._tasks:
             task.cancel()
-        stopping = [asyncio.ensure_future(stage.stop(SHUTDOWN_SECONDS)) for stage in self._stages]
+        stopping = [asyncio.ensure_future(stage.stop(SHUTDOWN_SECONDS, finished)) for stage in self._stages]
         waiting = {*self._tasks, *stopping}
         if waiting:
             await asyncio.wait(waiting, timeout=max(0.0, until - time.perf_counter()))

@@ -121,7 +121,7 @@ class AsyncStream(_Stream):
             await self._output.put(Chunk([key], [position], [value]))
             self._meter.blocked += time.perf_counter() - began
 
-    async def stop(self, seconds: float) -> None:
+    async def stop(self, seconds: float, finished: bool) -> None:
         """Cancelling ``run`` closes the iterator."""
 
 
@@ -196,8 +196,8 @@ class ThreadStream(_Stream):
             self._pace.update(count, outcome.seconds)
         self._pulled.set()
 
-    async def stop(self, seconds: float) -> None:
-        await self._workers.stop(seconds)
+    async def stop(self, seconds: float, finished: bool) -> None:
+        await self._workers.stop(seconds, finished)
 
 
 class _Reader:

@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from typing import Protocol
 
 from owl.aio.pipeline.channel import Channel, ThreadChannel
@@ -13,6 +14,7 @@ from owl.aio.pipeline.chunk import Chunk
 from owl.aio.pipeline.errors import ItemFailure
 from owl.aio.pipeline.pace import TARGET_SECONDS, Pace
 from owl.aio.pipeline.process import ProcessWorker
+from owl.aio.pipeline.spare import SpareProcesses
 from owl.aio.pipeline.state import merge_marks
 from owl.aio.pipeline.stats import Meter
 from owl.aio.pipeline.work import Work
@@ -81,6 +83,7 @@ class StageRun:
         executor: str = "thread",
         max_skips: int = 0,
         grouper: Grouper | None = None,
+        spares: SpareProcesses | None = None,
     ) -> None:
         self.output = output
         self._name = name
@@ -91,6 +94,7 @@ class StageRun:
         self._ordered = ordered
         self._max_skips = max_skips
         self._grouper = grouper
+        self._spares = spares
         self._alone = work.timeout is not None  # a timeout is per item, so items travel one by one
         # The way to a process and back takes a millisecond itself when all cores are busy.
         self._pace = Pace(concurrency, output, target=(10 if executor == "process" else 1) * TARGET_SECONDS)
@@ -108,7 +112,7 @@ class StageRun:
     def _make_workers(self, executor: str) -> ThreadWorkers | TaskWorkers:
         if executor == "task":
             return TaskWorkers(self._name, self._concurrency, self._work, self._on_done)
-        open_worker: Callable[[Work], Worker] = ProcessWorker if executor == "process" else LocalWorker
+        open_worker: Callable[[Work], Worker] = self._open_process if executor == "process" else LocalWorker
         return ThreadWorkers(
             self._name,
             self._concurrency,
@@ -117,6 +121,21 @@ class StageRun:
             self._on_done,
             watched=self._alone and executor == "thread",
         )
+
+    def _open_process(self, work: Work) -> ProcessWorker:
+        """The process of an earlier epoch, if there is one."""
+        worker = self._spares.take(self._name) if self._spares else None
+        if worker is None:
+            worker = ProcessWorker(work)
+        else:
+            try:
+                worker.resume(work)
+            except BaseException:
+                worker.close()
+                raise
+        if self._spares is not None:
+            worker.keep = partial(self._spares.add, self._name)
+        return worker
 
     async def feed(self) -> None:
         """Until the supply ends, or fails: then what is under way still goes out before the failure does."""
@@ -228,5 +247,5 @@ class StageRun:
             self._meter.skipped += n
         return Chunk(keys, marks, values, skipped), failure
 
-    async def stop(self, seconds: float) -> None:
-        await self._workers.stop(seconds)
+    async def stop(self, seconds: float, finished: bool) -> None:
+        await self._workers.stop(seconds, finished)

@@ -165,13 +165,14 @@ class ThreadWorkers:
         if self._all_gone is not None and not self._threads and not self._all_gone.done():
             self._all_gone.set_result(None)
 
-    async def stop(self, seconds: float) -> None:
-        """Ends all threads; waits for them at most so long."""
+    async def stop(self, seconds: float, finished: bool = False) -> None:
+        """Ends all threads; waits for them at most so long. What is at work is aborted, unless all has ``finished``."""
         self._stopping = True
         for timer in self._timers:
             timer.cancel()
-        for worker in list(self._workers):
-            worker.abort()
+        if not finished:
+            for worker in list(self._workers):
+                worker.abort()
         for _ in self._threads:
             self._jobs.put(None)
         if self._threads:
@@ -207,7 +208,7 @@ class TaskWorkers:
             self._on_done(job)
             del job
 
-    async def stop(self, seconds: float) -> None:
+    async def stop(self, seconds: float, _finished: bool = False) -> None:
         """Cancels all tasks; waits for them at most so long."""
         self._stopping = True
         for task in self._tasks:
