@@ -17,7 +17,7 @@ constexpr double kClearlyFewer = 0.9;
 
 void Detector::grow() {
     // Most tasks record a handful of nodes and never come here twice.
-    std::vector<Entry> ring(std::max<size_t>(64, ring_.size() * 2));
+    std::vector<Entry> ring(std::max<size_t>(16, ring_.size() * 2));
     for (const Entry& old : ring_) ring[old.position & (ring.size() - 1)] = old;
     ring_.swap(ring);
     std::vector<Seen> table(ring_.size());
