@@ -58,7 +58,10 @@ def lint(session: nox.Session) -> None:
 
 
 def sanitized(session: nox.Session, kind: str, runtime: str, **options: str) -> None:
-    """Builds everything under one sanitizer and runs the suite with its runtime preloaded, since python has none."""
+    """Builds everything under one sanitizer, and runs a stress program and the tests of the rules under its runtime.
+
+    The runtime is preloaded, since python has none.
+    """
     # libstdc++ as well: the runtime looks for the function that throws when the process starts, to intercept it.
     preload = [
         subprocess.run(["g++", f"-print-file-name={name}"], capture_output=True, text=True, check=True).stdout.strip()
@@ -67,10 +70,10 @@ def sanitized(session: nox.Session, kind: str, runtime: str, **options: str) -> 
     if not all(Path(name).is_absolute() for name in preload):
         session.skip(f"g++ comes without {runtime}")
     install_copy(session, "test", OWL_DEBUG="1", OWL_SANITIZE=kind, CXX="g++")
-    session.run(
-        *("python", "-m", "pytest", "-q", "-p", "no:faulthandler", *session.posargs),
-        env={"LD_PRELOAD": " ".join(preload), "PYTHONMALLOC": "malloc", **options},
-    )
+    environment = {"LD_PRELOAD": " ".join(preload), "PYTHONMALLOC": "malloc", **options}
+    session.run("python", "tests/sanitizers/stress.py", "60", env=environment)
+    tests = session.posargs or ["tests/rules", "tests/planner"]
+    session.run("python", "-m", "pytest", "-q", "-p", "no:faulthandler", *tests, env=environment)
 
 
 @nox.session
@@ -87,7 +90,8 @@ def ubsan(session: nox.Session) -> None:
 @nox.session
 def tsan(session: nox.Session) -> None:
     # OpenBLAS has threads and locks of its own making, which the sanitizer cannot follow.
-    options = "halt_on_error=1:second_deadlock_stack=1"
+    # A forked child has threads again when it computes, which the sanitizer would refuse.
+    options = "halt_on_error=1:second_deadlock_stack=1:die_after_fork=0"
     sanitized(session, "thread", "libtsan.so", TSAN_OPTIONS=options, OPENBLAS_NUM_THREADS="1")
 
 

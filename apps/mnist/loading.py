@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Generator, Iterator
-from typing import Protocol
+from typing import Protocol, cast
 
 import numpy as np
 
@@ -105,7 +105,7 @@ class PipelineLoader:
     def epoch(self, number: int) -> Batches:
         """The batches of an epoch; epochs count from 1. One epoch at a time."""
         self._batches.begin(number)
-        return iter(self.pipe)  # a generator, which close() ends together with its threads
+        return cast(Batches, iter(self.pipe))  # a generator, which close() ends together with its threads
 
 
 Loader = PlainLoader | PipelineLoader

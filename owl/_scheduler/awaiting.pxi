@@ -247,8 +247,10 @@ cdef class Evaluation:
         if self.finished():
             if must_yield():
                 yield
-            while not has_room():
-                yield from room_future()
+            room = room_future()
+            while room is not None:
+                yield from room
+                room = room_future()
         else:
             wait = begin_wait(self.nodes)
             if wait is not None:

@@ -28,7 +28,7 @@ def test_eval_starts_at_once_and_may_be_ignored(run):
     async def main():
         x = owl.ones([3]) + 1
         x.eval()
-        while x.state != "done":  # noqa: ASYNC110
+        while x.state != "done":
             await asyncio.sleep(0.001)
 
     run(main)

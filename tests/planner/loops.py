@@ -489,7 +489,7 @@ def two_devices(steps: Iterable[int], batch: int) -> Result:
 
 
 async def _pauses(coin: random.Random) -> None:
-    while coin.random() < 0.25:  # noqa: ASYNC110
+    while coin.random() < 0.25:
         await asyncio.sleep(0)
 
 
@@ -523,7 +523,7 @@ def two_tasks(steps: Iterable[int], batch: int) -> Result:
         return seen + observe(w1, w2)
 
     async def main() -> list[Result]:
-        return await asyncio.gather(train(HIDDEN), train(HIDDEN // 2))
+        return list(await asyncio.gather(train(HIDDEN), train(HIDDEN // 2)))
 
     return [value for result in asyncio.run(main()) for value in result]
 

@@ -1,7 +1,7 @@
 """Writes random programs and runs each under every setting of the planner: all must agree in every bit.
 
-``python -m owl._fuzz --programs 20000 --seed 1 --seconds 600``. A program has loops, branches, demands, handles that
-die late (kept in lists and in reference cycles), updates in place, devices, threads and asyncio tasks. Its values are
+``python -m owl.testing.fuzz --programs 20000 --seed 1 --seconds 600``. A program has loops, branches, demands,
+handles that die late (kept in lists and in reference cycles), updates in place, devices, threads and asyncio tasks. Its values are
 also held against NumPy in float64. Injected faults and memory limits may take values away but never change one. A
 program that fails is made as small as possible and printed; the same seed writes the same programs.
 """
@@ -97,7 +97,7 @@ PROGRAMS = st.lists(
 class NumpyWorld:
     """Operations over float64; shapes are owl's reversed. A value is exact, or only its shape and rough size are."""
 
-    def leaf(self, values: np.ndarray, borrow: bool) -> np.ndarray:  # noqa: ARG002
+    def leaf(self, values: np.ndarray, borrow: bool) -> np.ndarray:
         return values.astype(np.float64)
 
     def unary(self, name: str, x: np.ndarray) -> np.ndarray:
@@ -135,6 +135,8 @@ class NumpyWorld:
 
 
 class OwlWorld:
+    """Runs a program's statements as owl operations."""
+
     def leaf(self, values: np.ndarray, borrow: bool) -> owl.NArray:
         return owl.from_numpy(values, copy=not borrow)
 
@@ -296,7 +298,7 @@ class Writer:
         if y in self.rough:
             self.rough.add(x)
 
-    def _name(self, out: list[Step], s: Statement) -> None:  # noqa: ARG002
+    def _name(self, out: list[Step], s: Statement) -> None:
         self.named.append(self.pick(s.a))  # a second name for the same array
 
     def _drop(self, out: list[Step], s: Statement) -> None:
@@ -322,7 +324,7 @@ class Writer:
     def _device(self, out: list[Step], s: Statement) -> None:
         out.append(Step("device", s.a % 2))
 
-    def _collect(self, out: list[Step], s: Statement) -> None:  # noqa: ARG002
+    def _collect(self, out: list[Step], s: Statement) -> None:
         out.append(Step("collect"))
 
     def _loop(self, out: list[Step], s: Statement) -> None:
@@ -448,7 +450,7 @@ class Player:
 class _Scaling(OwlWorld):
     """Of an update `x - scale * y` it makes what is to be subtracted."""
 
-    def binary(self, name: str, x: owl.NArray, y: owl.NArray) -> owl.NArray:  # noqa: ARG002
+    def binary(self, name: str, x: owl.NArray, y: owl.NArray) -> owl.NArray:
         return y
 
 
