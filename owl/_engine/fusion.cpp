@@ -20,7 +20,7 @@ bool runs_elementwise(const PlanNode& node) { return is_elementwise(node.op) || 
 
 // A sum that keeps the first of two dimensions can ride on the pass that makes its input.
 bool is_row_sum(const PlanNode& node, const Operand& operand) {
-    return node.op == Op::reduce && node.attribute[0] == static_cast<int64_t>(Reduction::sum) && node.attribute[1] == 2 &&
+    return node.attribute[0] == static_cast<int64_t>(Reduction::sum) && node.attribute[1] == 2 &&
            !node.attribute[2] && operand.view.ndim == 2;
 }
 
@@ -237,7 +237,7 @@ class Analyser {
         } else if (runs_elementwise(node)) {
             place_elementwise(i);
         } else {
-            if (fuse_ && is_row_sum(node, f_.operands[i][0])) {
+            if (fuse_ && node.op == Op::reduce && is_row_sum(node, f_.operands[i][0])) {
                 const int id = register_group(f_.operands[i][0], f_.operands[i][0].view, node.dtype);
                 if (id >= 0 && f_.groups[id].sums.size() < kMaxEwSums) {
                     f_.groups[id].sums.push_back(i);
