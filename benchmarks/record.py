@@ -1,5 +1,9 @@
 """What recording costs: an element-wise operation on 16 elements in owl, against PyTorch's whole operation.
 
+*Recorded* repeats one operation and drops its result when the next is there: what recording itself costs, the call site
+included; nothing is left to be computed. *Recorded and handed over* is a chain in which every value is needed by the
+next: closing windows, finding their plans and handing them to the executor come on top. PyTorch computes in both.
+
 ``python -m benchmarks.record`` also prints what ``import owl`` takes beyond ``import numpy``.
 """
 
@@ -21,7 +25,20 @@ OPERATIONS = ("x + y", "relu(x)")
 IMPORT_TIME = "import time, numpy; start = time.perf_counter(); import owl; print(time.perf_counter() - start)"
 
 
-def chain(operation: str, x: Any, y: Any, relu: Callable[[Any], Any], count: int) -> tuple[float, Any]:
+def repeated(operation: str, x: Any, y: Any, relu: Callable[[Any], Any], count: int) -> tuple[float, Any]:
+    """Seconds for each of `count` equal operations on the same operands."""
+    if operation == "x + y":
+        start = time.perf_counter()
+        for _ in repeat(None, count):
+            z = x + y
+    else:
+        start = time.perf_counter()
+        for _ in repeat(None, count):
+            z = relu(x)
+    return (time.perf_counter() - start) / count, z
+
+
+def chained(operation: str, x: Any, y: Any, relu: Callable[[Any], Any], count: int) -> tuple[float, Any]:
     """Seconds for each of `count` operations, each on the one before: none is dead, so none may be left out."""
     if operation == "x + y":
         start = time.perf_counter()
@@ -34,17 +51,20 @@ def chain(operation: str, x: Any, y: Any, relu: Callable[[Any], Any], count: int
     return (time.perf_counter() - start) / count, x
 
 
-def measure_owl() -> Callable[[str, int, int], float]:
+WAYS = {"repeated": repeated, "chained": chained}
+
+
+def measure_owl() -> Callable[[str, str, int, int], float]:
     import owl
 
     owl.set_device(owl.create_cpu_device())
     x, y = owl.ones([SIZE]), owl.ones([SIZE])
 
-    def measure(operation: str, count: int, blocks: int) -> float:
+    def measure(way: str, operation: str, count: int, blocks: int) -> float:
         best = float("inf")
         for _ in range(blocks):
             owl.wait_for_all()  # the executor is idle while the next block is recorded
-            seconds, end = chain(operation, x, y, owl.elewise.relu, count)
+            seconds, end = WAYS[way](operation, x, y, owl.elewise.relu, count)
             end.wait_for_eval()
             best = min(best, seconds)
         return best
@@ -52,13 +72,13 @@ def measure_owl() -> Callable[[str, int, int], float]:
     return measure
 
 
-def measure_torch() -> Callable[[str, int, int], float]:
+def measure_torch() -> Callable[[str, str, int, int], float]:
     from benchmarks.peers import small_operations
 
     x, y, operations = small_operations(SIZE)
 
-    def measure(operation: str, count: int, blocks: int) -> float:
-        return min(chain(operation, x, y, operations["relu"], count)[0] for _ in range(blocks))
+    def measure(way: str, operation: str, count: int, blocks: int) -> float:
+        return min(WAYS[way](operation, x, y, operations["relu"], count)[0] for _ in range(blocks))
 
     return measure
 
@@ -74,8 +94,8 @@ def import_seconds(runs: int) -> list[float]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=15, help="turns for each contestant")
-    parser.add_argument("--count", type=int, default=500, help="operations in a chain, timed as one")
-    parser.add_argument("--blocks", type=int, default=20, help="chains in a turn, of which the best counts")
+    parser.add_argument("--count", type=int, default=500, help="operations in a block, timed as one")
+    parser.add_argument("--blocks", type=int, default=20, help="blocks in a turn, of which the best counts")
     parser.add_argument("--worker", choices=["owl", "PyTorch"], help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.worker:
@@ -87,10 +107,15 @@ def main() -> None:
     with Idleness() as idleness, Worker(module, "owl") as owl, Worker(module, "PyTorch") as torch:
         for operation in OPERATIONS:
 
-            def turn(worker: Worker, operation: str = operation) -> Callable[[], float]:
-                return lambda: worker.call("measure", operation=operation, count=options.count, blocks=options.blocks)
+            def turn(worker: Worker, way: str, operation: str = operation) -> Callable[[], float]:
+                what = {"way": way, "operation": operation, "count": options.count, "blocks": options.blocks}
+                return lambda: worker.call("measure", **what)
 
-            contestants = {"owl, recorded": turn(owl), "PyTorch, whole operation": turn(torch)}
+            contestants = {
+                "owl, recorded": turn(owl, "repeated"),
+                "owl, recorded and handed over": turn(owl, "chained"),
+                "PyTorch, whole operation": turn(torch, "repeated"),
+            }
             interleave(contestants, 2)  # warm-up
             tables.append((operation, interleave(contestants, options.rounds)))
         imports = import_seconds(options.rounds)
