@@ -36,12 +36,14 @@ def _before_fork():
     with nogil:
         for i in range(executors.size()):
             executors[i].quiesce()
-        team().lock_for_fork()
-        graph().mutex.lock()
-        for i in range(executors.size()):
-            executors[i].freeze()
-        lock_failures_for_fork()
-        lock_memory_for_fork()
+    # With the GIL: nobody who has one of these locks waits for it, but threads that have the GIL wait for these locks, so
+    # asking for the GIL with them in hand would be a deadlock.
+    team().lock_for_fork()
+    graph().mutex.lock()
+    for i in range(executors.size()):
+        executors[i].freeze()
+    lock_failures_for_fork()
+    lock_memory_for_fork()
 
 
 cdef void after_fork(bint in_child) noexcept nogil:
