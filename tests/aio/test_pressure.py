@@ -63,7 +63,7 @@ def test_or_raises(run, tight, raising):
 
         with pytest.raises(owl.aio.BackPressureError, match="ready"):
             record_on()
-        assert 64 <= recorded < 90
+        assert 60 <= recorded < 90  # about 64 runs; the executor may not have begun the first yet
         await owl.aio.ready()
         assert float((await owl.aio.to_numpy(x))[0]) == 1 + recorded
 
