@@ -31,9 +31,9 @@ from owl._engine.execution cimport (
 )
 from owl._engine.graph cimport (
     Border, Buffer, ClosedWindow, Draft, Expectations, Failure, FailureKind, MemoryInfo, Node, Op,
-    RecordingStream, State, Window, borrow, close, elementwise_info, elementwise_op, forget_failures_after_fork, graph,
+    RecordingStream, State, Window, borrow, elementwise_info, elementwise_op, forget_failures_after_fork, graph,
     has_deferred_releases, has_unobserved_failures, held_unobserved_failures, host_memory, kOperations,
-    live_buffers, live_mask, lock_failures_for_fork, lock_memory_for_fork, operation_name, record, record_leaf,
+    live_buffers, lock_failures_for_fork, lock_memory_for_fork, operation_name, purge, record, record_leaf,
     sort_by_sequence, take_deferred_releases, take_unobserved_failures, unlock_failures_after_fork,
     unlock_memory_after_fork, window_bounds,
 )

@@ -119,7 +119,7 @@ class CpuExecutor final : public Executor {
         nothing.failures.assign(run->outputs.size(), failure);
         finish_run(run, &nothing);
         failure->release();
-        delete run;
+        recycle_run(run);
     }
 
     void loop() {
@@ -195,11 +195,11 @@ class CpuExecutor final : public Executor {
             // Still under the lock: whoever drops the last array that failed is then the one who lets go of the failure.
             for (Failure* failure : owned_failures_) failure->release();
             for (Failure* failure : held_failures_) failure->release();
+            recycle_run(run);
         }
         owned_failures_.clear();
         held_failures_.clear();
         result_.buffers.clear();
-        delete run;
     }
 
     void perform(Run* run) {

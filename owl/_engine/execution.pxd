@@ -64,7 +64,7 @@ cdef extern from "_engine/plan_cache.h" namespace "owl" nogil:
         uint64_t bytes_inside
 
     cppclass Canonical:
-        void describe(const vector[Node*]& nodes, uint64_t mark, bool may_leave, const StoredPlaces& stored)
+        bool describe(const vector[Node*]& nodes, uint64_t mark, bool may_leave, const StoredPlaces& stored)
         shared_ptr[Plan] make_plan(const vector[Node*]& nodes)
         Run* make_run(const vector[Node*]& nodes, shared_ptr[Plan] plan)
 
@@ -72,7 +72,7 @@ cdef extern from "_engine/plan_cache.h" namespace "owl" nogil:
         void add(const Node* node)
 
     cppclass WindowHistory:
-        bool is_regular(const vector[Node*]& nodes)
+        bool is_regular(uint64_t hash)
 
     size_t chunk_end(const vector[Node*]& nodes, size_t begin)
 

@@ -2,13 +2,11 @@
 
 #include <algorithm>
 #include <cassert>
+#include <cstddef>
 
 namespace owl {
 
-Graph& graph() {
-    static auto* instance = new Graph;
-    return *instance;
-}
+Graph* const graph_instance = new Graph;
 
 Node* Graph::create() {
     if (free_.empty()) {
@@ -18,7 +16,7 @@ Node* Graph::create() {
     }
     Node* node = free_.back();
     free_.pop_back();
-    std::memset(static_cast<void*>(node), 0, sizeof(Node));
+    std::memset(static_cast<void*>(node), 0, offsetof(Node, shape));
     node->index = -1;
     node->sequence = next_sequence();
     ++live_nodes_;

@@ -67,6 +67,7 @@ class Graph {
     int64_t live_nodes_ = 0;
 };
 
-Graph& graph();  // never destroyed: threads and handles may outlive static destructors
+extern Graph* const graph_instance;  // never destroyed: threads and handles may outlive static destructors
+inline Graph& graph() { return *graph_instance; }
 
 }  // namespace owl

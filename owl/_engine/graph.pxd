@@ -206,6 +206,7 @@ cdef extern from "_engine/stream.h" namespace "owl" nogil:
         uint64_t hash
         Border border
         bool known
+        void close(const RecordingStream* stream, const Expectations& expectations)
         bool settled()
 
     cppclass RecordingStream:
@@ -226,11 +227,10 @@ cdef extern from "_engine/stream.h" namespace "owl" nogil:
         void note_cut(uint64_t place)
 
     cppclass Expectations:
-        void remember(uint64_t hash, vector[bool] live)
+        void remember(const ClosedWindow& window)
 
-    void close "owl::close"(ClosedWindow* window, const Expectations& expectations)
     void sort_by_sequence(vector[Node*]* nodes)
-    vector[bool] live_mask(const vector[Node*]& nodes)
+    uint64_t purge(const RecordingStream* stream, Window* window)
 
 
 cdef extern from "_engine/recorder.h" namespace "owl" nogil:

@@ -47,9 +47,11 @@ enum class State : uint8_t {
 
 constexpr int kInlineInputs = 3;
 constexpr int kMaxScalars = 3;
+constexpr int kMaxArguments = 3;
 
-// All fields are guarded by the graph's lock, except those which are fixed once recorded (op to input).
-struct Node {
+// All fields are guarded by the graph's lock, except those which are fixed once recorded (op to bytes, and inputs).
+// Handing over a window walks its nodes several times: what every walk reads comes first, within two cache lines.
+struct alignas(64) Node {
     Op op;
     DType dtype;
     State state;
@@ -61,39 +63,41 @@ struct Node {
     bool leftover;        // computed and used inside a plan, but not stored: read later, it is computed again
     uint16_t device;
     uint32_t n_inputs;
-    uint32_t site;
-    uint64_t sequence;    // order of recording in the process
-    uint64_t position;    // order of recording in its stream, from 1
+    int32_t index;        // scratch of traversals: position in that traversal's list
+    uint64_t mark;        // scratch of traversals: the traversal that was here last
     uint64_t signature;   // hash of operation, attributes, shapes, dtype, device
-    uint64_t shape_hash;
-    Shape shape;
-    int64_t attribute[kMaxDims];  // structure: part of a plan's key
-    int64_t argument[3];          // not structure: given to the plan at each run
-    double scalar[kMaxScalars];   // likewise
-
     uint32_t references;  // handles + readers + windows and runs that hold a pointer; at 0 the node is freed
     uint32_t handles;     // Python NArrays
     uint32_t readers;     // recorded operations that need this value and are not under way yet
     uint32_t pins;        // runs under way that read the value
+
+    Node** more_inputs;
+    Node* inline_input[kInlineInputs];
     RecordingStream* stream;
+    uint64_t sequence;    // order of recording in the process
+    uint64_t position;    // order of recording in its stream, from 1
+    uint64_t shape_hash;
+    uint64_t n_bytes;     // of the value
+    uint32_t site;
     Buffer* buffer;
     Failure* failure;
     Waiter* waiters;
     Node* copies;         // chain of this value's copies on other devices, linked by next_copy; they do not hold each other
     Node* next_copy;
     Node* copy_of;
-    uint64_t mark;        // scratch of traversals: the traversal that was here last
-    int32_t index;        // scratch of traversals: position in that traversal's list
 
-    Node** more_inputs;
-    Node* inline_input[kInlineInputs];
+    // Not cleared: only as much of it as the counts above say means anything.
+    Shape shape;
+    double scalar[kMaxScalars];   // not structure: given to the plan at each run
+    int64_t argument[kMaxArguments];  // likewise
+    int64_t attribute[kMaxDims];  // structure: part of a plan's key
 
     Node** inputs() { return more_inputs ? more_inputs : inline_input; }
     Node* const* inputs() const { return more_inputs ? more_inputs : inline_input; }
     bool pending() const { return state == State::recorded || state == State::submitted; }
     bool finished() const { return state == State::done || state == State::failed; }
     bool live() const { return handles || readers; }
-    size_t bytes() const { return static_cast<size_t>(shape.size()) * dtype_size(dtype); }
+    size_t bytes() const { return n_bytes; }
 };
 
 }  // namespace owl

@@ -1,13 +1,13 @@
 #include "plan_cache.h"
 
+#include <algorithm>
+
 namespace owl {
 namespace {
 constexpr size_t kLeaveBytes = 4096;  // below that, storing costs less than keeping the operation recorded
 }
 
-bool WindowHistory::is_regular(const std::vector<Node*>& nodes) {
-    uint64_t hash = nodes.size();
-    for (const Node* node : nodes) hash = mix(hash, node->signature ^ (node->handles ? 1 : 0));
+bool WindowHistory::is_regular(uint64_t hash) {
     if (seen_.size() > 8192) seen_.clear();
     const bool known = !seen_.insert(hash).second;
     known_ = (known_ << 1 | known) & 0xffff;
@@ -26,83 +26,103 @@ size_t chunk_end(const std::vector<Node*>& nodes, size_t begin) {
     return end;
 }
 
-void Canonical::describe(const std::vector<Node*>& nodes, uint64_t mark, bool may_leave, const StoredPlaces& stored) {
-    key_.clear();
+// Where the key goes on, with room for so many more words. The key is never shortened: one of a larger window fits.
+uint64_t* Canonical::room_for(uint64_t* end, size_t words) {
+    const auto used = static_cast<size_t>(end - key_.data());
+    if (key_.size() - used < words) key_.resize(2 * key_.size() + words);
+    return key_.data() + used;
+}
+
+bool Canonical::describe(const std::vector<Node*>& nodes, uint64_t mark, bool may_leave, const StoredPlaces& stored) {
+    const size_t count = nodes.size();
     inputs_.clear();
     refs_.clear();
-    live_.assign(nodes.size(), 0);
-    readers_inside_.assign(nodes.size(), 0);
-    for (size_t i = 0; i < nodes.size(); ++i) {
-        nodes[i]->mark = mark;
-        nodes[i]->index = static_cast<int32_t>(i);
-    }
-    donatable_.clear();
     outside_reads_.clear();
-    key_.push_back(nodes.empty() ? 0 : nodes[0]->device);
-    for (const Node* node : nodes) {
-        key_.push_back(static_cast<uint64_t>(node->op) | static_cast<uint64_t>(node->dtype) << 16 |
-                       static_cast<uint64_t>(node->scalar_mask) << 24 | static_cast<uint64_t>(node->n_attributes) << 32 |
-                       static_cast<uint64_t>(node->shape.ndim) << 40 | static_cast<uint64_t>(node->n_inputs & 0xffff) << 48);
-        key_.insert(key_.end(), node->shape.dim, node->shape.dim + node->shape.ndim);
-        for (int a = 0; a < node->n_attributes; ++a) key_.push_back(static_cast<uint64_t>(node->attribute[a]));
+    donatable_.clear();
+    readers_inside_.assign(count, 0);
+    live_.resize(count);
+    leavable_.resize(count);
+    hash_ = count;
+    if (!count) return true;
+    bool clean = true;
+    const uint16_t device = nodes[0]->device;
+    uint64_t* word = room_for(key_.data(), 2);
+    *word++ = device;
+    for (size_t i = 0; i < count; ++i) {
+        Node* node = nodes[i];
+        clean = clean && node->state == State::recorded && node->mark != mark && !node->leftover && node->device == device;
+        node->mark = mark;
+        node->index = static_cast<int32_t>(i);
+        word = room_for(word, 1 + static_cast<size_t>(node->shape.ndim) + node->n_attributes + node->n_inputs);
+        *word++ = static_cast<uint64_t>(node->op) | static_cast<uint64_t>(node->dtype) << 16 |
+                  static_cast<uint64_t>(node->scalar_mask) << 24 | static_cast<uint64_t>(node->n_attributes) << 32 |
+                  static_cast<uint64_t>(node->shape.ndim) << 40 | static_cast<uint64_t>(node->n_inputs & 0xffff) << 48;
+        for (int d = 0; d < node->shape.ndim; ++d) *word++ = static_cast<uint64_t>(node->shape.dim[d]);
+        for (int a = 0; a < node->n_attributes; ++a) *word++ = static_cast<uint64_t>(node->attribute[a]);
+        hash_ = mix(hash_, node->signature);
+        Node* const* inputs = node->inputs();
         for (uint32_t k = 0; k < node->n_inputs; ++k) {
-            Node* input = node->inputs()[k];
-            if (input->mark == mark && input->index >= 0) {
-                ++readers_inside_[input->index];
-                refs_.push_back(input->index);
-            } else if (input->mark == mark) {
-                refs_.push_back(input->index);
-                ++outside_reads_[~input->index];
-            } else {
+            Node* input = inputs[k];
+            if (input->mark != mark) {
+                clean = clean && input->state != State::recorded;
                 input->mark = mark;
                 input->index = ~static_cast<int32_t>(inputs_.size());
-                refs_.push_back(input->index);
                 inputs_.push_back(input);
                 outside_reads_.push_back(1);
+            } else if (input->index >= 0) {
+                ++readers_inside_[input->index];
+            } else {
+                ++outside_reads_[~input->index];
             }
-            key_.push_back(static_cast<uint64_t>(static_cast<int64_t>(refs_.back())));
+            refs_.push_back(input->index);
+            *word = static_cast<uint64_t>(static_cast<int64_t>(input->index));
+            hash_ = mix(hash_, *word++);
         }
     }
     for (size_t e = 0; e < inputs_.size(); ++e) {
         const Node* input = inputs_[e];
         donatable_.push_back(input->handles == 0 && input->readers == outside_reads_[e]);
-        key_.push_back(static_cast<uint64_t>(input->dtype) | static_cast<uint64_t>(input->shape.ndim) << 8 |
-                       static_cast<uint64_t>(donatable_.back()) << 16);
-        key_.insert(key_.end(), input->shape.dim, input->shape.dim + input->shape.ndim);
+        word = room_for(word, 1 + static_cast<size_t>(input->shape.ndim));
+        *word = static_cast<uint64_t>(input->dtype) | static_cast<uint64_t>(input->shape.ndim) << 8 |
+                static_cast<uint64_t>(donatable_.back()) << 16;
+        hash_ = mix(hash_, *word++);
+        for (int d = 0; d < input->shape.ndim; ++d) *word++ = static_cast<uint64_t>(input->shape.dim[d]);
     }
-    leavable_.assign(nodes.size(), 0);
-    uint64_t word = 0;
-    for (size_t i = 0; i < nodes.size(); ++i) {
-        const bool read_outside = nodes[i]->readers > readers_inside_[i];
-        live_[i] = nodes[i]->handles > 0 || read_outside;
-        leavable_[i] = may_leave && live_[i] && readers_inside_[i] && !read_outside && !nodes[i]->leftover &&
-                       !nodes[i]->pins && nodes[i]->bytes() >= kLeaveBytes && !stored.contains(nodes[i]);
-        word |= static_cast<uint64_t>(live_[i] | leavable_[i] << 1) << (2 * (i & 31));
-        if ((i & 31) == 31 || i + 1 == nodes.size()) {
-            key_.push_back(word);
-            word = 0;
+    word = room_for(word, (count + 31) / 32);
+    uint64_t bits = 0;
+    for (size_t i = 0; i < count; ++i) {
+        const Node* node = nodes[i];
+        const bool read_outside = node->readers > readers_inside_[i];
+        live_[i] = node->handles > 0 || read_outside;
+        leavable_[i] = may_leave && live_[i] && readers_inside_[i] && !read_outside && !node->leftover && !node->pins &&
+                       node->bytes() >= kLeaveBytes && !stored.contains(node);
+        bits |= static_cast<uint64_t>(live_[i] | leavable_[i] << 1) << (2 * (i & 31));
+        if ((i & 31) == 31 || i + 1 == count) {
+            *word++ = bits;
+            hash_ = mix(hash_, bits);
+            bits = 0;
         }
     }
-    hash_ = 0;
-    for (uint64_t part : key_) hash_ = mix(hash_, part);
+    key_size_ = static_cast<size_t>(word - key_.data());
+    return clean;
 }
 
 std::shared_ptr<Plan> Canonical::make_plan(const std::vector<Node*>& nodes) const {
     auto plan = std::make_shared<Plan>();
-    plan->key = key_;
+    plan->key.assign(key_.begin(), key_.begin() + static_cast<long>(key_size_));
     plan->hash = hash_;
     plan->device = nodes[0]->device;
     size_t ref = 0;
     for (size_t i = 0; i < nodes.size(); ++i) {
         const Node* node = nodes[i];
-        PlanNode description;
+        PlanNode description{};
         description.op = node->op;
         description.dtype = node->dtype;
         description.live = live_[i];
         description.leftover = leavable_[i];  // if the planner finds that it may
         description.scalar_mask = node->scalar_mask;
         description.shape = node->shape;
-        std::memcpy(description.attribute, node->attribute, sizeof node->attribute);
+        std::copy_n(node->attribute, node->n_attributes, description.attribute);
         description.inputs.assign(refs_.begin() + static_cast<long>(ref), refs_.begin() + static_cast<long>(ref + node->n_inputs));
         ref += node->n_inputs;
         description.first_scalar = plan->n_scalars;
@@ -117,18 +137,20 @@ std::shared_ptr<Plan> Canonical::make_plan(const std::vector<Node*>& nodes) cons
 }
 
 Run* Canonical::make_run(const std::vector<Node*>& nodes, std::shared_ptr<Plan> plan) const {
-    auto* run = new Run;
+    Run* run = take_run();
     run->device = plan->device;
     run->inputs = inputs_;
     run->scalars.reserve(plan->n_scalars);
     run->arguments.reserve(plan->n_arguments);
-    run->sites.reserve(nodes.size());
-    for (const Node* node : nodes) {
-        run->scalars.insert(run->scalars.end(), node->scalar, node->scalar + node->n_scalars);
-        run->arguments.insert(run->arguments.end(), node->argument, node->argument + node->n_arguments);
-        run->sites.push_back(node->site);
+    run->sites.resize(nodes.size());
+    size_t i = 0;
+    for (Node* node : nodes) {
+        if (node->n_scalars) run->scalars.insert(run->scalars.end(), node->scalar, node->scalar + node->n_scalars);
+        if (node->n_arguments)
+            run->arguments.insert(run->arguments.end(), node->argument, node->argument + node->n_arguments);
+        run->sites[i++] = node->site;
+        node->state = State::submitted;
     }
-    run->outputs.reserve(plan->outputs.size());
     for (const PlanOutput& output : plan->outputs) run->outputs.push_back(nodes[output.node]);
     run->plan = std::move(plan);
     return run;
@@ -137,7 +159,7 @@ Run* Canonical::make_run(const std::vector<Node*>& nodes, std::shared_ptr<Plan> 
 std::shared_ptr<Plan> PlanCache::find(const Canonical& window) {
     auto [first, last] = plans_.equal_range(window.hash());
     for (auto it = first; it != last; ++it) {
-        if ((*it->second)->key != window.key()) continue;
+        if (!window.same_key(**it->second)) continue;
         order_.splice(order_.begin(), order_, it->second);
         return order_.front();
     }

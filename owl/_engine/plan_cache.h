@@ -1,5 +1,6 @@
 // From the nodes of a window to a plan: the canonical key, and the plans that are known.
 #pragma once
+#include <algorithm>
 #include <list>
 #include <memory>
 #include <unordered_map>
@@ -34,8 +35,8 @@ class StoredPlaces {
 // which repeat even where whole windows do not.
 class WindowHistory {
    public:
-    // Takes in a window; false if it is new and fewer than 12 of the last 16 were known.
-    bool is_regular(const std::vector<Node*>& nodes);
+    // Takes in a window by its hash; false if it is new and fewer than 12 of the last 16 were known.
+    bool is_regular(uint64_t hash);
 
    private:
     std::unordered_set<uint64_t> seen_;
@@ -50,17 +51,23 @@ size_t chunk_end(const std::vector<Node*>& nodes, size_t begin);
 class Canonical {
    public:
     // Under the graph's lock. `nodes` are recorded and belong to one device. `may_leave`: values that only a handle can see
-    // may be left over, but for those of `stored`.
-    void describe(const std::vector<Node*>& nodes, uint64_t mark, bool may_leave, const StoredPlaces& stored);
+    // may be left over, but for those of `stored`. False if they cannot be handed over like this: if a node stands among
+    // them twice or is no longer recorded, was left over before, or belongs to another device than the first, or if one
+    // needs a recorded value that is not among them.
+    bool describe(const std::vector<Node*>& nodes, uint64_t mark, bool may_leave, const StoredPlaces& stored);
     uint64_t hash() const { return hash_; }
-    const std::vector<uint64_t>& key() const { return key_; }
-    const std::vector<Node*>& inputs() const { return inputs_; }
-    bool live(size_t i) const { return live_[i]; }
+    bool same_key(const Plan& plan) const {
+        return plan.key.size() == key_size_ && std::equal(plan.key.begin(), plan.key.end(), key_.begin());
+    }
     std::shared_ptr<Plan> make_plan(const std::vector<Node*>& nodes) const;
+    // The nodes count as submitted from now on.
     Run* make_run(const std::vector<Node*>& nodes, std::shared_ptr<Plan> plan) const;
 
    private:
-    std::vector<uint64_t> key_;
+    uint64_t* room_for(uint64_t* end, size_t words);
+
+    std::vector<uint64_t> key_;  // the first key_size_ words
+    size_t key_size_ = 0;
     std::vector<Node*> inputs_;
     std::vector<Ref> refs_;  // operands of all nodes, one after the other
     std::vector<char> live_, leavable_, donatable_;

@@ -11,16 +11,16 @@ Node* make(const Draft& draft, Node* const* inputs, RecordingStream* stream) {
     node->device = draft.device;
     node->site = draft.site;
     node->stream = stream;
-    node->shape.ndim = draft.shape.ndim;
-    std::memcpy(node->shape.dim, draft.shape.dim, sizeof(int64_t) * draft.shape.ndim);
+    node->shape = draft.shape;
+    node->n_bytes = static_cast<uint64_t>(draft.shape.size()) * dtype_size(draft.dtype);
     node->shape_hash = hash_shape(node->shape, node->dtype);
     node->scalar_mask = draft.scalar_mask;
     node->n_scalars = draft.n_scalars;
-    std::memcpy(node->scalar, draft.scalar, sizeof(double) * draft.n_scalars);
+    if (draft.n_scalars) std::memcpy(node->scalar, draft.scalar, sizeof draft.scalar);
     node->n_attributes = draft.n_attributes;
-    std::memcpy(node->attribute, draft.attribute, sizeof(int64_t) * draft.n_attributes);
+    if (draft.n_attributes) std::memcpy(node->attribute, draft.attribute, sizeof draft.attribute);
     node->n_arguments = draft.n_arguments;
-    std::memcpy(node->argument, draft.argument, sizeof(int64_t) * draft.n_arguments);
+    if (draft.n_arguments) std::memcpy(node->argument, draft.argument, sizeof draft.argument);
     uint64_t signature = mix(static_cast<uint64_t>(draft.op) | static_cast<uint64_t>(draft.device) << 16 |
                                  static_cast<uint64_t>(draft.scalar_mask) << 32,
                              node->shape_hash);

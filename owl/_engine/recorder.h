@@ -14,7 +14,7 @@ struct Draft {
     Shape shape;
     double scalar[kMaxScalars];
     int64_t attribute[kMaxDims];
-    int64_t argument[3];
+    int64_t argument[kMaxArguments];
     uint32_t n_inputs = 0;
     Node* inline_input[kInlineInputs];
     std::vector<Node*> many_inputs;  // instead of inline_input, if there are more

@@ -11,6 +11,10 @@ std::vector<Run*>& run_list() {  // guarded by the graph's lock
     static auto* list = new std::vector<Run*>;
     return *list;
 }
+std::vector<Run*>& spare_runs() {  // likewise
+    static auto* list = new std::vector<Run*>;
+    return *list;
+}
 void (*enqueue_run)(Run*) = nullptr;
 uint64_t handed_over = 0;  // guarded by the graph's lock
 
@@ -23,6 +27,31 @@ void resolve(Waiter* waiter, Node*) {
 }
 
 }  // namespace
+
+Run* take_run() {
+    auto& spare = spare_runs();
+    if (spare.empty()) return new Run;
+    Run* run = spare.back();
+    spare.pop_back();
+    return run;
+}
+
+void recycle_run(Run* run) {
+    constexpr size_t kSpare = 64, kLargest = 4096;
+    if (spare_runs().size() >= kSpare || run->sites.capacity() > kLargest) {
+        delete run;
+        return;
+    }
+    run->plan.reset();
+    run->inputs.clear();
+    run->outputs.clear();
+    run->scalars.clear();
+    run->arguments.clear();
+    run->sites.clear();
+    run->dependencies.clear();
+    run->unresolved = 0;
+    spare_runs().push_back(run);
+}
 
 int64_t live_runs() { return runs.load(std::memory_order_relaxed); }
 
@@ -97,7 +126,7 @@ void fail_runs_after_fork(Failure* failure) {
             graph().unhold(output);
         }
         for (Node* input : run->inputs) graph().unpin(input);
-        delete run;
+        recycle_run(run);
     }
 }
 

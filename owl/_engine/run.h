@@ -29,6 +29,10 @@ struct Run {
     uint64_t number = 0;  // in the order of handing over
 };
 
+// Under the graph's lock. A run to be filled in; runs that are over are used again, with the room that they have.
+Run* take_run();
+void recycle_run(Run* run);
+
 // Under the graph's lock. Ends a run: gives its outputs a value or a failure, and lets go of its inputs.
 struct RunResult {
     std::vector<Buffer*> buffers;    // by output; nullptr where there is a failure

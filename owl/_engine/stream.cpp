@@ -5,20 +5,8 @@
 namespace owl {
 namespace {
 
-bool visible(const Node* node, uint32_t readers_inside) { return node->handles > 0 || node->readers > readers_inside; }
-
-std::vector<uint32_t> count_readers_inside(const std::vector<Node*>& nodes) {
-    const uint64_t mark = graph().new_mark();
-    std::vector<uint32_t> inside(nodes.size(), 0);
-    for (size_t i = 0; i < nodes.size(); ++i) {
-        nodes[i]->mark = mark;
-        nodes[i]->index = static_cast<int32_t>(i);
-        for (uint32_t k = 0; k < nodes[i]->n_inputs; ++k) {
-            const Node* input = nodes[i]->inputs()[k];
-            if (input->mark == mark) ++inside[input->index];
-        }
-    }
-    return inside;
+bool stays(const Node* node, const RecordingStream* stream) {
+    return node->state == State::recorded && node->stream == stream && !node->leftover;
 }
 
 }  // namespace
@@ -28,12 +16,39 @@ WindowBounds& window_bounds() {
     return bounds;
 }
 
-bool ClosedWindow::settled() {
-    while (checked < expected_dead.size()) {
-        const uint32_t i = expected_dead[checked];
-        if (nodes[i]->state == State::recorded && visible(nodes[i], readers_inside[i])) return false;
-        ++checked;
+void ClosedWindow::close(const RecordingStream* stream, const Expectations& expectations) {
+    const uint64_t mark = graph().new_mark();
+    size_t kept = 0;
+    readers_inside.resize(nodes.size());
+    hash = 0;
+    for (Node* node : nodes) {
+        if (!stays(node, stream)) {
+            graph().unhold(node);
+            continue;
+        }
+        nodes[kept] = node;
+        node->mark = mark;
+        node->index = static_cast<int32_t>(kept);
+        readers_inside[kept++] = 0;
+        hash = mix(hash, node->signature);
+        for (uint32_t k = 0; k < node->n_inputs; ++k) {
+            const Node* input = node->inputs()[k];  // recorded earlier, so it was met earlier
+            if (input->mark == mark) ++readers_inside[input->index];
+        }
     }
+    nodes.resize(kept);
+    readers_inside.resize(kept);
+    hash = mix(hash, kept);
+    const std::vector<char>* live = expectations.find(hash);
+    known = live && live->size() == kept;
+    if (!known) return;
+    for (size_t i = 0; i < kept; ++i)
+        if (!(*live)[i]) expected_dead.push_back(static_cast<uint32_t>(i));
+}
+
+bool ClosedWindow::settled() {
+    for (; checked < expected_dead.size(); ++checked)
+        if (sees(expected_dead[checked])) return false;
     return true;
 }
 
@@ -50,39 +65,36 @@ void RecordingStream::note_cut(uint64_t place) {
     round_start = place - 1;
 }
 
-const std::vector<bool>* Expectations::find(uint64_t hash) const {
+const std::vector<char>* Expectations::find(uint64_t hash) const {
     auto found = live_.find(hash);
     return found == live_.end() ? nullptr : &found->second;
 }
 
-void Expectations::remember(uint64_t hash, std::vector<bool> live) {
+void Expectations::remember(const ClosedWindow& window) {
     constexpr size_t kCapacity = 2048;
-    if (live_.size() >= kCapacity && !live_.count(hash)) live_.erase(live_.begin());
-    live_[hash] = std::move(live);
-}
-
-void close(ClosedWindow* window, const Expectations& expectations) {
-    uint64_t hash = window->nodes.size();
-    for (const Node* node : window->nodes) hash = mix(hash, node->signature);
-    window->hash = hash;
-    const std::vector<bool>* live = expectations.find(hash);
-    window->known = live && live->size() == window->nodes.size();
-    if (!window->known) return;
-    window->readers_inside = count_readers_inside(window->nodes);
-    for (size_t i = 0; i < live->size(); ++i)
-        if (!(*live)[i]) window->expected_dead.push_back(static_cast<uint32_t>(i));
+    if (live_.size() >= kCapacity && !live_.count(window.hash)) live_.erase(live_.begin());
+    std::vector<char>& live = live_[window.hash];
+    live.resize(window.nodes.size());
+    for (size_t i = 0; i < live.size(); ++i) live[i] = window.sees(i);
 }
 
 void sort_by_sequence(std::vector<Node*>* nodes) {
     std::sort(nodes->begin(), nodes->end(), [](const Node* a, const Node* b) { return a->sequence < b->sequence; });
 }
 
-std::vector<bool> live_mask(const std::vector<Node*>& nodes) {
-    const std::vector<uint32_t> inside = count_readers_inside(nodes);
-    std::vector<bool> live(nodes.size());
-    for (size_t i = 0; i < nodes.size(); ++i)
-        live[i] = nodes[i]->state == State::recorded && visible(nodes[i], inside[i]);
-    return live;
+uint64_t purge(const RecordingStream* stream, Window* window) {
+    uint64_t hash = 0;
+    size_t kept = 0;
+    for (Node* node : *window) {
+        if (stays(node, stream)) {
+            hash = mix(hash, node->signature ^ (node->handles ? 1 : 0));
+            (*window)[kept++] = node;
+        } else {
+            graph().unhold(node);
+        }
+    }
+    window->resize(kept);
+    return mix(hash, kept);
 }
 
 }  // namespace owl

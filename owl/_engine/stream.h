@@ -24,18 +24,28 @@ using Window = std::vector<Node*>;
 // Why a window ends where it ends.
 enum class Border : uint8_t { anchor, bounds, random, demand, wait_for_all, pause };
 
+class Expectations;
+
 // A closed window that is not handed over yet. A loop's names are bound anew one step late: a moment later the values of
 // the step before have died, and need not be stored.
 struct ClosedWindow {
     Window nodes;
     uint64_t hash = 0;
     Border border = Border::anchor;
-    bool known = false;               // an identical window was seen, and what lived on from it
-    std::vector<uint32_t> expected_dead;  // nodes that nobody could see then
-    std::vector<uint32_t> readers_inside;
-    size_t checked = 0;               // so many of expected_dead are dead already
+    bool known = false;  // an identical window was seen, and what lived on from it
+    std::vector<uint32_t> readers_inside;  // of each node: readers among the others
+    std::vector<uint32_t> expected_dead;   // nodes that nobody could see then
+    size_t checked = 0;                    // so many of expected_dead are dead already
+
+    // Drops what has gone elsewhere, and finds out what is expected of the rest.
+    void close(const RecordingStream* stream, const Expectations& expectations);
     // True once everything that died last time has died now.
     bool settled();
+    // Whether somebody outside the window can see a node.
+    bool sees(size_t i) const {
+        const Node* node = nodes[i];
+        return node->state == State::recorded && (node->handles > 0 || node->readers > readers_inside[i]);
+    }
 };
 
 struct RecordingStream {
@@ -67,17 +77,16 @@ struct RecordingStream {
 // What lived on from windows of this hash when they were handed over last. Bounded; guarded by the graph's lock.
 class Expectations {
    public:
-    const std::vector<bool>* find(uint64_t hash) const;
-    void remember(uint64_t hash, std::vector<bool> live);
+    const std::vector<char>* find(uint64_t hash) const;
+    void remember(const ClosedWindow& window);
 
    private:
-    std::unordered_map<uint64_t, std::vector<bool>> live_;
+    std::unordered_map<uint64_t, std::vector<char>> live_;
 };
 
-// Fills in what is expected of a window that was just closed.
-void close(ClosedWindow* window, const Expectations& expectations);
 void sort_by_sequence(std::vector<Node*>* nodes);
-// Which of the nodes somebody outside the list can see.
-std::vector<bool> live_mask(const std::vector<Node*>& nodes);
+// Lets go of nodes that were handed over or left over, have died, or went over to another stream. Returns a hash of what
+// stays, and of which of it somebody has a handle on.
+uint64_t purge(const RecordingStream* stream, Window* window);
 
 }  // namespace owl

@@ -1,19 +1,28 @@
 # Demands: somebody asks for values. What they need and nothing else is handed over; the rest stays recorded.
 
 
+cdef extern from *:
+    """
+    namespace owl { namespace {
+    Window& needed = *new Window;  // what the demand at hand needs; kept for its room
+    } }
+    """
+    Window needed "owl::needed"  # guarded by the graph's lock
+
+
 # Under the graph's lock.
 cdef void demand(Node** targets, int count) noexcept nogil:
-    cdef Window needed, whole
+    cdef Window whole
     cdef RecordingStream* stream
-    cdef size_t i
     cdef int k
+    cdef bint all_stands = True  # nothing was handed over since the ancestors were looked for
     trace.release = Release.demand
     for k in range(count):
         graph().pin(targets[k])  # what is asked for is stored
     graph().ancestors(targets, count, &needed)
     stream = asking_stream(needed)
     if stream is not NULL:
-        run_waiting_ancestors(needed)
+        all_stands = not run_waiting_ancestors(needed)
         if stream.ends_with_demand():
             # Each of the last rounds ended like this, so the round is complete: it goes as one plan.
             whole.swap(stream.open)
@@ -21,18 +30,14 @@ cdef void demand(Node** targets, int count) noexcept nogil:
             purge(stream, &whole)
             stream.note_demand()
             trace.border = Border.demand
-            hand_over(whole, True)
-            for i in range(whole.size()):
-                graph().unhold(whole[i])
+            hand_over(whole, True, True)
+            all_stands = False
         else:
             stream.note_demand()
-    graph().ancestors(targets, count, &needed)
-    for i in range(needed.size()):
-        graph().hold(needed[i])
+    if not all_stands:
+        graph().ancestors(targets, count, &needed)
     trace.border = Border.demand
-    hand_over(needed, True)
-    for i in range(needed.size()):
-        graph().unhold(needed[i])
+    hand_over(needed, True, False)
     for k in range(count):
         graph().unpin(targets[k])
 
@@ -47,17 +52,19 @@ cdef RecordingStream* asking_stream(const Window& nodes) noexcept nogil:
     return NULL
 
 
-# Waiting windows that hold something which is needed are handed over whole.
-cdef void run_waiting_ancestors(const Window& needed) noexcept nogil:
+# Waiting windows that hold something which is needed are handed over whole. Returns whether there were any.
+cdef bint run_waiting_ancestors(const Window& nodes) noexcept nogil:
     cdef size_t i
+    cdef bint any_found = False
     cdef bint found = True
     while found:
         found = False
-        for i in range(needed.size()):
-            if needed[i].state == State.recorded and not needed[i].leftover and waits(needed[i]):
-                run_first_waiting(needed[i].stream, False, True)
-                found = True
+        for i in range(nodes.size()):
+            if nodes[i].state == State.recorded and not nodes[i].leftover and waits(nodes[i]):
+                run_first_waiting(nodes[i].stream, False, True)
+                any_found = found = True
                 break
+    return any_found
 
 
 cdef bint waits(const Node* node) noexcept nogil:

@@ -175,21 +175,6 @@ cdef void purge_stream(RecordingStream* stream) noexcept nogil:
     purge_leftovers(stream)
 
 
-# Lets go of nodes that were handed over or left over, have died, or went over to another stream.
-cdef void purge(const RecordingStream* stream, Window* window) noexcept nogil:
-    cdef size_t kept = 0
-    cdef size_t i
-    cdef Node* node
-    for i in range(window.size()):
-        node = dereference(window)[i]
-        if node.state == State.recorded and node.stream == stream and not node.leftover:
-            dereference(window)[kept] = node
-            kept += 1
-        else:
-            graph().unhold(node)
-    window.resize(kept)
-
-
 cdef int current_device(RecordingStream* stream) except -1:
     cdef int device = stream.device
     if device < 0:

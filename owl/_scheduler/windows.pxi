@@ -45,9 +45,25 @@ cdef void enqueue(Run* run) noexcept nogil:
     executors[run.device].submit(run)
 
 
-# Hands over recorded nodes, in the order of recording, each exactly once. Under the graph's lock. `may_leave`: a demand
-# forces it, while names of the user's still stand for values that nobody will ever read.
-cdef void hand_over(const vector[Node*]& nodes, bint may_leave) noexcept nogil:
+# Hands over recorded nodes, in the order of recording, each exactly once. Under the graph's lock, and each node is held by
+# the window that it lies in. `may_leave`: a demand forces it, while names of the user's still stand for values that nobody
+# will ever read. `unhold`: the caller's holds on the nodes are let go of.
+cdef void hand_over(const Window& nodes, bint may_leave, bint unhold) noexcept nogil:
+    cdef size_t i
+    if nodes.empty():
+        return
+    # A window of one device that needs nothing from elsewhere, as most are.
+    if canonical.describe(nodes, graph().new_mark(), may_leave and fuse, stored_places):
+        counters.windows += 1
+        submit_described(nodes, unhold)
+        return
+    hand_over_in_parts(nodes, may_leave)
+    if unhold:
+        for i in range(nodes.size()):
+            graph().unhold(nodes[i])
+
+
+cdef void hand_over_in_parts(const Window& nodes, bint may_leave) noexcept nogil:
     cdef Window fresh, closure, before
     cdef uint64_t mark = graph().new_mark()
     cdef size_t i
@@ -129,15 +145,22 @@ cdef void split_by_device(const vector[Node*]& nodes, bint may_leave) noexcept n
 
 
 # One device's nodes become a run. Under the graph's lock.
-cdef void submit(const vector[Node*]& nodes, bint may_leave) noexcept nogil:
+cdef void submit(const Window& nodes, bint may_leave) noexcept nogil:
     cdef size_t i
-    cdef shared_ptr[Plan] plan
     for i in range(nodes.size()):
         if nodes[i].leftover:
             nodes[i].leftover = False
             counters.recomputed += 1
             stored_places.add(nodes[i])
     canonical.describe(nodes, graph().new_mark(), may_leave and fuse, stored_places)
+    submit_described(nodes, False)
+
+
+# The nodes that `canonical` describes become a run. Under the graph's lock.
+cdef void submit_described(const Window& nodes, bint unhold) noexcept nogil:
+    cdef size_t i
+    cdef Node* node
+    cdef shared_ptr[Plan] plan
     counters.nodes += nodes.size()
     counters.plans += 1
     plan = plan_cache.find(canonical)
@@ -155,26 +178,25 @@ cdef void submit(const vector[Node*]& nodes, bint may_leave) noexcept nogil:
     counters.bytes_inside += plan.get().arena_bytes
     cdef Run* run = canonical.make_run(nodes, plan)
     cdef bint ready = await_dependencies(run, enqueue)
-    cdef Node* left
     for i in range(plan.get().leftovers.size()):
-        left = nodes[plan.get().leftovers[i]]
-        left.leftover = True
-        graph().hold(left)
-        left.stream.leftovers.push_back(left)
+        node = nodes[plan.get().leftovers[i]]
+        node.state = State.recorded
+        node.leftover = True
+        graph().hold(node)
+        node.stream.leftovers.push_back(node)
         counters.leftovers += 1
-    for i in range(nodes.size()):
-        graph().hold(nodes[i])
-        if not nodes[i].leftover:
-            nodes[i].state = State.submitted
-    for i in range(nodes.size()):
-        if not nodes[i].leftover:
-            graph().release_inputs(nodes[i])
-    for i in range(nodes.size()):
-        # Nobody outside the plan will ever see it.
-        if nodes[i].state == State.submitted and not nodes[i].live():
-            nodes[i].state = State.dead
-            counters.dead += 1
-        graph().unhold(nodes[i])
+    # The last first: when a node's turn comes, those of the plan that read it have let go of it.
+    i = nodes.size()
+    while i:
+        i -= 1
+        node = nodes[i]
+        if not node.leftover:
+            graph().release_inputs(node)
+            if not node.live():  # nobody outside the plan will ever see it
+                node.state = State.dead
+                counters.dead += 1
+        if unhold:
+            graph().unhold(node)
     if ready:
         enqueue(run)
 
@@ -182,31 +204,27 @@ cdef void submit(const vector[Node*]& nodes, bint may_leave) noexcept nogil:
 # Hands over a closed window. Under the graph's lock. `ripe`: it waited as long as it may, so what is dead now will be
 # dead next time, and is worth waiting for.
 cdef void run_window(RecordingStream* stream, ClosedWindow* window, bint ripe, bint demanded) noexcept nogil:
-    cdef size_t i, begin, end
+    cdef size_t begin = 0
+    cdef size_t end
     cdef Window chunk
     if ripe:
-        expectations.remember(window.hash, live_mask(window.nodes))
-    purge(stream, &window.nodes)
-    if history.is_regular(window.nodes):
-        hand_over(window.nodes, demanded)
-    else:
-        begin = 0
-        while begin < window.nodes.size():
-            end = chunk_end(window.nodes, begin)
-            chunk.assign(window.nodes.begin() + begin, window.nodes.begin() + end)
-            begin = end
-            hand_over(chunk, False)
-    for i in range(window.nodes.size()):
-        graph().unhold(window.nodes[i])
+        expectations.remember(dereference(window))
+    if history.is_regular(purge(stream, &window.nodes)):
+        hand_over(window.nodes, demanded, True)
+        return
+    while begin < window.nodes.size():
+        end = chunk_end(window.nodes, begin)
+        chunk.assign(window.nodes.begin() + begin, window.nodes.begin() + end)
+        begin = end
+        hand_over(chunk, False, True)
 
 
 # Under the graph's lock.
 cdef void run_first_waiting(RecordingStream* stream, bint ripe, bint demanded) noexcept nogil:
     cdef ClosedWindow window
-    window.nodes.swap(stream.waiting.front().nodes)
-    window.hash = stream.waiting.front().hash
-    trace.border = stream.waiting.front().border
+    window = move(stream.waiting.front())
     stream.waiting.pop_front()
+    trace.border = window.border
     run_window(stream, &window, ripe, demanded)
 
 
@@ -214,12 +232,11 @@ cdef void run_first_waiting(RecordingStream* stream, bint ripe, bint demanded) n
 # has nothing to do. Under the graph's lock.
 cdef void close_window(RecordingStream* stream, Window* nodes) noexcept nogil:
     cdef ClosedWindow window
-    purge(stream, nodes)
-    if nodes.empty():
-        return
     window.nodes.swap(dereference(nodes))
     window.border = trace.border
-    close(&window, expectations)
+    window.close(stream, expectations)
+    if window.nodes.empty():
+        return
     cdef bint idle = early_start and executors[window.nodes[0].device].idle()
     stream.waiting.push_back(move(window))
     while stream.waiting.size() > 1:
@@ -245,9 +262,7 @@ cdef void flush(RecordingStream* stream) noexcept nogil:
     stream.leftovers.clear()
     sort_by_sequence(&window)
     trace.border = Border.wait_for_all
-    hand_over(window, False)
-    for i in range(window.size()):
-        graph().unhold(window[i])
+    hand_over(window, False, True)
 
 
 # Hands over a stream's windows, the open one included. Under the graph's lock.
