@@ -14,11 +14,12 @@ cdef inline NArray wrap(Node* node):
 # Completes a draft at the caller's line and records it.
 cdef NArray commit(Draft& draft):
     cdef NArray out = NArray.__new__(NArray)  # first, for it may collect garbage
-    cdef RecordingStream* stream = cached_stream()
-    if stream is NULL or executors.empty() or has_deferred_releases() or has_unobserved_failures():
+    cdef int device = -1
+    cdef RecordingStream* stream = cached_stream(&device)
+    if stream is NULL or device < 0 or has_deferred_releases() or has_unobserved_failures():
         return commit_slowly(draft, out)
     draft.site = call_site()
-    draft.device = current_device(stream)
+    draft.device = device
     out.node = record(draft, stream)
     if window_random or stream.attention:
         attend(stream)

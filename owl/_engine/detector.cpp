@@ -90,7 +90,9 @@ void Detector::fire(Anchor* anchor, uint64_t start) {
     const uint64_t firings = anchor->firings;
     if (!undisturbed) anchor->firings = std::min<uint64_t>(anchor->firings, 1);
     anchor->epoch = epoch_;
-    if (firings == 3 && undisturbed && distance > 0 && distance <= kMaxPeriod) choose_phase(anchor, start, distance);
+    if (firings < 3 || anchor->phased || !undisturbed || distance == 0 || distance > kMaxPeriod) return;
+    anchor->phased = true;
+    choose_phase(anchor, start, distance);
 }
 
 // Looks at the last but one whole period, whose uses are known, for the place where the fewest bytes cross.
@@ -122,7 +124,7 @@ void Detector::choose_phase(Anchor* anchor, uint64_t start, uint64_t period) {
     if (std::find(phased_.begin(), phased_.end(), move) != phased_.end()) return;
     phased_.push_back(move);
     phased_.push_back(back);
-    *anchor = {best_gram, 0, epoch_, 0, best_offset};
+    *anchor = {best_gram, 0, epoch_, 0, best_offset, false};
     period_ = period;
 }
 
@@ -131,7 +133,7 @@ void Detector::add_anchor(uint64_t gram, uint64_t start, uint64_t last, int offs
         anchors_.erase(std::min_element(anchors_.begin(), anchors_.end(),
                                         [](const Anchor& a, const Anchor& b) { return a.last < b.last; }));
     }
-    anchors_.push_back({gram, last, epoch_, 1, offset});
+    anchors_.push_back({gram, last, epoch_, 1, offset, false});
     last_anchor_ = start;
 }
 

@@ -35,6 +35,7 @@ class Detector {
         uint64_t gram, last, epoch;
         uint64_t firings;
         int offset;  // the window begins this many nodes after the gram's start
+        bool phased;  // its phase has been chosen
     };
 
     Entry& entry(uint64_t position) { return ring_[position & (ring_.size() - 1)]; }

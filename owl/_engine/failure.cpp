@@ -14,13 +14,14 @@ std::unordered_set<Failure*>& alive() {
     static auto* failures = new std::unordered_set<Failure*>;
     return *failures;
 }
-std::atomic<bool> any{false};
 
 bool worth_telling(const Failure& failure) {
     return !failure.observed.load(std::memory_order_relaxed) && failure.kind != FailureKind::dropped &&
            failure.kind != FailureKind::forked;
 }
 }  // namespace
+
+std::atomic<bool> any_unobserved_failure{false};
 
 Failure::Failure(FailureKind kind_, std::string message_) : kind(kind_), message(std::move(message_)) {
     std::lock_guard<std::mutex> guard(mutex);
@@ -40,7 +41,7 @@ void Failure::release() {
     }
     std::lock_guard<std::mutex> guard(mutex);
     unobserved().push_back(this);
-    any.store(true, std::memory_order_release);
+    any_unobserved_failure.store(true, std::memory_order_release);
 }
 
 std::vector<Failure*> held_unobserved_failures() {
@@ -56,19 +57,18 @@ void forget_failures_after_fork() {
     for (Failure* failure : alive()) failure->observed.store(true, std::memory_order_relaxed);
     // Nobody holds these any more; the few bytes of the record are not worth a second way of dropping it.
     unobserved().clear();
-    any.store(false, std::memory_order_release);
+    any_unobserved_failure.store(false, std::memory_order_release);
 }
 
 void lock_failures_for_fork() { mutex.lock(); }
 void unlock_failures_after_fork() { mutex.unlock(); }
 
-bool has_unobserved_failures() { return any.load(std::memory_order_acquire); }
 
 std::vector<Failure*> take_unobserved_failures() {
     std::lock_guard<std::mutex> guard(mutex);
     std::vector<Failure*> taken;
     taken.swap(unobserved());
-    any.store(false, std::memory_order_release);
+    any_unobserved_failure.store(false, std::memory_order_release);
     return taken;
 }
 

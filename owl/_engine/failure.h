@@ -35,7 +35,8 @@ struct Failure {
 // so it waits for the next owl call or for exit.
 // The caller owns them.
 std::vector<Failure*> take_unobserved_failures();
-bool has_unobserved_failures();
+extern std::atomic<bool> any_unobserved_failure;
+inline bool has_unobserved_failures() { return any_unobserved_failure.load(std::memory_order_acquire); }
 // In a forked child: failures of before are the parent's to tell.
 void forget_failures_after_fork();
 void lock_failures_for_fork();

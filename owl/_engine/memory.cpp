@@ -16,7 +16,6 @@ std::atomic<int64_t> buffers{0};
 struct Deferred {
     std::mutex mutex;
     std::vector<void*> objects;
-    std::atomic<bool> any{false};
 };
 Deferred& deferred() {
     static auto* instance = new Deferred;
@@ -35,6 +34,8 @@ void* system_allocate(size_t bytes) {
 }
 
 }  // namespace
+
+std::atomic<bool> any_deferred_release{false};
 
 void Buffer::release() {
     if (refs.fetch_sub(1, std::memory_order_acq_rel) != 1) return;
@@ -158,17 +159,16 @@ void defer_release(void* object) {
     auto& queue = deferred();
     std::lock_guard<std::mutex> guard(queue.mutex);
     queue.objects.push_back(object);
-    queue.any.store(true, std::memory_order_release);
+    any_deferred_release.store(true, std::memory_order_release);
 }
 
-bool has_deferred_releases() { return deferred().any.load(std::memory_order_acquire); }
 
 std::vector<void*> take_deferred_releases() {
     auto& queue = deferred();
     std::lock_guard<std::mutex> guard(queue.mutex);
     std::vector<void*> taken;
     taken.swap(queue.objects);
-    queue.any.store(false, std::memory_order_release);
+    any_deferred_release.store(false, std::memory_order_release);
     return taken;
 }
 

@@ -71,7 +71,8 @@ int64_t live_buffers();
 // Python objects that native threads have let go of; the next owl call with the GIL drops them.
 void defer_release(void* object);
 std::vector<void*> take_deferred_releases();
-bool has_deferred_releases();
+extern std::atomic<bool> any_deferred_release;
+inline bool has_deferred_releases() { return any_deferred_release.load(std::memory_order_acquire); }
 void lock_memory_for_fork();
 void unlock_memory_after_fork();
 

@@ -12,19 +12,29 @@ cdef extern from *:
         RecordingStream* current = nullptr;
         RecordingStream* own = nullptr;
         int device = -1;
+    };
+    thread_local ThreadRecording recording;  // without a destructor: each look at it would ask whether that is known
+
+    struct ThreadEnd {
+        bool expected = false;
         // The stream outlives its thread: its nodes may still be wanted.
-        ~ThreadRecording() {
-            if (context) defer_release(context);  // this thread has no Python any more
-            if (!own) return;
+        ~ThreadEnd() {
+            if (recording.context) defer_release(recording.context);  // this thread has no Python any more
+            if (!recording.own) return;
             std::lock_guard<std::mutex> guard(graph().mutex);
-            own->orphan = true;
+            recording.own->orphan = true;
         }
     };
-    thread_local ThreadRecording recording;
+    thread_local ThreadEnd thread_end;
 
     inline PyObject* current_context() { return PyThreadState_Get()->context; }
-    inline RecordingStream* cached_stream() {
-        return recording.current && recording.context == current_context() ? recording.current : nullptr;
+    // The stream of the Context that runs now, and the device on which it records, -1 if none was chosen; nullptr if another
+    // Context recorded last.
+    inline RecordingStream* cached_stream(int* device) {
+        const ThreadRecording& here = recording;
+        if (!here.current || here.context != current_context()) return nullptr;
+        *device = here.current->device >= 0 ? here.current->device : here.device;
+        return here.current;
     }
     inline RecordingStream* own_stream() { return recording.own; }
     inline void set_own_stream(RecordingStream* stream) { recording.own = stream; }
@@ -37,6 +47,7 @@ cdef extern from *:
         Py_XDECREF(context);
     }
     inline void cache_stream(RecordingStream* stream) {
+        thread_end.expected = true;  // touched, so that it is destroyed with the thread
         PyObject* old = recording.context;
         recording.context = current_context();
         Py_XINCREF(recording.context);
@@ -47,7 +58,7 @@ cdef extern from *:
     }  // namespace
     }  // namespace owl
     """
-    RecordingStream* cached_stream "owl::cached_stream"()
+    RecordingStream* cached_stream "owl::cached_stream"(int* device)
     RecordingStream* own_stream "owl::own_stream"()
     void set_own_stream "owl::set_own_stream"(RecordingStream* stream)
     int thread_device "owl::thread_device"()
@@ -144,7 +155,8 @@ cdef object current_task():
 
 
 cdef inline RecordingStream* current_stream() except NULL:
-    cdef RecordingStream* stream = cached_stream()
+    cdef int device
+    cdef RecordingStream* stream = cached_stream(&device)
     return stream if stream is not NULL else find_stream()
 
 
