@@ -15,6 +15,7 @@ from cpython.buffer cimport PyBuffer_Release, PyObject_GetBuffer
 from cpython.exc cimport PyErr_CheckSignals
 from cpython.object cimport PyObject
 from cpython.ref cimport Py_DECREF, Py_INCREF
+from cpython.weakref cimport PyWeakref_NewRef
 from cython.operator cimport dereference
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t, uintptr_t
 from libc.string cimport memcpy
@@ -66,5 +67,6 @@ include "_api/creation.pxi"
 include "_api/transfer.pxi"
 include "_scheduler/lifecycle.pxi"
 include "_scheduler/awaiting.pxi"
+include "_scheduler/evaluation.pxi"
 include "_scheduler/inspection.pxi"
 include "_scheduler/explain.pxi"

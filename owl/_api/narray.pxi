@@ -15,12 +15,15 @@ cdef inline NArray wrap(Node* node):
 cdef NArray commit(Draft& draft):
     cdef NArray out = NArray.__new__(NArray)  # first, for it may collect garbage
     cdef int device = -1
+    cdef RecordingStream* doubtful
     cdef RecordingStream* stream = cached_stream(&device)
     if stream is NULL or device < 0 or has_deferred_releases() or has_unobserved_failures():
         return commit_slowly(draft, out)
     draft.site = call_site()
     draft.device = device
-    out.node = record(draft, stream)
+    out.node = record(draft, stream, &doubtful)
+    if out.node is NULL:
+        return commit_slowly(draft, out)
     if window_random or stream.attention:
         attend(stream)
     return out
@@ -30,6 +33,7 @@ cdef NArray commit(Draft& draft):
 # keep its inputs.
 cdef NArray commit_slowly(Draft& draft, NArray out):
     cdef RecordingStream* stream
+    cdef RecordingStream* doubtful
     cdef uint32_t k
     graph().mutex.lock()
     for k in range(draft.n_inputs):
@@ -40,7 +44,11 @@ cdef NArray commit_slowly(Draft& draft, NArray out):
         drain()
         draft.site = call_site()
         draft.device = current_device(stream)
-        out.node = record(draft, stream)
+        out.node = record(draft, stream, &doubtful)
+        if out.node is NULL:
+            for k in range(draft.n_inputs):
+                look_after_task(draft.input(k), stream)
+            out.node = record(draft, stream, NULL)
     finally:
         graph().mutex.lock()
         for k in range(draft.n_inputs):

@@ -79,7 +79,7 @@ cdef NArray to_device(NArray x, int device):
     draft.device = device
     draft.site = call_site()
     draft.add_input(x.node)
-    out.node = record(draft, stream)
+    out.node = record(draft, stream, NULL)
     if window_random or stream.attention:
         attend(stream)
     return out

@@ -26,6 +26,18 @@ void Detector::grow() {
         if (old.gram) seen(old.gram) = old;
 }
 
+bool Detector::reset() {
+    constexpr size_t kRoom = 64;
+    if (ring_.size() > kRoom || cuts_.capacity() > kRoom) return false;
+    Detector fresh;
+    fresh.ring_.swap(ring_);
+    fresh.table_.swap(table_);
+    std::fill(fresh.ring_.begin(), fresh.ring_.end(), Entry{});
+    std::fill(fresh.table_.begin(), fresh.table_.end(), Seen{});
+    *this = std::move(fresh);
+    return true;
+}
+
 void Detector::use_inputs(Node* node) {
     for (uint32_t i = 0; i < node->n_inputs; ++i) {
         const Node* input = node->inputs()[i];

@@ -20,6 +20,8 @@ class Detector {
     // A demand came: what lies on its two sides is not one period for the sake of promotion.
     void demand() { ++epoch_; }
     uint64_t recorded() const { return position_; }
+    // Forgets everything but keeps its room; false if that has become large.
+    bool reset();
     int anchors() const { return static_cast<int>(anchors_.size()); }
 
    private:

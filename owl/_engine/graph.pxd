@@ -1,6 +1,5 @@
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libcpp cimport bool
-from libcpp.deque cimport deque
 from libcpp.string cimport string
 from libcpp.vector cimport vector
 
@@ -216,15 +215,18 @@ cdef extern from "_engine/stream.h" namespace "owl" nogil:
         uint64_t random
         int device
         bool orphan
+        bool ended
+        void* holder
         bool attention
         uint64_t cut
         Window open
-        deque[ClosedWindow] waiting
+        vector[ClosedWindow] waiting
         Window leftovers
         Detector detector
         bool ends_with_demand()
         void note_demand()
         void note_cut(uint64_t place)
+        bool reset()
 
     cppclass Expectations:
         void remember(const ClosedWindow& window)
@@ -248,5 +250,5 @@ cdef extern from "_engine/recorder.h" namespace "owl" nogil:
         void add_input(Node* node)
         Node* input(uint32_t k)
 
-    Node* record(const Draft& draft, RecordingStream* stream)
+    Node* record(const Draft& draft, RecordingStream* stream, RecordingStream** doubtful)
     Node* record_leaf(const Shape& shape, DType dtype, int device, uint32_t site, Buffer* buffer, RecordingStream* stream)

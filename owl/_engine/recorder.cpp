@@ -48,16 +48,26 @@ void watch(Node* node, RecordingStream* stream) {
         stream->attention = true;
 }
 
+// The first stream among those of the inputs of which it is not known whether its task has ended.
+RecordingStream* find_doubtful(Node* const* inputs, uint32_t count, const RecordingStream* stream) {
+    for (uint32_t i = 0; i < count; ++i) {
+        const Node* input = inputs[i];
+        if (input->state == State::recorded && input->stream != stream && input->stream->holder && !input->stream->abandoned())
+            return input->stream;
+    }
+    return nullptr;
+}
+
 // What a finished task or thread recorded and never handed over moves into the window of whoever uses it.
 void adopt(Node* const* inputs, uint32_t count, RecordingStream* stream) {
     bool adopted = false;
     for (uint32_t i = 0; i < count; ++i) {
         Node* input = inputs[i];
-        if (input->state != State::recorded || input->stream == stream || !input->stream->orphan) continue;
+        if (input->state != State::recorded || input->stream == stream || !input->stream->abandoned()) continue;
         std::vector<Node*> family;
         graph().ancestors(&input, 1, &family);
         for (Node* node : family) {
-            if (node->stream == stream || !node->stream->orphan || node->leftover) continue;
+            if (node->stream == stream || !node->stream->abandoned() || node->leftover) continue;
             node->stream = stream;  // the old stream lets go of it when it is swept
             node->position = 0;
             append(node, stream);
@@ -87,10 +97,11 @@ Node* bring(Node* source, const Draft& draft, RecordingStream* stream) {
 
 }  // namespace
 
-Node* record(const Draft& draft, RecordingStream* stream) {
+Node* record(const Draft& draft, RecordingStream* stream, RecordingStream** doubtful) {
     std::lock_guard<std::mutex> guard(graph().mutex);
     const bool many = draft.n_inputs > kInlineInputs;
     Node* const* inputs = many ? draft.many_inputs.data() : draft.inline_input;
+    if (doubtful && (*doubtful = find_doubtful(inputs, draft.n_inputs, stream))) return nullptr;
     adopt(inputs, draft.n_inputs, stream);
     bool elsewhere = false;
     for (uint32_t i = 0; i < draft.n_inputs; ++i) elsewhere = elsewhere || inputs[i]->device != draft.device;

@@ -37,7 +37,11 @@ struct Draft {
 };
 
 // Takes the graph's lock. The new node has one handle, which goes to the caller.
-Node* record(const Draft& draft, RecordingStream* stream);
+//
+// What a task that has ended recorded and never handed over moves into the window of whoever uses it. Whether a task has
+// ended only Python knows: at a value of a task's that may have, nothing is recorded, `*doubtful` is its stream and the
+// result nullptr. With `doubtful` null the task counts as alive.
+Node* record(const Draft& draft, RecordingStream* stream, RecordingStream** doubtful);
 
 // A leaf that exists (with a buffer) or is promised (without).
 Node* record_leaf(const Shape& shape, DType dtype, int device, uint32_t site, Buffer* buffer, RecordingStream* stream);

@@ -65,6 +65,21 @@ void RecordingStream::note_cut(uint64_t place) {
     round_start = place - 1;
 }
 
+bool RecordingStream::reset() {
+    constexpr size_t kRoom = 256;
+    if (open.capacity() > kRoom || !detector.reset()) return false;
+    RecordingStream fresh;
+    open.clear();
+    waiting.clear();
+    leftovers.clear();
+    fresh.open.swap(open);
+    fresh.waiting.swap(waiting);
+    fresh.leftovers.swap(leftovers);
+    std::swap(fresh.detector, detector);
+    *this = std::move(fresh);
+    return true;
+}
+
 const std::vector<char>* Expectations::find(uint64_t hash) const {
     auto found = live_.find(hash);
     return found == live_.end() ? nullptr : &found->second;

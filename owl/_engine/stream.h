@@ -1,7 +1,6 @@
 // A stream of recording: the nodes that one thread or asyncio task has recorded and not yet handed over.
 #pragma once
 #include <atomic>
-#include <deque>
 #include <unordered_map>
 #include <vector>
 
@@ -52,13 +51,15 @@ struct RecordingStream {
     uint64_t id = 0;       // in the order of first recording
     uint64_t draws = 0;    // random arrays recorded so far
     int device = -1;       // chosen by `with device:`; -1: the thread's
-    bool orphan = false;   // its thread or task has ended
+    bool orphan = false;   // its thread or task has ended, and its Context is gone
+    bool ended = false;    // its task has ended, though somebody still holds it
+    void* holder = nullptr;  // a task's stream: the object that ties it to the task's Context, to be looked at with the GIL
     bool attention = false;  // a cut was found, a closed window has settled, or the open one is full; set while recording
     uint64_t random = 0;   // OWL_WINDOW=random: state of the generator that cuts this stream's windows anywhere
     uint64_t cut = 0;      // the place in the stream where a new window begins; 0: none
     size_t open_bytes = 0; // what the open window's nodes would take if all were stored
     Window open;
-    std::deque<ClosedWindow> waiting;
+    std::vector<ClosedWindow> waiting;  // the oldest first; rarely more than one
     Window leftovers;      // computed inside plans but not stored
     Detector detector;
 
@@ -72,6 +73,10 @@ struct RecordingStream {
     }
     void note_demand();
     void note_cut(uint64_t place);
+    // What it recorded is up for adoption by whoever uses it.
+    bool abandoned() const { return orphan || ended; }
+    // As new, with the room that it has, for the next task; false if it has grown too large to be kept.
+    bool reset();
 };
 
 // What lived on from windows of this hash when they were handed over last. Bounded; guarded by the graph's lock.

@@ -4,6 +4,7 @@
 # Each await is a future of the loop, resolved by the loop's own thread when it takes completions off the ring. Failures
 # are raised by whoever awaits, each time anew, so that every waiter has a traceback of its own.
 
+cdef Py_ssize_t evaluations = 0  # that exist
 cdef dict readers = {}         # weak references to LoopReaders by the id of their loop; the loops hold them
 cdef bint raise_when_full = False
 cdef set warned_sites = set()  # lines that were told that they block an event loop
@@ -41,6 +42,7 @@ cdef class LoopReader:
     cdef object closer
     cdef list room       # futures of those who wait until there is room
     cdef list idle       # of those who wait for all runs up to one: (its number, future)
+    cdef dict called_back  # evaluations with callbacks in this loop, as keys: somebody wants to hear of them
     cdef Py_ssize_t waits
     cdef object __weakref__
 
@@ -50,6 +52,7 @@ cdef class LoopReader:
         self.context = contextvars.Context()
         self.room = []
         self.idle = []
+        self.called_back = {}
 
     def __dealloc__(self):
         del self.ring
@@ -64,13 +67,18 @@ cdef class LoopReader:
         cdef Completion* completion = self.ring.take(&progressed)
         cdef Completion* following
         cdef Wait wait
+        cdef Evaluation evaluation
         while completion is not NULL:
             following = completion.next
             if completion.owner is not NULL:
                 wait = <Wait>completion.owner
                 wait.completion = NULL
                 self.waits -= 1
-                resolve(wait.future)
+                evaluation = wait.evaluation
+                if evaluation is None:
+                    resolve(wait.future)
+                else:
+                    evaluation.call_back(self.loop())
             del completion
             completion = following
         if progressed:
@@ -97,6 +105,16 @@ cdef class LoopReader:
             else:
                 resolve(future)
         return 0
+
+    cdef bint useful(self):
+        # Whose loop was closed without a word keeps evaluations that nobody will call back any more.
+        loop = self.loop()
+        if loop is not None and not loop.is_closed():
+            return True
+        cdef Evaluation evaluation
+        for evaluation in list(self.called_back):
+            evaluation.end_callbacks()
+        return False
 
     cdef int close(self) except -1:
         # In the loop's thread, while the loop is not closed.
@@ -131,7 +149,8 @@ cdef LoopReader open_reader(loop):
     if reader.ring.descriptor() < 0:
         raise OSError("owl needs a file descriptor to wake the event loop, and there is none left")
     for key, other in list(readers.items()):
-        if other() is None:
+        found = other()
+        if found is None or not (<LoopReader>found).useful():
             del readers[key]
     reader.context.run(loop.add_reader, reader.ring.descriptor(), reader.deliver)
     readers[id(loop)] = weakref.ref(reader)
@@ -158,10 +177,12 @@ cdef LoopReader current_reader():
 @cython.final
 @cython.no_gc_clear
 cdef class Wait:
-    # One task's wait for values: a future and the completion that will resolve it. Dropping it ends this wait alone.
+    # One wait for values and the completion that ends it: a task's, which awaits the future, or that of the callbacks of
+    # an evaluation. Dropping it ends this wait alone.
     cdef Completion* completion
     cdef LoopReader reader
-    cdef readonly object future
+    cdef object future
+    cdef Evaluation evaluation  # holds this wait: the two let go of each other when it ends
 
     def __dealloc__(self):
         self.end()
@@ -176,8 +197,8 @@ cdef class Wait:
         self.reader.waits -= 1
 
 
-# None if all have finished.
-cdef Wait begin_wait(const vector[Node*]& nodes):
+# None if all have finished. Without an evaluation that is to be told there is a future.
+cdef Wait begin_wait(const vector[Node*]& nodes, Evaluation evaluation):
     cdef LoopReader reader = current_reader()
     cdef Wait wait = Wait.__new__(Wait)
     wait.reader = reader
@@ -187,132 +208,10 @@ cdef Wait begin_wait(const vector[Node*]& nodes):
     if wait.completion is NULL:
         return None
     reader.waits += 1
-    wait.future = reader.loop().create_future()
+    if evaluation is None:
+        wait.future = reader.loop().create_future()
+    wait.evaluation = evaluation
     return wait
-
-
-# ----------------------------------------------------------------------------------------------------------- evaluations
-
-@cython.final
-@cython.no_gc
-@cython.freelist(64)
-cdef class Evaluation:
-    """Values on their way: what ``x.eval()`` returns.
-
-    It may be awaited any number of times, by several tasks and in several event loops, or be ignored. Awaiting gives the
-    array (for `owl.aio.gather`: the list of arrays) once the value exists, or raises what went wrong. Cancelling an await
-    ends that wait alone. Made by any thread.
-    """
-
-    cdef object value
-    cdef vector[Node*] nodes
-
-    def __init__(self):
-        raise OwlTypeError("[Evaluation] evaluations are begun by NArray.eval and owl.aio.gather")
-
-    def __dealloc__(self):
-        cdef size_t i
-        graph().mutex.lock()
-        for i in range(self.nodes.size()):
-            graph().drop_handle(self.nodes[i])
-        graph().mutex.unlock()
-
-    cdef bint finished(self) noexcept:
-        cdef size_t i
-        cdef bint all_finished = True
-        graph().mutex.lock()
-        for i in range(self.nodes.size()):
-            all_finished = all_finished and self.nodes[i].finished()
-        graph().mutex.unlock()
-        return all_finished
-
-    # The value, or the first failure, as an exception of its own.
-    cdef object result(self):
-        cdef size_t i
-        cdef Failure* failure = NULL
-        graph().mutex.lock()
-        for i in range(self.nodes.size()):
-            if self.nodes[i].state == State.failed:
-                failure = self.nodes[i].failure.retain()
-                break
-        graph().mutex.unlock()
-        if failure is NULL:
-            return self.value
-        error = make_exception(failure)
-        failure.release()
-        raise error
-
-    def __await__(self):
-        cdef Wait wait
-        if self.finished():
-            if must_yield():
-                yield
-            room = room_future()
-            while room is not None:
-                yield from room
-                room = room_future()
-        else:
-            wait = begin_wait(self.nodes)
-            if wait is not None:
-                try:
-                    yield from wait.future
-                finally:
-                    wait.end()
-        return self.result()
-
-    def arrival(self):
-        # A wait as an object, for those who wait for several at a time: its `future`, or None if all is there.
-        return None if self.finished() else begin_wait(self.nodes)
-
-
-# Starts at once, and all of it as one window. Only a thread without an event loop waits for room here: a coroutine does
-# when it awaits.
-cdef Evaluation begin_evaluation(object value, list arrays):
-    cdef Evaluation evaluation = Evaluation.__new__(Evaluation)
-    cdef Py_ssize_t count = len(arrays)
-    cdef Py_ssize_t i
-    cdef Node* node
-    cdef bint recorded = False
-    cdef uint32_t site = call_site()
-    drain()
-    evaluation.value = value
-    evaluation.nodes.reserve(count)
-    graph().mutex.lock()
-    for i in range(count):
-        node = (<NArray>arrays[i]).node  # under the lock: another thread may be pointing the array elsewhere
-        graph().add_handle(node)
-        evaluation.nodes.push_back(node)
-        recorded = recorded or node.state == State.recorded
-    graph().mutex.unlock()
-    if recorded:
-        with nogil:
-            graph().mutex.lock()
-            trace.asked_at = site
-            demand(evaluation.nodes.data(), <int>count)
-            trace.asked_at = 0
-            graph().mutex.unlock()
-    if recorded and not has_room() and loop_of_this_thread() is None:
-        wait_for_room()
-    return evaluation
-
-
-def same_value(NArray array not None):
-    """Another handle on the value that an array has now."""
-    cdef NArray other = NArray.__new__(NArray)
-    graph().mutex.lock()
-    graph().add_handle(array.node)
-    other.node = array.node
-    graph().mutex.unlock()
-    return other
-
-
-def evaluate_together(arrays):
-    """Starts to compute several arrays as one plan; awaiting the result gives them as a list. Wakes the waiter once."""
-    cdef list checked = list(arrays)
-    for array in checked:
-        if type(array) is not NArray:
-            raise OwlTypeError(f"[gather] arrays are wanted, not {type(array).__name__}")
-    return begin_evaluation(checked, checked)
 
 
 # ------------------------------------------------------------------------------------------------------------- fairness
@@ -429,14 +328,14 @@ def set_raise_when_full(bint value):
 
 # Recording is about to wait for room, which on a thread that runs an event loop would hold up all its tasks. There, whoever
 # awaits once in every step waits before the step, so a step may go beyond the bound: by this many times as many runs for
-# each task that may have one under way.
+# each task that may have one under way, and for each evaluation that somebody holds to await it later.
 cdef int STEP_RUNS = 64
 
 
 cdef bint goes_on_without_room() except -1:
     if loop_of_this_thread() is None:
         return False
-    if backlog() <= STEP_RUNS * run_bound * (1 + current_reader().waits):
+    if backlog() <= STEP_RUNS * run_bound * (1 + current_reader().waits + evaluations):
         return True
     if raise_when_full:
         raise BackPressureError("recording is too far ahead of the device: await owl.aio.ready() before recording on")

@@ -72,9 +72,11 @@ cdef extern from *:
     """
     namespace owl { namespace {
     std::vector<RecordingStream*>& streams = *new std::vector<RecordingStream*>;  // never destroyed, as its threads go on
+    std::vector<RecordingStream*>& spare_streams = *new std::vector<RecordingStream*>;
     } }
     """
     vector[RecordingStream*] streams "owl::streams"  # guarded by the graph's lock
+    vector[RecordingStream*] spare_streams "owl::spare_streams"  # likewise: tasks come and go, their streams' room stays
 cdef uint64_t streams_created = 0
 cdef size_t sweep_at = 16  # streams; tasks may come and go by the thousand, and each sweep looks at all of them
 
@@ -86,15 +88,18 @@ _device_stack = contextvars.ContextVar("owl device stack", default=())
 
 
 @cython.final
+@cython.no_gc
 cdef class TaskStream:
     # Ties a stream to an asyncio task: when the task's Context goes, the stream is an orphan.
     cdef RecordingStream* stream
-    cdef object context
+    cdef object context  # weak, as is the task
+    cdef object task
 
     def __dealloc__(self):
         if self.stream is not NULL:
             graph().mutex.lock()
             self.stream.orphan = True
+            self.stream.holder = NULL
             graph().mutex.unlock()
 
 
@@ -104,11 +109,16 @@ cdef int innermost(tuple stack):
 
 cdef RecordingStream* new_stream() except NULL:
     global streams_created, sweep_at
-    cdef RecordingStream* stream = new RecordingStream()
+    cdef RecordingStream* stream
     graph().mutex.lock()
     if streams.size() >= sweep_at:
         sweep_streams()
         sweep_at = 2 * streams.size() + 16
+    if spare_streams.empty():
+        stream = new RecordingStream()
+    else:
+        stream = spare_streams.back()
+        spare_streams.pop_back()
     stream.id = streams_created
     streams_created += 1
     streams.push_back(stream)
@@ -136,22 +146,44 @@ cdef RecordingStream* find_stream() except NULL:
         stream.device = innermost(_device_stack.get())
     else:
         holder = TaskStream.__new__(TaskStream)
+        holder.context = PyWeakref_NewRef(<object>current_context(), None)
+        holder.task = PyWeakref_NewRef(task, None)
         holder.stream = stream = new_stream()
-        holder.context = weakref.ref(<object>current_context())
+        stream.holder = <void*>holder
         _task_stream.set(holder)
     cache_stream(stream)
     return stream
 
 
+cdef object asyncios_current_task = None
+
+
 cdef object current_task():
     # Importing asyncio costs more than all of owl: who has not imported it has no task.
-    asyncio = sys.modules.get("asyncio")
-    if asyncio is None:
+    global asyncios_current_task
+    loop = loop_of_this_thread()
+    if loop is None:
         return None
-    try:
-        return asyncio.current_task()
-    except (RuntimeError, AttributeError):
-        return None
+    if asyncios_current_task is None:
+        asyncios_current_task = sys.modules["asyncio"].current_task
+    return asyncios_current_task(loop)
+
+
+# Takes note if the task that recorded a node has ended; that of `mine` has not. Runs Python.
+cdef int look_after_task(Node* node, RecordingStream* mine) except -1:
+    cdef TaskStream holder = None
+    graph().mutex.lock()
+    if node.state == State.recorded and node.stream != mine and node.stream.holder is not NULL:
+        holder = <TaskStream>node.stream.holder
+    graph().mutex.unlock()
+    if holder is None:
+        return 0
+    task = holder.task()
+    if task is None or task.done():
+        graph().mutex.lock()
+        holder.stream.ended = True
+        graph().mutex.unlock()
+    return 0
 
 
 cdef inline RecordingStream* current_stream() except NULL:
@@ -168,7 +200,10 @@ cdef void sweep_streams() noexcept nogil:
         if streams[i].orphan:
             purge_stream(streams[i])
             if streams[i].open.empty() and streams[i].waiting.empty() and streams[i].leftovers.empty():
-                del streams[i]
+                if spare_streams.size() < 1024 and streams[i].reset():
+                    spare_streams.push_back(streams[i])
+                else:
+                    del streams[i]
                 continue
         streams[kept] = streams[i]
         kept += 1
@@ -183,7 +218,7 @@ cdef void purge_stream(RecordingStream* stream) noexcept nogil:
         purge(stream, &stream.waiting[w].nodes)
         stream.waiting[w].known = False  # its places are numbered anew
     while not stream.waiting.empty() and stream.waiting.front().nodes.empty():
-        stream.waiting.pop_front()
+        stream.waiting.erase(stream.waiting.begin())
     purge_leftovers(stream)
 
 

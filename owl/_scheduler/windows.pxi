@@ -223,7 +223,7 @@ cdef void run_window(RecordingStream* stream, ClosedWindow* window, bint ripe, b
 cdef void run_first_waiting(RecordingStream* stream, bint ripe, bint demanded) noexcept nogil:
     cdef ClosedWindow window
     window = move(stream.waiting.front())
-    stream.waiting.pop_front()
+    stream.waiting.erase(stream.waiting.begin())
     trace.border = window.border
     run_window(stream, &window, ripe, demanded)
 

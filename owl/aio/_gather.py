@@ -47,17 +47,16 @@ def as_completed(arrays: Iterable[NArray]) -> AsyncIterator[NArray]:
 
 async def _in_order_of_completion(evaluations: list[Any]) -> AsyncIterator[NArray]:
     arrived: asyncio.Queue[Any] = asyncio.Queue()
-    waits = []
-    for evaluation in evaluations:
-        wait = evaluation.arrival()
-        if wait is None:
-            arrived.put_nowait(evaluation)
-        else:
-            wait.future.add_done_callback(lambda _, evaluation=evaluation: arrived.put_nowait(evaluation))
-            waits.append(wait)  # held: a wait that is dropped is cancelled
-    for _ in evaluations:
-        evaluation = await arrived.get()
-        yield await evaluation
+    arrive = arrived.put_nowait
+    try:
+        for evaluation in evaluations:
+            evaluation.add_done_callback(arrive)
+        for _ in evaluations:
+            evaluation = await arrived.get()
+            yield await evaluation
+    finally:
+        for evaluation in evaluations:
+            evaluation.remove_done_callback(arrive)
 
 
 async def wait_for_all() -> None:

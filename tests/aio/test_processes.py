@@ -81,7 +81,9 @@ def test_a_loop_is_closed_with_work_pending(program):
         loop = loops()
         xs = pending()
         async def main():
-            return [x.eval() for x in xs], xs[0].eval().arrival()
+            evaluations = [x.eval() for x in xs]
+            evaluations[0].add_done_callback(print)
+            return evaluations
         held = loop.run_until_complete(main())
         loop.close()
         ready()

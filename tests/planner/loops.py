@@ -643,5 +643,5 @@ LOOPS = [
     Loop(stochastic_depth, 240, 0.80, lambda batch: 1.25 * _floats((64, INPUTS), *[(64, 64)] * 8)),
     Loop(cyclic, 100, 0.94),
     Loop(preloaded, 100, 0.94, lambda batch: 1.05 * SETTLED),
-    Loop(task_per_half, 60, 0.94, lambda batch: 3.1 * WEIGHTS),
+    Loop(task_per_half, 100, 0.94, lambda batch: 1.05 * WEIGHTS),
 ]
