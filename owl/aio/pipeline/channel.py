@@ -137,6 +137,22 @@ class ThreadChannel(_Buffer):
                     putter = self._putter = self._loop.create_future()
                 await putter
 
+    def put_now(self, chunk: Chunk) -> Chunk | None:
+        """Puts what there is room for; the rest, if any. From any thread, while nobody else puts anything."""
+        weight = weigh(chunk.values)
+        count = len(chunk)
+        with self._changed:
+            room = min(count, self.capacity - self.items)
+            part = weight * room // count if count else 0
+            if room < 0 or (count and not room) or not self.fits(room, part):
+                return chunk
+            if count:
+                self.item_bytes = weight / count
+            head, rest = (chunk, None) if room == count else chunk.split(room)
+            self.push(head, part)
+            self._changed.notify()
+        return rest
+
     def get_blocking(self, limit: int) -> Chunk | None:
         """As ``Channel.get``, but blocks the calling thread; Ctrl-C interrupts it."""
         with self._changed:

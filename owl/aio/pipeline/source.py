@@ -7,8 +7,9 @@ import inspect
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import aclosing, nullcontext
+from operator import itemgetter
 from typing import Any
 
 from owl.aio.pipeline.channel import Channel, ThreadChannel, call_soon
@@ -37,15 +38,26 @@ class IndexSupply:
         self.items = length
 
     async def get(self, limit: int) -> Chunk | None:
+        return self.pull(limit)
+
+    def pull(self, limit: int) -> Chunk | None:
+        """At most so many; None at the end. For one thread at a time."""
         if self._at == self._stop:
             gap = next(self._gaps, None)
             if gap is None:
                 return None
             self._at, self._stop = gap
         start, self._at = self._at, min(self._stop, self._at + limit)
-        marks = list(range(start, self._at))
+        marks = range(start, self._at)
         keys = marks if self._order is None else self._order[start : self._at].tolist()
-        return Chunk(keys, marks, keys)
+        return Chunk(keys, marks, keys if type(keys) is list else list(keys))
+
+
+def picker(origin: Any) -> Callable[[Sequence], Sequence] | None:
+    """For a list or tuple, what takes many of its items at once; nobody can tell it from taking them one by one."""
+    if type(origin) not in (list, tuple):
+        return None
+    return lambda at: itemgetter(*at)(origin) if len(at) > 1 else [origin[at[0]]]
 
 
 class _Stream:
