@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from owl.aio.pipeline.channel import Channel, ThreadChannel
 from owl.aio.pipeline.chunk import Chunk
 from owl.aio.pipeline.errors import ItemFailure
-from owl.aio.pipeline.pace import Pace
+from owl.aio.pipeline.pace import GO_SECONDS, Pace
 from owl.aio.pipeline.source import IndexSupply
 from owl.aio.pipeline.stage import Grouper, Supply
 from owl.aio.pipeline.stats import Meter
@@ -27,7 +27,6 @@ from owl.aio.pipeline.workers import Job, ThreadWorkers
 _WORTH_SECONDS = 50e-6  # an item; what threads of their own would hide must be more than they cost
 _WORTH_SHARE = 0.2  # of the time that the stages take together
 _FORGET = 1 - 1 / 32  # a job
-_GO_SECONDS = 10e-3
 
 
 class Last(Chunk):
@@ -60,12 +59,14 @@ class Link:
 class ChainOutcome(Outcome):
     """What came out of all of the stages, of so many ``items``, and has still to be put.
 
-    ``last``: the input has ended. ``laps`` has the items, seconds and skipped items of each stage.
+    ``last``: the input has ended. ``blocked``: seconds spent on putting others. ``laps`` has the items, seconds and
+    skipped items of each stage.
     """
 
     chunk: Chunk = field(default_factory=lambda: Chunk([], [], []))
     items: int = 0
     last: bool = False
+    blocked: float = 0.0
     failed_stage: str = ""
     laps: list[tuple[int, float, int]] = field(default_factory=list)
 
@@ -93,8 +94,8 @@ class Chain:
         supply, output = self._supply, self._output
         assert isinstance(supply, IndexSupply)
         assert isinstance(output, ThreadChannel)
-        until = time.perf_counter() + (_GO_SECONDS if self._warm else 0.0)
-        items, laps = 0, [(0, 0.0, 0)] * len(self._links)
+        until = time.perf_counter() + (GO_SECONDS if self._warm else 0.0)
+        items, blocked, laps = 0, 0.0, [(0, 0.0, 0)] * len(self._links)
         while True:
             result = self._run(supply.pull(self._pace.items) or Last())
             items += result.items
@@ -104,14 +105,16 @@ class Chain:
             # What must not go out alone, and what there is no room for, is put on the loop.
             if result.last or result.failure is not None or self._stopping:
                 break
+            began = time.perf_counter()
             if len(result.chunk) or result.chunk.skipped:
-                rest = output.put_now(result.chunk)
+                rest = output.put_blocking(result.chunk, GO_SECONDS, self._is_stopping)
                 result.chunk = rest or Chunk([], [], [])
+                blocked += time.perf_counter() - began
                 if rest is not None:
                     break
-            if time.perf_counter() >= until:
+            if began >= until:
                 break
-        result.items, result.laps = items, laps
+        result.items, result.laps, result.blocked = items, laps, blocked
         return result
 
     def _run(self, chunk: Chunk) -> ChainOutcome:
@@ -144,11 +147,21 @@ class Chain:
         result.chunk = chunk
         return result
 
+    def _is_stopping(self) -> bool:
+        return self._stopping
+
     def abort(self) -> None:
         self._stopping = True
+        if isinstance(self._output, ThreadChannel):
+            self._output.give_up()
 
     def close(self) -> None:
         pass
+
+
+def can_go(supply: Supply, output: Channel | ThreadChannel) -> bool:
+    """Whether a thread can take from the one and put into the other without the loop."""
+    return isinstance(supply, IndexSupply) and isinstance(output, ThreadChannel)
 
 
 class FusedRun:
@@ -171,8 +184,8 @@ class FusedRun:
             unit *= link.grouper.size if link.grouper is not None else 1
         # Where both ends allow it, the thread goes on by itself: asking the loop for every chunk costs more than stages
         # of less than a microsecond.
-        self._free = isinstance(supply, IndexSupply) and isinstance(output, ThreadChannel)
-        self._pace = Pace(1, output, unit=unit, share=1 if self._free else 2)
+        self._free = can_go(supply, output)
+        self._pace = Pace(1, output, unit=unit)
         self._pending: deque[Job] = deque()
         self._room = asyncio.Event()
         self._news = asyncio.Event()
@@ -240,7 +253,7 @@ class FusedRun:
             meter.skipped += skipped
             meter.starved += before
             before += seconds
-            meter.blocked += outcome.seconds - before
+            meter.blocked += outcome.seconds - before + outcome.blocked
             # The first call of a function may load and open things: it tells nothing about the next ones.
             if self._jobs:
                 self._sums[at] = self._sums[at] * _FORGET + seconds

@@ -13,7 +13,7 @@ from owl.aio.pipeline import stages
 from owl.aio.pipeline.channel import Channel, ThreadChannel
 from owl.aio.pipeline.collate import collate
 from owl.aio.pipeline.errors import PipelineError
-from owl.aio.pipeline.fuse import FusedRun, Link
+from owl.aio.pipeline.fuse import FusedRun, Link, can_go
 from owl.aio.pipeline.source import AsyncStream, IndexSupply, ThreadStream, call_in_thread, picker
 from owl.aio.pipeline.stage import Grouper, StageRun, Supply
 from owl.aio.pipeline.state import Ledger
@@ -117,7 +117,7 @@ class Run:
                 spec = _Spec(stage.name, work, self._output(at), "copying is the limit: use a smaller dtype")
             specs.append(spec)
         for group in _groups(specs):
-            if len(group) > 1:
+            if len(group) > 1 or (group[0].fusible and can_go(supply, group[0].output)):
                 self._fuse(group, supply)
             else:
                 self._add(group[0], supply)
