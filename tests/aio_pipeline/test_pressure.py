@@ -149,3 +149,31 @@ def test_length():
     assert len(Pipeline(range(10)).batch(3, drop_last=True).batch(2)) == 2
     with pytest.raises(TypeError, match="length"):
         len(Pipeline(lambda: range(3)))
+
+
+def test_a_reader_that_puts_by_itself_keeps_the_order_when_nobody_takes_anything_for_long():
+    def slow():
+        for at in range(60):
+            time.sleep(0.003 if at < 45 else 0)  # then the reader is quick enough to go through the loop again
+            yield at
+
+    got = []
+    for at in Pipeline(slow).prefetch(2):
+        got.append(at)
+        if at in (12, 30):
+            time.sleep(0.1)  # longer than the reader waits for room
+    assert got == list(range(60))
+
+
+def test_leaving_while_a_reader_waits_for_room_is_quick():
+    def slow():
+        while True:
+            time.sleep(0.002)
+            yield 0
+
+    with Pipeline(slow).prefetch(1) as items:
+        for _ in range(5):
+            next(items)
+        time.sleep(0.03)
+        began = time.perf_counter()
+    assert time.perf_counter() - began < 0.5

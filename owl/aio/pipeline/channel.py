@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections import deque
+from collections.abc import Callable
 
 from owl.aio.pipeline.chunk import Chunk, weigh
 
@@ -120,7 +122,10 @@ class ThreadChannel(_Buffer):
     def __init__(self, capacity: int, max_bytes: int, adaptive: bool = False) -> None:
         super().__init__(capacity, max_bytes, adaptive)
         self._loop = asyncio.get_running_loop()
-        self._changed = threading.Condition(threading.Lock())
+        lock = threading.Lock()
+        self._changed = threading.Condition(lock)
+        self._room = threading.Condition(lock)
+        self._awaited: tuple[int, int] | None = None
         self._putter: asyncio.Future | None = None
         self._wanted = (0, 0)
 
@@ -137,6 +142,43 @@ class ThreadChannel(_Buffer):
                     putter = self._putter = self._loop.create_future()
                 await putter
 
+    def put_blocking(self, chunk: Chunk, seconds: float, stopping: Callable[[], bool]) -> Chunk | None:
+        """Puts a chunk from a thread that waits so long for room; what it could not put, if anything.
+
+        Only while nobody else puts anything. ``give_up`` ends the waiting once ``stopping`` says so.
+        """
+        weight = weigh(chunk.values)
+        count = len(chunk)
+        until = time.perf_counter() + seconds
+        with self._changed:
+            if count:
+                self.item_bytes = weight / count
+            while True:
+                count = len(chunk)
+                # Room for one is not worth waking a thread for if there are more to come.
+                enough = min(count, max(1, self.capacity // 2))
+                room = max(enough, min(count, self.capacity - self.items))
+                part = weight * room // count if count else 0
+                if self.fits(room, part):
+                    head, rest = (chunk, None) if room == count else chunk.split(room)
+                    self.push(head, part)
+                    self._changed.notify()
+                    if rest is None:
+                        return None
+                    chunk, weight = rest, weight - part
+                    continue
+                left = until - time.perf_counter()
+                if left <= 0 or stopping():
+                    return chunk
+                self._awaited = (enough, weight * enough // count)
+                self._room.wait(left)
+                self._awaited = None
+
+    def give_up(self) -> None:
+        """Wakes a thread that waits in ``put_blocking``, to see whether it is to stop."""
+        with self._changed:
+            self._room.notify()
+
     def get_blocking(self, limit: int) -> Chunk | None:
         """As ``Channel.get``, but blocks the calling thread; Ctrl-C interrupts it."""
         with self._changed:
@@ -144,6 +186,8 @@ class ThreadChannel(_Buffer):
                 self._changed.wait()
             chunk = self.pop(limit)
             putter = None
+            if self._awaited is not None and self.fits(*self._awaited):
+                self._room.notify()
             if self._putter is not None and self.fits(*self._wanted):
                 putter, self._putter = self._putter, None
         if putter is not None:

@@ -7,7 +7,7 @@ still travel one by one.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from operator import attrgetter
 from typing import Any
 
@@ -23,12 +23,13 @@ class Chunk:
 
     ``keys`` name items (index in the source; a tuple of keys for a batch). ``marks`` say which positions of the
     epoch an item covers: an int, or a tuple of ``(start, stop)`` ranges. ``skipped`` holds marks whose items were
-    given up; they travel along so that they count as done once their neighbours are delivered.
+    given up; they travel along so that they count as done once their neighbours are delivered. Keys and marks that
+    follow one another stay a ``range`` as long as they can: it is cut, joined and entered without a look at each.
     """
 
     __slots__ = ("keys", "marks", "skipped", "values")
 
-    def __init__(self, keys: list, marks: list, values: list, skipped: list | None = None) -> None:
+    def __init__(self, keys: Sequence, marks: Sequence, values: list, skipped: list | None = None) -> None:
         self.keys = keys
         self.marks = marks
         self.values = values
@@ -43,10 +44,18 @@ class Chunk:
         return head, Chunk(self.keys[n:], self.marks[n:], self.values[n:], self.skipped)
 
     def extend(self, other: Chunk) -> None:
-        self.keys = self.keys + other.keys
-        self.marks = self.marks + other.marks
-        self.values = self.values + other.values
+        self.keys = _join(self.keys, other.keys)
+        self.marks = _join(self.marks, other.marks)
+        self.values = self.values + other.values if self.values else other.values
         self.skipped = self.skipped + other.skipped
+
+
+def _join(head: Sequence, tail: Sequence) -> Sequence:
+    if not head:
+        return tail
+    if type(head) is type(tail) is range and head.stop == tail.start and head.step == tail.step == 1:
+        return range(head.start, tail.stop)
+    return [*head, *tail]
 
 
 def weigh(values: list) -> int:

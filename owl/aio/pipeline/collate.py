@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import suppress
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
@@ -10,6 +12,10 @@ import numpy as np
 from owl.aio.pipeline.buffers import BufferPool
 
 _SMALL = 1024  # bytes
+_SHAPE = attrgetter("shape")
+_DTYPE = attrgetter("dtype")
+_ARRAYS = {np.ndarray}
+_PLAIN_NUMBERS = {bool, int, float, complex}
 _NUMBERS = (bool, int, float, complex, np.generic)
 
 
@@ -27,11 +33,13 @@ def collate(values: list, pool: BufferPool | None = None) -> Any:
     return _stack(values, "", pool)
 
 
-def _stack(values: list, where: str, pool: BufferPool | None) -> Any:
+def _stack(values: Sequence, where: str, pool: BufferPool | None) -> Any:
     first = values[0]
     kinds = set(map(type, values))
-    if kinds == {np.ndarray}:
+    if kinds == _ARRAYS:
         return _stack_arrays(values, where, pool)
+    if kinds <= _PLAIN_NUMBERS:
+        return np.array(values)
     if isinstance(first, _NUMBERS) or _is_scalar_array(first):
         return _stack_numbers(values, where)
     if len(kinds) > 1:
@@ -45,34 +53,33 @@ def _stack(values: list, where: str, pool: BufferPool | None) -> Any:
                 )
         return {key: _stack([value[key] for value in values], f"{where}[{key!r}]", pool) for key in first}
     if isinstance(first, (tuple, list)):
-        for at, value in enumerate(values):
-            if len(value) != len(first):
-                raise ValueError(
-                    f"cannot stack{where}: {len(first)} members at 0, but {len(value)} at {at} of the batch"
-                )
-        columns = [_stack(list(column), f"{where}[{i}]", pool) for i, column in enumerate(zip(*values, strict=True))]
+        if len(set(map(len, values))) > 1:
+            at = next(i for i, value in enumerate(values) if len(value) != len(first))
+            raise ValueError(
+                f"cannot stack{where}: {len(first)} members at 0, but {len(values[at])} at {at} of the batch"
+            )
+        columns = [_stack(column, f"{where}[{i}]", pool) for i, column in enumerate(zip(*values, strict=True))]
         return type(first)(*columns) if hasattr(first, "_fields") else type(first)(columns)
     if isinstance(first, (str, bytes)):
-        return values
+        return list(values)
     hint = "; does a function before the batch lack a return?" if first is None else "; pass collate= to batch()"
     raise TypeError(f"cannot stack{where} items of type {_kind(first)}{hint}")
 
 
-def _stack_arrays(arrays: list, where: str, pool: BufferPool | None) -> np.ndarray:
+def _stack_arrays(arrays: Sequence, where: str, pool: BufferPool | None) -> np.ndarray:
     first = arrays[0]
-    if len({array.shape for array in arrays}) > 1 or len({array.dtype for array in arrays}) > 1:
-        at = next(i for i, array in enumerate(arrays) if array.shape != first.shape or array.dtype != first.dtype)
-        raise ValueError(
-            f"cannot stack{where} ragged arrays: {first.dtype}{list(first.shape)} at 0, "
-            f"but {arrays[at].dtype}{list(arrays[at].shape)} at {at} of the batch"
-        )
+    shape = (len(arrays), *first.shape)
+    if first.ndim and first.nbytes <= _SMALL and not first.dtype.hasobject:
+        # For small arrays joining bytes is several times faster than any of numpy's ways; it refuses strided ones. What
+        # it costs is the first touch of each array, which joining hides better than asking for shapes would: so it
+        # comes before them.
+        with suppress(TypeError):
+            joined = bytearray().join(arrays)
+            _check_alike(arrays, where)
+            return np.frombuffer(joined, first.dtype).reshape(shape)
+    _check_alike(arrays, where)
     if first.ndim == 0:
         return np.array(arrays)
-    shape = (len(arrays), *first.shape)
-    if first.nbytes <= _SMALL and not first.dtype.hasobject:
-        # For small arrays joining bytes is several times faster than any of numpy's ways; it refuses strided ones.
-        with suppress(TypeError):
-            return np.frombuffer(bytearray().join(arrays), first.dtype).reshape(shape)
     if pool is None:
         return np.concatenate(arrays).reshape(shape)
     stacked = pool.empty(shape, first.dtype)
@@ -80,7 +87,17 @@ def _stack_arrays(arrays: list, where: str, pool: BufferPool | None) -> np.ndarr
     return stacked
 
 
-def _stack_numbers(values: list, where: str) -> np.ndarray:
+def _check_alike(arrays: Sequence, where: str) -> None:
+    if len(set(map(_SHAPE, arrays))) > 1 or len(set(map(_DTYPE, arrays))) > 1:
+        first = arrays[0]
+        at = next(i for i, array in enumerate(arrays) if array.shape != first.shape or array.dtype != first.dtype)
+        raise ValueError(
+            f"cannot stack{where} ragged arrays: {first.dtype}{list(first.shape)} at 0, "
+            f"but {arrays[at].dtype}{list(arrays[at].shape)} at {at} of the batch"
+        )
+
+
+def _stack_numbers(values: Sequence, where: str) -> np.ndarray:
     at = next((i for i, value in enumerate(values) if not (isinstance(value, _NUMBERS) or _is_scalar_array(value))), 0)
     if not at:
         return np.array(values)

@@ -62,13 +62,11 @@ class Delivery:
         """Enters what was handed over since last time."""
         marks = self._chunk.marks
         taken = len(marks) - len(self._waiting)
-        for mark in marks[self._settled : taken]:
-            self._ledger.add(mark)
+        self._ledger.add_all(marks[self._settled : taken])
         self._stats.delivered += taken - self._settled
         self._settled = taken
         if taken == len(marks):
-            for mark in self._chunk.skipped:
-                self._ledger.add(mark)
+            self._ledger.add_all(self._chunk.skipped)
             self._chunk.skipped = []
         return self._ledger
 

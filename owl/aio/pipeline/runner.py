@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Coroutine
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -12,10 +13,11 @@ from owl.aio.pipeline import stages
 from owl.aio.pipeline.channel import Channel, ThreadChannel
 from owl.aio.pipeline.collate import collate
 from owl.aio.pipeline.errors import PipelineError
-from owl.aio.pipeline.source import AsyncStream, IndexSupply, ThreadStream, call_in_thread
+from owl.aio.pipeline.fuse import FusedRun, Link, can_go
+from owl.aio.pipeline.source import AsyncStream, IndexSupply, ThreadStream, call_in_thread, picker
 from owl.aio.pipeline.stage import Grouper, StageRun, Supply
 from owl.aio.pipeline.state import Ledger
-from owl.aio.pipeline.stats import RunStats, widen_advice
+from owl.aio.pipeline.stats import Meter, RunStats, widen_advice
 from owl.aio.pipeline.work import Work
 
 if TYPE_CHECKING:
@@ -23,6 +25,35 @@ if TYPE_CHECKING:
 
 SHUTDOWN_SECONDS = 0.8
 _ADAPTIVE_START = 2
+
+
+@dataclass(slots=True)
+class _Spec:
+    """A stage that is to be started, and the queue behind it; ``options`` are those of ``StageRun``."""
+
+    name: str
+    work: Work
+    output: Channel | ThreadChannel
+    advice: str
+    options: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def fusible(self) -> bool:
+        """One plain thread, which nobody watches."""
+        one = self.options.get("concurrency", 1) == 1 and self.options.get("executor", "thread") == "thread"
+        return one and self.work.timeout is None
+
+
+def _groups(specs: list[_Spec]) -> list[list[_Spec]]:
+    """Neighbours that may share a thread: the queue between them is nobody's wish."""
+    groups: list[list[_Spec]] = []
+    for spec in specs:
+        before = groups[-1][-1] if groups else None
+        if before is not None and before.fusible and spec.fusible and before.output.adaptive:
+            groups[-1].append(spec)
+        else:
+            groups.append([spec])
+    return groups
 
 
 class Run:
@@ -40,7 +71,7 @@ class Run:
         self._delivered = delivered.copy()
         self._stats = stats
         self._tasks: list[asyncio.Task[None]] = []
-        self._stages: list[StageRun | AsyncStream | ThreadStream] = []
+        self._stages: list[StageRun | FusedRun | AsyncStream | ThreadStream] = []
         self._declared = [stage for stage in pipe.stages if not isinstance(stage, (stages.Shuffle, stages.Prefetch))]
         self._capacities = _capacities(pipe.stages)
         self._final = final
@@ -48,10 +79,10 @@ class Run:
 
     async def start(self) -> None:
         """Starts every stage. Raises PipelineError when the source cannot be opened."""
-        supply: Any = await self._start_source()
+        supply: Any
+        supply, specs = await self._start_source()
         salt = 0
         for at, stage in enumerate(self._declared[1:], 1):
-            output = self._output(at)
             if isinstance(stage, stages.Map):
                 work = Work(
                     stage.fn,
@@ -64,36 +95,36 @@ class Run:
                     stage.timeout,
                 )
                 salt += stage.takes_rng
-                advice = widen_advice(stage.concurrency, stage.executor)
-                self._add(
-                    stage.name,
-                    work,
-                    supply,
-                    output,
-                    advice,
-                    concurrency=stage.concurrency,
-                    ordered=stage.ordered,
-                    executor=stage.executor,
-                    max_skips=stage.max_skips,
-                    spares=self._pipe.spares,
-                )
+                spec = _Spec(stage.name, work, self._output(at), widen_advice(stage.concurrency, stage.executor))
+                spec.options = {
+                    "concurrency": stage.concurrency,
+                    "ordered": stage.ordered,
+                    "executor": stage.executor,
+                    "max_skips": stage.max_skips,
+                    "spares": self._pipe.spares,
+                }
             elif isinstance(stage, stages.Batch):
                 stack = partial(collate, pool=self._pipe.pool) if stage.collate is collate else stage.collate
                 work = Work(stack, epoch=self._epoch)
-                grouper = Grouper(stage.size, stage.drop_last)
-                self._add(
-                    stage.name, work, supply, output, "give it smaller items or a faster collate", grouper=grouper
-                )
+                spec = _Spec(stage.name, work, self._output(at), "give it smaller items or a faster collate")
+                spec.options = {"grouper": Grouper(stage.size, stage.drop_last)}
             else:
                 from owl.aio._staging import StagingRing
 
                 before = self._declared[at - 1]
                 fresh = isinstance(before, stages.Batch) and before.collate is collate
                 work = Work(StagingRing(stage.device, adopt=fresh).stage, epoch=self._epoch)
-                self._add(stage.name, work, supply, output, "copying is the limit: use a smaller dtype")
-            supply = output
+                spec = _Spec(stage.name, work, self._output(at), "copying is the limit: use a smaller dtype")
+            specs.append(spec)
+        for group in _groups(specs):
+            if len(group) > 1 or (group[0].fusible and can_go(supply, group[0].output)):
+                self._fuse(group, supply)
+            else:
+                self._add(group[0], supply)
+            supply = group[-1].output
 
-    async def _start_source(self) -> Channel | ThreadChannel:
+    async def _start_source(self) -> tuple[Any, list[_Spec]]:
+        """Where the first stage takes from; a map-style source is a stage itself, which is not started yet."""
         declared = self._declared[0]
         origin = declared.origin
         try:
@@ -114,35 +145,49 @@ class Run:
         if kind == "map-style":
             read = origin.__getitem__
             executor = "task" if stages.is_coroutine_function(read) else "thread"
-            self._add(
-                "source",
-                Work(read, epoch=self._epoch),
-                indices,
-                output,
-                widen_advice(declared.concurrency, executor),
-                concurrency=declared.concurrency,
-                executor=executor,
-            )
-        else:
-            advice = (
-                "make it faster, or give it as map-style (__len__, __getitem__) so that it can be read concurrently"
-            )
-            meter = self._stats.meter("source", 1, advice)
-            stream = (AsyncStream if kind == "async" else ThreadStream)(
-                origin, self._pipe.shuffling, self._epoch, self._delivered, output, meter
-            )
-            self._stages.append(stream)
-            self._spawn("source", stream.run, output)
-        return output
+            work = Work(read, epoch=self._epoch, many=picker(origin))
+            spec = _Spec("source", work, output, widen_advice(declared.concurrency, executor))
+            spec.options = {"concurrency": declared.concurrency, "executor": executor}
+            return indices, [spec]
+        advice = "make it faster, or give it as map-style (__len__, __getitem__) so that it can be read concurrently"
+        meter = self._stats.meter("source", 1, advice)
+        stream = (AsyncStream if kind == "async" else ThreadStream)(
+            origin, self._pipe.shuffling, self._epoch, self._delivered, output, meter
+        )
+        self._stages.append(stream)
+        self._spawn("source", stream.run, output)
+        return output, []
 
-    def _add(
-        self, name: str, work: Work, supply: Supply, output: Channel | ThreadChannel, advice: str, **options: Any
-    ) -> None:
-        meter = self._stats.meter(name, options.get("concurrency", 1), advice)
-        stage = StageRun(name, work, supply, output, meter, **options)
+    def _meter(self, spec: _Spec) -> Meter:
+        return self._stats.meter(spec.name, spec.options.get("concurrency", 1), spec.advice)
+
+    def _add(self, spec: _Spec, supply: Supply, meter: Meter | None = None) -> None:
+        self._start_stage(
+            spec.name, StageRun(spec.name, spec.work, supply, spec.output, meter or self._meter(spec), **spec.options)
+        )
+
+    def _fuse(self, group: list[_Spec], supply: Supply) -> None:
+        links = []
+        for spec in group:
+            meter = self._meter(spec)
+            meter.output = spec.output
+            links.append(
+                Link(spec.name, spec.work, meter, spec.options.get("max_skips", 0), spec.options.get("grouper"))
+            )
+
+        def part() -> None:
+            origin: Any = supply
+            for spec, link in zip(group, links, strict=True):
+                self._add(spec, origin, link.meter)
+                origin = spec.output
+
+        fused = FusedRun(links, self._epoch, supply, group[-1].output, part)
+        self._start_stage(f"{group[0].name}-{group[-1].name}", fused)
+
+    def _start_stage(self, name: str, stage: StageRun | FusedRun) -> None:
         self._stages.append(stage)
-        self._spawn(f"{name}-feed", stage.feed, output)
-        self._spawn(f"{name}-emit", stage.emit, output)
+        self._spawn(f"{name}-feed", stage.feed, stage.output)
+        self._spawn(f"{name}-emit", stage.emit, stage.output)
 
     def _spawn(
         self, name: str, function: Callable[[], Coroutine[Any, Any, None]], output: Channel | ThreadChannel

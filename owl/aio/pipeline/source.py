@@ -7,14 +7,15 @@ import inspect
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import aclosing, nullcontext
+from operator import itemgetter
 from typing import Any
 
 from owl.aio.pipeline.channel import Channel, ThreadChannel, call_soon
 from owl.aio.pipeline.chunk import Chunk
 from owl.aio.pipeline.errors import ItemFailure
-from owl.aio.pipeline.pace import TARGET_SECONDS, Pace
+from owl.aio.pipeline.pace import GO_SECONDS, TARGET_SECONDS, Pace
 from owl.aio.pipeline.rng import ShuffleBuffer, shuffle_rng
 from owl.aio.pipeline.stages import Shuffle
 from owl.aio.pipeline.state import Ledger
@@ -23,6 +24,7 @@ from owl.aio.pipeline.work import Outcome, Work
 from owl.aio.pipeline.workers import Job, ThreadWorkers
 
 _ENDED = None  # in place of a number of items read
+_DIRECTLY = 0  # in place of a number of items to read
 
 
 class IndexSupply:
@@ -37,15 +39,26 @@ class IndexSupply:
         self.items = length
 
     async def get(self, limit: int) -> Chunk | None:
+        return self.pull(limit)
+
+    def pull(self, limit: int) -> Chunk | None:
+        """At most so many; None at the end. For one thread at a time."""
         if self._at == self._stop:
             gap = next(self._gaps, None)
             if gap is None:
                 return None
             self._at, self._stop = gap
         start, self._at = self._at, min(self._stop, self._at + limit)
-        marks = list(range(start, self._at))
+        marks = range(start, self._at)
         keys = marks if self._order is None else self._order[start : self._at].tolist()
-        return Chunk(keys, marks, keys)
+        return Chunk(keys, marks, keys if type(keys) is list else list(keys))
+
+
+def picker(origin: Any) -> Callable[[Sequence], Sequence] | None:
+    """For a list or tuple, what takes many of its items at once; nobody can tell it from taking them one by one."""
+    if type(origin) not in (list, tuple):
+        return None
+    return lambda at: itemgetter(*at)(origin) if len(at) > 1 else [origin[at[0]]]
 
 
 class _Stream:
@@ -140,10 +153,12 @@ class ThreadStream(_Stream):
 
     async def run(self) -> None:
         # A second pull waits in line, so that the thread reads on while the loop passes on what came of the first.
+        # Where an item takes longer than that, and the consumer is a thread, the reader puts items itself.
         jobs: deque[Job] = deque()
         while True:
-            while len(jobs) < 2:
-                jobs.append(Job(Chunk([self._read], [0], [self._pace.items])))
+            direct = isinstance(self._output, ThreadChannel) and self._pace.items == 1 and self._meter.items > 1
+            while len(jobs) < (1 if direct else 2):
+                jobs.append(Job(Chunk([self._read], [0], [_DIRECTLY if direct else self._pace.items])))
                 self._workers.submit(jobs[-1])
             await self._wait()
             self._pulled.clear()
@@ -152,7 +167,7 @@ class ThreadStream(_Stream):
             if outcome is None:
                 continue
             jobs.popleft()
-            if jobs[0].outcome is not None:
+            if jobs and jobs[0].outcome is not None:
                 self._pulled.set()
             if outcome.failure is not None:
                 self._output.close(self._failure(outcome.failure.error))
@@ -191,6 +206,8 @@ class ThreadStream(_Stream):
         outcome = job.outcome
         assert outcome is not None
         count = outcome.values[0] or 0
+        self._meter.blocked += self._reader.blocked
+        self._reader.blocked = 0.0
         self._meter.record(count, outcome.seconds)
         if count:
             self._pace.update(count, outcome.seconds)
@@ -205,6 +222,7 @@ class _Reader:
 
     def __init__(self, stream: ThreadStream) -> None:
         self.arrived: list[tuple[int, int, Any]] = []
+        self.blocked = 0.0
         self._over = False
         self._stream = stream
         self._entries: Generator[tuple[int, Any], None, None] | None = None
@@ -216,7 +234,9 @@ class _Reader:
         place, arrived = self._stream._place, self.arrived
         outcome = Outcome()
         began = time.perf_counter()
+        until = began + (GO_SECONDS if limit == _DIRECTLY else TARGET_SECONDS)
         count = 0
+        blocked = 0.0
         try:
             if self._over:
                 return Outcome([_ENDED])
@@ -224,10 +244,17 @@ class _Reader:
                 self._entries = self._read_all()
             for entry in self._entries:
                 placed = place(entry)
-                if placed is not None:
-                    arrived.append(placed)
                 count += 1
-                if count == limit or self._stopping or time.perf_counter() > began + TARGET_SECONDS:
+                if placed is not None:
+                    if limit != _DIRECTLY:
+                        arrived.append(placed)
+                    else:
+                        before = time.perf_counter()
+                        put = self._put(placed)
+                        blocked += time.perf_counter() - before
+                        if not put:
+                            break
+                if count == limit or self._stopping or time.perf_counter() > until:
                     break
             else:
                 self._stream._check_empty()
@@ -236,8 +263,22 @@ class _Reader:
             self._over = True
             outcome.failure = ItemFailure(self._stream._read, error)
         outcome.values = [_ENDED if self._over and not count else count]
-        outcome.seconds = time.perf_counter() - began
+        outcome.seconds = time.perf_counter() - began - blocked
+        self.blocked += blocked
         return outcome
+
+    def _put(self, placed: tuple[int, int, Any]) -> bool:
+        """Puts an item behind all others; leaves it to the loop, which then puts it, if room is long in coming."""
+        key, position, value = placed
+        output = self._stream._output
+        assert isinstance(output, ThreadChannel)
+        if output.put_blocking(Chunk([key], [position], [value]), GO_SECONDS, self._is_stopping) is None:
+            return True
+        self.arrived.append(placed)
+        return False
+
+    def _is_stopping(self) -> bool:
+        return self._stopping
 
     def _read_all(self) -> Generator[tuple[int, Any], None, None]:
         stream = self._stream
@@ -253,6 +294,8 @@ class _Reader:
 
     def abort(self) -> None:
         self._stopping = True
+        if isinstance(self._stream._output, ThreadChannel):
+            self._stream._output.give_up()
 
     def close(self) -> None:
         if self._entries is not None:

@@ -11,13 +11,12 @@ from typing import Protocol
 
 from owl.aio.pipeline.channel import Channel, ThreadChannel
 from owl.aio.pipeline.chunk import Chunk
-from owl.aio.pipeline.errors import ItemFailure
 from owl.aio.pipeline.pace import TARGET_SECONDS, Pace
 from owl.aio.pipeline.process import ProcessWorker
 from owl.aio.pipeline.spare import SpareProcesses
 from owl.aio.pipeline.state import merge_marks
 from owl.aio.pipeline.stats import Meter
-from owl.aio.pipeline.work import Work
+from owl.aio.pipeline.work import Work, assemble
 from owl.aio.pipeline.workers import Job, LocalWorker, TaskWorkers, ThreadWorkers, Worker
 
 
@@ -35,22 +34,24 @@ class Grouper:
         self._drop_last = drop_last
         self._held = Chunk([], [], [])
 
-    def add(self, chunk: Chunk) -> Chunk | None:
-        self._held.extend(chunk)
-        whole = len(self._held) // self.size
-        if not whole:
+    def add(self, chunk: Chunk, last: bool = False) -> Chunk | None:
+        """Takes items in; the groups that are full now. With the ``last`` items, also the group that never will be."""
+        if len(self._held) or self._held.skipped:
+            self._held.extend(chunk)
+        else:
+            self._held = chunk
+        count = len(self._held)
+        whole = count if last and not self._drop_last else count - count % self.size
+        if not whole and not (last and self._held.skipped):
             return None
-        taken, self._held = self._held.split(whole * self.size)
+        taken, self._held = self._held.split(whole)
         # Skipped marks go with a batch at once: waiting for the next one would leave them out at the end of an epoch.
         taken.skipped, self._held.skipped = self._held.skipped, []
         return self._group(taken)
 
     def finish(self) -> Chunk | None:
         """What is left at the end; with ``drop_last`` nothing but what was skipped."""
-        if self._drop_last or not len(self._held):
-            skipped = self._held.skipped
-            return Chunk([], [], [], skipped) if skipped else None
-        return self._group(self._held)
+        return self.add(Chunk([], [], []), last=True)
 
     def _group(self, chunk: Chunk) -> Chunk:
         size = self.size
@@ -197,7 +198,9 @@ class StageRun:
     async def emit(self) -> None:
         """Until everything fed has gone out; closes the output, with the failure if there was one."""
         while (job := await self._next()) is not None:
-            chunk, failure = self._assemble(job)
+            assert job.outcome is not None
+            chunk, failure, skipped = assemble(job.chunk, job.outcome, self._meter.skipped, self._max_skips)
+            self._meter.skipped += skipped
             if len(chunk) or chunk.skipped:
                 began = time.perf_counter()
                 await self.output.put(chunk)
@@ -223,29 +226,6 @@ class StageRun:
                 return None
             self._news.clear()
             await self._news.wait()
-
-    def _assemble(self, job: Job) -> tuple[Chunk, ItemFailure | None]:
-        """The chunk that goes on, and what ends the run after it."""
-        chunk, outcome = job.chunk, job.outcome
-        assert outcome is not None
-        keys, marks, values = chunk.keys, chunk.marks, outcome.values
-        failure = outcome.failure
-        skipped = chunk.skipped
-        if outcome.kept is not None:
-            keys, marks = [keys[i] for i in outcome.kept], [marks[i] for i in outcome.kept]
-        elif len(values) < len(keys):
-            keys, marks = keys[: len(values)], marks[: len(values)]
-        if outcome.skipped:
-            for n, (at, given_up) in enumerate(outcome.skipped, 1):
-                if self._meter.skipped + n > self._max_skips:
-                    # Results after the item that broke the bound would be out of order: they are not delivered.
-                    ahead = sum(1 for i in outcome.kept if i < at) if outcome.kept is not None else 0
-                    keys, marks, values, failure = keys[:ahead], marks[:ahead], values[:ahead], given_up
-                    failure.bound = f", beyond the {self._max_skips} items that may be skipped"
-                    break
-                skipped = [*skipped, chunk.marks[at]]
-            self._meter.skipped += n
-        return Chunk(keys, marks, values, skipped), failure
 
     async def stop(self, seconds: float, finished: bool) -> None:
         await self._workers.stop(seconds, finished)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from owl.aio.pipeline.errors import PipelineError
@@ -44,6 +44,15 @@ class Ledger:
         else:
             self.add_range(mark, mark + 1)
 
+    def add_all(self, marks: Sequence) -> None:
+        """Several marks; those of a range at once."""
+        if type(marks) is range and marks.step == 1:
+            if marks:
+                self.add_range(marks.start, marks.stop)
+            return
+        for mark in marks:
+            self.add(mark)
+
     def add_range(self, start: int, stop: int) -> None:
         starts, stops = self._starts, self._stops
         if stops and stops[-1] == start:
@@ -67,16 +76,15 @@ class Ledger:
             yield at, length
 
 
-def merge_marks(marks: list) -> tuple[tuple[int, int], ...]:
+def merge_marks(marks: Sequence) -> tuple[tuple[int, int], ...]:
     """What several items cover together."""
     if not marks:
         return ()
     first = marks[0]
-    if type(first) is int and marks == list(range(first, first + len(marks))):
+    if type(first) is int and (type(marks) is range or marks == list(range(first, first + len(marks)))):
         return ((first, first + len(marks)),)
     ledger = Ledger()
-    for mark in marks:
-        ledger.add(mark)
+    ledger.add_all(marks)
     return tuple((start, stop) for start, stop in ledger.ranges())
 
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from types import CoroutineType
 from typing import Any
 
+from owl.aio.pipeline.chunk import Chunk
 from owl.aio.pipeline.errors import ItemFailure
 from owl.aio.pipeline.rng import item_rng
 
@@ -32,7 +34,11 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """A function and how it is to be applied: immutable, and picklable when the function is."""
+    """A function and how it is to be applied: immutable, and picklable when the function is.
+
+    ``many``, if there is one, gives the function's results for many items at once. It may be called in its place where
+    that makes no difference; when it raises, items are taken one by one.
+    """
 
     fn: Callable[..., Any]
     takes_rng: bool = False
@@ -42,8 +48,9 @@ class Work:
     on_error: str = "raise"
     retries: int = 0
     timeout: float | None = None
+    many: Callable[[Sequence], Sequence] | None = None
 
-    def run(self, keys: list, values: list, begin: Callable[[int], None] | None = None) -> Outcome:
+    def run(self, keys: Sequence, values: list, begin: Callable[[int], None] | None = None) -> Outcome:
         """Applies a plain function; ``begin`` hears of each index before its item. Never raises."""
         started = time.perf_counter()
         outcome = Outcome()
@@ -51,11 +58,15 @@ class Work:
         error = None
         if begin is None and not self.takes_rng:
             fn = self.fn
-            try:
-                for value in values:
-                    results.append(fn(value))
-            except BaseException as caught:
-                error = caught
+            if self.many is not None and values:
+                with suppress(Exception):
+                    results += self.many(values)
+            if not results:
+                try:
+                    for value in values:
+                        results.append(fn(value))
+                except BaseException as caught:
+                    error = caught
         at = len(results)
         while at < len(values):
             if begin is not None and error is None:
@@ -65,12 +76,13 @@ class Work:
             if not _note(self, outcome, at, result):
                 break
             at += 1
-        if CoroutineType in set(map(type, results)):
+        # What lies in a list was put there by hand: only functions are looked after.
+        if self.many is None and CoroutineType in set(map(type, results)):
             _refuse_coroutines(outcome, keys)
         outcome.seconds = time.perf_counter() - started
         return outcome
 
-    async def run_async(self, keys: list, values: list, stopping: Callable[[], bool]) -> Outcome:
+    async def run_async(self, keys: Sequence, values: list, stopping: Callable[[], bool]) -> Outcome:
         """Applies a coroutine function, one item after the other. Raises CancelledError when stopping, else nothing."""
         started = time.perf_counter()
         outcome = Outcome()
@@ -124,6 +136,31 @@ class Work:
         return self.retries if self.on_error == "retry" else 0
 
 
+def assemble(chunk: Chunk, outcome: Outcome, skipped: int, max_skips: int) -> tuple[Chunk, ItemFailure | None, int]:
+    """The chunk that goes on, what ends the run after it, and how many of its items were skipped.
+
+    ``skipped`` is how many items the stage has skipped before.
+    """
+    keys, marks, values = chunk.keys, chunk.marks, outcome.values
+    failure = outcome.failure
+    lost = chunk.skipped
+    given_up = 0
+    if outcome.kept is not None:
+        keys, marks = [keys[i] for i in outcome.kept], [marks[i] for i in outcome.kept]
+    elif len(values) < len(keys):
+        keys, marks = keys[: len(values)], marks[: len(values)]
+    for at, skip in outcome.skipped:
+        given_up += 1
+        if skipped + given_up > max_skips:
+            # Results after the item that broke the bound would be out of order: they are not delivered.
+            ahead = sum(1 for i in outcome.kept if i < at) if outcome.kept is not None else 0
+            keys, marks, values, failure = keys[:ahead], marks[:ahead], values[:ahead], skip
+            failure.bound = f", beyond the {max_skips} items that may be skipped"
+            break
+        lost = [*lost, chunk.marks[at]]
+    return Chunk(keys, marks, values, lost), failure, given_up
+
+
 async def _within(seconds: float, coroutine: Coroutine[Any, Any, Any]) -> Any:
     """The coroutine's result. Raises TimeoutError soon after the time has passed, even if it resists cancelling."""
     task = asyncio.ensure_future(coroutine)
@@ -154,7 +191,7 @@ def _note(work: Work, outcome: Outcome, at: int, result: Any) -> bool:
     return True
 
 
-def _refuse_coroutines(outcome: Outcome, keys: list) -> None:
+def _refuse_coroutines(outcome: Outcome, keys: Sequence) -> None:
     at = next(i for i, result in enumerate(outcome.values) if isinstance(result, CoroutineType))
     for result in outcome.values:
         if isinstance(result, CoroutineType):
