@@ -1,0 +1,104 @@
+"""Runs a program under every setting of the planner and compares what was seen."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+import owl
+import owl.testing
+from owl import _runtime
+from owl.testing.fuzz.player import Player, devices
+from owl.testing.fuzz.program import Statement
+from owl.testing.fuzz.trace import Step, Writer
+
+TOLERANCE = 2e-3
+
+
+@contextlib.contextmanager
+def _afresh() -> Iterator[None]:
+    _runtime.clear_plans()
+    yield
+
+
+@contextlib.contextmanager
+def _patient() -> Iterator[None]:
+    was = _runtime.set_early_start(False)
+    try:
+        yield
+    finally:
+        _runtime.set_early_start(was)
+
+
+SETTINGS: dict[str, Callable[[], contextlib.AbstractContextManager[None]]] = {
+    "planned afresh": _afresh,
+    "replayed": contextlib.nullcontext,
+    "patient": _patient,
+    "random windows 1": lambda: owl.testing.random_windows(1),
+    "random windows 2": lambda: owl.testing.random_windows(2),
+    "tiny windows": lambda: owl.testing.bounds(nodes=3),
+    "small windows": lambda: owl.testing.bounds(nodes=11),
+}
+
+SETTINGS_BESIDES = 3  # unfused, with faults, with little memory
+
+
+def _compare(found: list[Any], wanted: list[Any], setting: str, may_fail: bool = False) -> None:
+    assert len(found) == len(wanted), f"{setting}: {len(found)} values instead of {len(wanted)}"
+    for number, (a, b) in enumerate(zip(found, wanted)):
+        if isinstance(a, str):
+            assert may_fail, f"{setting}: value {number} failed with {a}"
+        else:
+            assert a.shape == b.shape, f"{setting}: value {number} has shape {a.shape} instead of {b.shape}"
+            assert a.tobytes() == b.tobytes(), f"{setting}: value {number} differs by {np.nanmax(np.abs(a - b))}"
+
+
+@contextlib.contextmanager
+def _event_loop(trace: Sequence[Step]) -> Iterator[asyncio.AbstractEventLoop | None]:
+    """One loop for all plays of a trace, as making one takes longer than most plays; None where there are no tasks."""
+    if all(step.kind != "tasks" for step in trace):
+        yield None
+        return
+    loop = asyncio.new_event_loop()
+    try:
+        yield loop
+    finally:
+        loop.run_until_complete(loop.shutdown_asyncgens())
+        loop.close()
+
+
+def check(program: Sequence[Statement], fault: int = 0) -> None:
+    """Runs a program under all settings; raises AssertionError where two disagree, or where native objects leak."""
+    writer = Writer()
+    trace = writer.write(program)
+    with owl.testing.assert_no_leaks(), _event_loop(trace) as loop:
+
+        def play() -> list[Any]:
+            owl.set_device(devices()[0])
+            return Player(loop).play(trace)
+
+        with owl.testing.unfused():
+            wanted = play()
+        for value, (exact, sure) in zip(wanted, writer.looks):
+            assert not isinstance(value, str), f"unfused: {value}"
+            if sure:
+                scale = max(1.0, float(np.abs(exact).max(initial=0)))
+                np.testing.assert_allclose(value, exact, rtol=0, atol=TOLERANCE * scale, err_msg="against NumPy")
+        for name, setting in SETTINGS.items():
+            with setting():
+                found = play()
+            _compare(found, wanted, name)
+        operations = owl.testing.operations()
+        with owl.testing.faults(operations[fault % len(operations)], skip=fault % 5, count=1 + fault % 3):
+            found = play()
+        _compare(found, wanted, "with faults", may_fail=True)
+        with owl.testing.memory_limit(4096 * (1 + fault), beyond_current=True):
+            try:
+                found = play()
+            except owl.OutOfMemoryError:  # of from_numpy, which copies at once
+                found = wanted
+        _compare(found, wanted, "with little memory", may_fail=True)
