@@ -35,8 +35,8 @@ def test_a_failing_program_is_made_small():
 
 
 def test_a_wrong_operation_is_found_and_told_with_a_small_program(monkeypatch, capfd):
-    def wrong(self, x, y, axis):
-        return owl.concat([x, y * 1.5], axis)
+    def wrong(self, arrays, axis):
+        return owl.concat([*arrays[:-1], arrays[-1] * 1.5], axis)
 
     monkeypatch.setattr(OwlWorld, "concat", wrong)
     with pytest.raises(fuzz.ProgramError, match="against NumPy") as raised:

@@ -29,10 +29,14 @@ class Statement:
 Program = tuple[Statement, ...]
 
 # A kind that stands here twice is drawn twice as often.
-SIMPLE = ("leaf", "leaf", "unary", "unary", "binary", "binary", "binary", "number", "reduce", "slice", "concat",
-          "update", "update", "name", "drop", "keep", "cycle", "look", "start")  # fmt: skip
-QUIET = tuple(kind for kind in SIMPLE if kind not in ("drop", "keep", "cycle"))  # for strands, which share the arrays
-LINES = (*SIMPLE, "borrow", "device", "collect")
+BASIC = ("leaf", "leaf", "unary", "unary", "binary", "binary", "binary", "number", "reduce", "slice", "concat",
+         "update", "update", "name", "look", "start")  # fmt: skip
+RARE = ("ternary", "item", "arrange", "many", "net", "draw", "recall", "await", "error")
+DROPS = ("drop", "keep", "cycle")
+SIMPLE = (*BASIC, *BASIC, *DROPS, *DROPS, *RARE, "stash")
+LINES = (*SIMPLE, *SIMPLE, *4 * ("borrow", "device", "collect"), *2 * ("promise", "wait"), "chain", "team")
+# Strands share the arrays, so what is common stays; and what they keep would come in any order.
+QUIET = (*4 * BASIC, *2 * RARE, *4 * ("await",), *2 * ("drop", "cycle", "collect"), "chain", "wait")
 BLOCKS = {"loop": LINES, "branch": LINES, "threads": QUIET, "tasks": QUIET}
 
 

@@ -71,7 +71,7 @@ def replay(seed: int, number: int) -> None:
     except Exception as error:
         small, last = minimised(program, fault, error)
         lines = "\n".join(map(str, small))
-        told = "".join(traceback.format_exception(last))
+        told = "".join(traceback.format_exception(last, chain=False))
         raise ProgramError(
             f"program {number} of seed {seed} fails, with fault {fault}; made small it is\n{lines}\n\n{told}"
         ) from None
