@@ -3,8 +3,8 @@
 tests    the whole suite, built with assertions and debug counters
 lint     ruff, mypy, cython-lint
 fuzz     random programs under every setting of the planner: ``nox -s fuzz -- --seconds 600 --seed 3``
-asan     the rules' tests and random programs under AddressSanitizer; ubsan and tsan likewise. ``nox -s tsan -- -k NAME``
-         runs a part of the tests, ``nox -s tsan -- --seconds 600 --seed 3`` more random programs
+asan     the rules' tests and random programs under AddressSanitizer; ubsan and tsan likewise. ``-- -k NAME`` runs a
+         part of the tests, ``-- --seconds 600 --seed 3`` more random programs
 bench    the benchmarks that docs/performance.md quotes
 """
 
@@ -67,9 +67,9 @@ def fuzz(session: nox.Session) -> None:
 
 
 def sanitized(session: nox.Session, kind: str, runtime: str, **options: str) -> None:
-    """Builds everything under one sanitizer, and runs a stress program, random programs and the tests of the rules under its runtime.
+    """Builds everything under one sanitizer, and runs a stress program, random ones and the tests of the rules.
 
-    The runtime is preloaded, since python has none.
+    The sanitizer's runtime is preloaded, since python has none.
     """
     # libstdc++ as well: the runtime looks for the function that throws when the process starts, to intercept it.
     preload = [
@@ -106,7 +106,8 @@ def ubsan(session: nox.Session) -> None:
 def tsan(session: nox.Session) -> None:
     # OpenBLAS has threads and locks of its own making, which the sanitizer cannot follow.
     # A forked child has threads again when it computes, which the sanitizer would refuse.
-    options = "halt_on_error=1:second_deadlock_stack=1:die_after_fork=0"
+    suppressions = ROOT / "tests" / "sanitizers" / "tsan-suppressions.txt"
+    options = f"halt_on_error=1:second_deadlock_stack=1:die_after_fork=0:suppressions={suppressions}"
     sanitized(session, "thread", "libtsan.so", TSAN_OPTIONS=options, OPENBLAS_NUM_THREADS="1")
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import io
+import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -72,11 +74,33 @@ def _event_loop(trace: Sequence[Step]) -> Iterator[asyncio.AbstractEventLoop | N
         loop.close()
 
 
+class _Unobserved(io.TextIOBase):
+    """A stderr that keeps to itself what owl tells of failures that nobody looked at."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+        self.other = sys.stderr
+
+    def write(self, text: str) -> int:
+        if text.startswith("owl: a failure that nobody looked at"):
+            self.lines.append(text)
+            return len(text)
+        return self.other.write(text)
+
+    def flush(self) -> None:
+        self.other.flush()
+
+
 def check(program: Sequence[Statement], fault: int = 0) -> None:
     """Runs a program under all settings; raises AssertionError where two disagree, or where native objects leak."""
     seed = fault
     trace, writer = traced(program, seed)
-    with owl.testing.assert_no_leaks(), _event_loop(trace) as loop, warnings.catch_warnings():
+    unobserved = _Unobserved()
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(contextlib.redirect_stderr(unobserved))
+        stack.enter_context(owl.testing.assert_no_leaks())
+        loop = stack.enter_context(_event_loop(trace))
+        stack.enter_context(warnings.catch_warnings())
         warnings.filterwarnings("ignore", "recording is too far ahead")  # of tasks that record much and never wait
 
         def play() -> list[Any]:
@@ -84,6 +108,7 @@ def check(program: Sequence[Statement], fault: int = 0) -> None:
 
         with owl.testing.unfused():
             wanted = play()
+        unobserved.lines.clear()  # the last may be of an earlier program's faults: they come with a call that follows
         exact = writer.book.at_the_end()
         assert len(wanted) == len(exact)
         for value, numbers in zip(wanted, exact):
@@ -95,6 +120,8 @@ def check(program: Sequence[Statement], fault: int = 0) -> None:
             with setting():
                 found = play()
             _compare(found, wanted, name)
+        owl.testing.settle()
+        assert not unobserved.lines, f"failures without faults: {unobserved.lines}"
         operations = owl.testing.operations()
         kind = "injected" if fault % 2 else "out_of_memory"
         with owl.testing.faults(operations[fault % len(operations)], kind=kind, skip=fault % 5, count=1 + fault % 3):
