@@ -41,6 +41,7 @@ def install_copy(session: nox.Session, extra: str, **build: str) -> None:
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(ROOT / name, target)
     session.chdir(copy)
+    session.env["PYTHONPATH"] = ""  # it may name the checkout
     session.install("-e", f".[{extra}]", env=build)
 
 
