@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import argparse
+import faulthandler
 import sys
 import time
 from collections.abc import Sequence
@@ -17,6 +18,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--seconds", type=float, default=float("inf"), help="stop after so long")
     parser.add_argument("--verbose", action="store_true", help="tell each program's number, to know which one crashed")
     options = parser.parse_args(arguments)
+    faulthandler.enable()  # a crash is a find too, and --verbose tells of which program
     start = time.monotonic()
 
     def tell(number: int) -> None:

@@ -12,7 +12,7 @@ from owl.testing.fuzz.program import Statement
 from owl.testing.fuzz.trace import MOST, Step, Tracer
 from owl.testing.fuzz.worlds import BINARY, NETS, REDUCTIONS, STEPS, TERNARY, UNARY, OwlWorld
 
-SIZES = (1, 3, 8, 40)
+SIZES = (1, 3, 8, 40) * 3 + (1, 3, 8, 300)  # with 300, kernels are shared out among threads
 SMALL = (1, 2, 3, 5)  # of arrays that are no matrices
 CHAIN = ("tanh", "negative", "root", "sigm", "abs", "log", "clip", "relu")
 NAMES = 24  # after a loop's round no more than so many arrays are named
@@ -24,7 +24,7 @@ def _numbers(*seed: int) -> np.random.Generator:
 
 def _shape(a: int, b: int, c: int) -> tuple[int, ...]:
     if c < 24:
-        return SIZES[a % 4], SIZES[b % 4]
+        return SIZES[a % 16], SIZES[b % 16]
     shape = SMALL[a % 4], SMALL[b % 4], SMALL[a // 4 % 4], SMALL[b // 4 % 4]
     return shape[: (1, 3, 4, 4)[c % 4]]
 
