@@ -13,6 +13,7 @@ from owl.testing.fuzz.trace import MOST, Step, Tracer
 from owl.testing.fuzz.worlds import BINARY, NETS, REDUCTIONS, STEPS, TERNARY, UNARY, OwlWorld
 
 SIZES = (1, 3, 8, 40) * 3 + (1, 3, 8, 300)  # with 300, kernels are shared out among threads
+LARGER = ((40, 40), (40, 40), (64, 17), (40, 300))  # of which the planner may leave a value recorded
 SMALL = (1, 2, 3, 5)  # of arrays that are no matrices
 CHAIN = ("tanh", "negative", "root", "sigm", "abs", "log", "clip", "relu")
 NAMES = 24  # after a loop's round no more than so many arrays are named
@@ -23,6 +24,8 @@ def _numbers(*seed: int) -> np.random.Generator:
 
 
 def _shape(a: int, b: int, c: int) -> tuple[int, ...]:
+    if c < 24 and c % 4 == 1:
+        return LARGER[a % 4]
     if c < 24:
         return SIZES[a % 16], SIZES[b % 16]
     shape = SMALL[a % 4], SMALL[b % 4], SMALL[a // 4 % 4], SMALL[b // 4 % 4]
@@ -264,6 +267,14 @@ class Writer(Tracer):
         seen = self.book.seen(x)
         seen.sure = seen.sure and way == 0
         self.book.looks.append(seen)
+
+    def _peek(self, out: list[Step], s: Statement) -> None:
+        """Looks at what is computed from a value that is still named: it may be left recorded until somebody asks."""
+        x = max(dict.fromkeys(self.named), key=lambda y: self.book.exact[y].size)
+        y = self.make(out, lambda world, v: world.unary(CHAIN[s.a % 8], v[0]), (x,))
+        z = self.make(out, lambda world, v: world.number(v[0], s.b % 4, 0.75), (y,))
+        out.append(Step("look", z))
+        self.book.looks.append(self.book.seen(z))
 
     def _start(self, out: list[Step], s: Statement) -> None:
         out.append(Step("start", self.pick(s.a)))
