@@ -2,10 +2,13 @@
 
 tests    the whole suite, built with assertions and debug counters
 lint     ruff, mypy, cython-lint
-asan     the suite under AddressSanitizer; ubsan and tsan likewise. ``nox -s tsan -- -k NAME`` runs a part of it
+fuzz     random programs under every setting of the planner: ``nox -s fuzz -- --seconds 600 --seed 3``
+asan     the rules' tests and random programs under AddressSanitizer; ubsan and tsan likewise. ``-- -k NAME`` runs a
+         part of the tests, ``-- --seconds 600 --seed 3`` more random programs
 bench    the benchmarks that docs/performance.md quotes
 """
 
+import argparse
 import os
 import shutil
 import subprocess
@@ -38,6 +41,7 @@ def install_copy(session: nox.Session, extra: str, **build: str) -> None:
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(ROOT / name, target)
     session.chdir(copy)
+    session.env["PYTHONPATH"] = ""  # it may name the checkout
     session.install("-e", f".[{extra}]", env=build)
 
 
@@ -57,10 +61,16 @@ def lint(session: nox.Session) -> None:
     session.run("cython-lint", *map(str, sorted(cython)))
 
 
-def sanitized(session: nox.Session, kind: str, runtime: str, **options: str) -> None:
-    """Builds everything under one sanitizer, and runs a stress program and the tests of the rules under its runtime.
+@nox.session
+def fuzz(session: nox.Session) -> None:
+    install_copy(session, "test", OWL_DEBUG="1")
+    session.run("python", "-m", "owl.testing.fuzz", *(session.posargs or ["--seconds", "60"]))
 
-    The runtime is preloaded, since python has none.
+
+def sanitized(session: nox.Session, kind: str, runtime: str, **options: str) -> None:
+    """Builds everything under one sanitizer, and runs a stress program, random ones and the tests of the rules.
+
+    The sanitizer's runtime is preloaded, since python has none.
     """
     # libstdc++ as well: the runtime looks for the function that throws when the process starts, to intercept it.
     preload = [
@@ -71,8 +81,14 @@ def sanitized(session: nox.Session, kind: str, runtime: str, **options: str) -> 
         session.skip(f"g++ comes without {runtime}")
     install_copy(session, "test", OWL_DEBUG="1", OWL_SANITIZE=kind, CXX="g++")
     environment = {"LD_PRELOAD": " ".join(preload), "PYTHONMALLOC": "malloc", **options}
-    session.run("python", "tests/sanitizers/stress.py", "60", env=environment)
-    tests = session.posargs or ["tests/rules", "tests/planner"]
+    parser = argparse.ArgumentParser(prog=f"nox -s {session.name} --")
+    parser.add_argument("--seconds", default="60", help="how long the stress program and the random programs run, each")
+    parser.add_argument("--seed", default="1", help="of the random programs")
+    options, tests = parser.parse_known_args(session.posargs)
+    session.run("python", "tests/sanitizers/stress.py", options.seconds, env=environment)
+    fuzzing = ["--programs", "1000000", "--seconds", options.seconds, "--seed", options.seed]
+    session.run("python", "-m", "owl.testing.fuzz", *fuzzing, env=environment)
+    tests = tests or ["tests/rules", "tests/planner"]
     session.run("python", "-m", "pytest", "-q", "-p", "no:faulthandler", *tests, env=environment)
 
 
@@ -91,7 +107,8 @@ def ubsan(session: nox.Session) -> None:
 def tsan(session: nox.Session) -> None:
     # OpenBLAS has threads and locks of its own making, which the sanitizer cannot follow.
     # A forked child has threads again when it computes, which the sanitizer would refuse.
-    options = "halt_on_error=1:second_deadlock_stack=1:die_after_fork=0"
+    suppressions = ROOT / "tests" / "sanitizers" / "tsan-suppressions.txt"
+    options = f"halt_on_error=1:second_deadlock_stack=1:die_after_fork=0:suppressions={suppressions}"
     sanitized(session, "thread", "libtsan.so", TSAN_OPTIONS=options, OPENBLAS_NUM_THREADS="1")
 
 

@@ -1,0 +1,104 @@
+"""Checks one random program after another, and makes the first that fails small."""
+
+from __future__ import annotations
+
+import faulthandler
+import gc
+import time
+import traceback
+from collections.abc import Callable
+from random import Random
+
+from owl.testing.fuzz.check import check
+from owl.testing.fuzz.program import Program, random_program
+from owl.testing.fuzz.shrink import shrink
+
+BATCH = 200  # programs between two collections of all garbage there is
+REPEATS = 20  # how often a program is run that failed once: some fail by chance of timing
+PATIENCE = 300.0  # seconds without an end of a program after which all threads' tracebacks are printed
+
+
+class ProgramError(AssertionError):
+    """A program failed; says which, and what is left of it."""
+
+
+def written(seed: int, number: int) -> tuple[Program, int]:
+    """A seed's program of a number, and which fault and limit it is to meet."""
+    random = Random(f"{seed}/{number}")
+    return random_program(random), random.randrange(256)
+
+
+def failure_of(program: Program, fault: int, repeats: int = 1) -> Exception | None:
+    try:
+        for _ in range(repeats):
+            check(program, fault)
+    except Exception as error:
+        return error
+    return None
+
+
+def _headline(error: BaseException) -> str:
+    """By this two failures are the same: a smaller program must not fail of something else."""
+    return f"{type(error).__name__}: {str(error).strip().partition(':')[0]}"
+
+
+def minimised(program: Program, fault: int, error: Exception, seconds: float = 120.0) -> tuple[Program, Exception]:
+    """The smallest program that fails in the same way, and how it did."""
+    headline = _headline(error)
+    until = time.monotonic() + seconds
+    last = failure_of(program, fault, REPEATS)
+    if last is None:
+        return program, error
+    # What fails by chance gets more chances.
+    repeats = 1 if all(failure_of(program, fault) for _ in range(3)) else REPEATS
+
+    def fails(candidate: Program) -> bool:
+        nonlocal last
+        found = failure_of(candidate, fault, repeats) if time.monotonic() < until else None
+        if found is None or _headline(found) != headline:
+            return False
+        last = found
+        return True
+
+    return shrink(program, fails), last
+
+
+def replay(seed: int, number: int) -> None:
+    """Checks one program; raises `ProgramError`, with the smallest program that fails in the same way."""
+    program, fault = written(seed, number)
+    try:
+        check(program, fault)
+    except Exception as error:
+        small, last = minimised(program, fault, error)
+        lines = "\n".join(map(str, small))
+        told = "".join(traceback.format_exception(last, chain=False))
+        raise ProgramError(
+            f"program {number} of seed {seed} fails, with fault {fault}; made small it is\n{lines}\n\n{told}"
+        ) from None
+
+
+def run(programs: int, seed: int, seconds: float, first: int = 0, told: Callable[[int], object] = bool) -> int:
+    """Checks programs until so many have passed or the time is over; returns how many did. Raises at a failure.
+
+    `first` is the number of the first program; `told` is called with the number of each before it runs.
+    """
+    end = time.monotonic() + seconds
+    passed = 0
+    armed = 0.0
+    try:
+        while passed < programs and time.monotonic() < end:
+            # Programs collect garbage a dozen times, and look only at what they made themselves.
+            if passed % BATCH == 0:
+                gc.unfreeze()
+                gc.collect()
+            gc.freeze()
+            if time.monotonic() - armed > PATIENCE / 10:
+                armed = time.monotonic()
+                faulthandler.dump_traceback_later(PATIENCE, exit=True)
+            told(first + passed)
+            replay(seed, first + passed)
+            passed += 1
+    finally:
+        faulthandler.cancel_dump_traceback_later()
+        gc.unfreeze()
+    return passed

@@ -1,0 +1,45 @@
+"""The fuzzer: its programs agree, are the same for the same seed, and one that fails is made small."""
+
+from random import Random
+
+import hypothesis
+import pytest
+
+import owl
+from owl.testing import fuzz
+from owl.testing.fuzz.program import Statement
+from owl.testing.fuzz.shrink import shrink
+from owl.testing.fuzz.worlds import OwlWorld
+
+
+def test_random_programs_agree_under_all_settings():
+    assert fuzz.run(programs=60, seed=7, seconds=60) > 0
+
+
+@hypothesis.settings(max_examples=15)
+@hypothesis.given(fuzz.programs())
+def test_programs_are_drawn_by_hypothesis_too(program):
+    fuzz.check(program)
+
+
+def test_the_same_seed_writes_the_same_programs():
+    assert fuzz.random_program(Random(3)) == fuzz.random_program(Random(3))
+    assert fuzz.random_program(Random(3)) != fuzz.random_program(Random(4))
+
+
+def test_a_failing_program_is_made_small():
+    program = fuzz.random_program(Random(5)) * 3 + (Statement("loop", 9, 9, 9, (Statement("unary", 7, 8, 9),)),)
+    left = shrink(program, lambda candidate: any("unary(7" in str(line) for line in candidate))
+    assert left == (Statement("unary", 7),)
+
+
+def test_a_wrong_operation_is_found_and_told_with_a_small_program(monkeypatch):
+    def wrong(self, arrays, axis):
+        return owl.concat([*arrays[:-1], arrays[-1] * 1.5], axis)
+
+    monkeypatch.setattr(OwlWorld, "concat", wrong)
+    with pytest.raises(fuzz.ProgramError, match="against NumPy") as raised:
+        fuzz.run(programs=1000, seed=1, seconds=60)
+    told = str(raised.value).split("made small it is\n")[1].split("\n\n")[0]
+    assert "concat" in told
+    assert len(told.splitlines()) <= 4
