@@ -13,6 +13,8 @@ bool reads_gradient(Op op) {
     return op == Op::conv_backward_data || op == Op::conv_backward_filter || op == Op::conv_backward_bias;
 }
 
+PoolOp pool_op(const PlanNode& node) { return static_cast<PoolOp>(node.attribute[0]); }
+
 class Finder {
    public:
     Finder(const Plan& plan, const std::vector<Ref>& root) : plan_(plan), nodes_(plan.nodes), root_(root) {}
@@ -70,29 +72,40 @@ class Finder {
         return nodes_[node].op == elementwise_op(op) && !nodes_[node].scalar_mask;
     }
 
-    // Finds the pooling that a pool_backward leads back through: the same window over the same data.
-    void match_pooling(int i) {
+    // The pooling that a pool_backward leads back through, the same window over the same data; -1: none.
+    int pooling_of(int i) const {
         const PlanNode& node = nodes_[i];
         const Ref pool = source(i, 1);
-        if (static_cast<PoolOp>(node.attribute[0]) != PoolOp::max || node.attribute[1] * node.attribute[2] > kMaxArgmaxWindow)
-            return;
-        if (pool < 0 || nodes_[pool].op != Op::pool_forward || source(pool, 0) != source(i, 2)) return;
-        if (!std::equal(node.attribute, node.attribute + kPoolAttributes, nodes_[pool].attribute)) return;
-        if (shape_of(nodes_[pool].inputs[0]) != node.shape || nodes_[pool].dtype != node.dtype) return;
-        result_.unpooling[i] = {i, pool, -1};
-        result_.keeps_positions[pool] = 1;
+        if (pool < 0 || nodes_[pool].op != Op::pool_forward || source(pool, 0) != source(i, 2)) return -1;
+        if (!std::equal(node.attribute, node.attribute + kPoolAttributes, nodes_[pool].attribute)) return -1;
+        return shape_of(nodes_[pool].inputs[0]) == node.shape && nodes_[pool].dtype == node.dtype ? pool : -1;
     }
 
-    // A relu_back by what was pooled passes a gradient where the pooled value is above 0, so it can be done before the
-    // gradient is spread.
+    void match_pooling(int i) {
+        const PlanNode& node = nodes_[i];
+        const int pool = pooling_of(i);
+        if (pool_op(node) == PoolOp::max) {
+            if (pool < 0 || node.attribute[1] * node.attribute[2] > kMaxArgmaxWindow) return;
+            result_.keeps_positions[pool] = 1;
+        }
+        result_.unpooling[i] = {i, pool, -1};
+    }
+
+    // Where it was a maximum, a relu_back by what was pooled passes a gradient where the pooled value is above 0, so it
+    // can be done before the gradient is spread. The gradient of a mean is masked afterwards, by anything.
+    bool masks(int reader, int i) const {
+        if (!is_unary(reader, Ew::relu_back) || source(reader, 0) != i || !only_for(i, reader)) return false;
+        const Shape& shape = nodes_[i].shape;
+        if (nodes_[reader].shape != shape || shape_of(nodes_[reader].inputs[1]) != shape) return false;
+        return pool_op(nodes_[i]) == PoolOp::max ? source(reader, 1) == source(i, 2) : source(reader, 1) != i;
+    }
+
     void fuse_backward(int i) {
         Unpooling& unpooling = result_.unpooling[i];
         int last = i;
         if (readers_[i].size() == 1) {
             const int reader = readers_[i][0];
-            if (is_unary(reader, Ew::relu_back) && source(reader, 0) == i && nodes_[reader].shape == nodes_[i].shape &&
-                source(reader, 1) == source(i, 2) && shape_of(nodes_[reader].inputs[1]) == nodes_[i].shape &&
-                only_for(i, reader)) {
+            if (masks(reader, i)) {
                 unpooling.relu = reader;
                 result_.joins[reader] = i;
                 last = reader;
@@ -118,7 +131,7 @@ class Finder {
         if (pool >= 0) result_.joins[pool] = i;
     }
 
-    // The pooling for which alone a value is needed, those aside who do without it where the positions are known.
+    // The pooling for which alone a value is needed, those aside who do without it where the pooling is known.
     int only_pooling_of(int node) const {
         if (seen_outside_[node]) return -1;
         int pool = -1;
@@ -131,7 +144,9 @@ class Finder {
 
     bool goes_without(int reader, int pooled) const {
         if (source(reader, 0) == pooled) return false;
-        return result_.unpooling[reader].backward == reader || (is_unary(reader, Ew::relu_back) && result_.joins[reader] >= 0);
+        if (result_.unpooling[reader].backward == reader) return result_.unpooling[reader].pool >= 0;
+        return is_unary(reader, Ew::relu_back) && result_.joins[reader] >= 0 &&
+               pool_op(nodes_[result_.joins[reader]]) == PoolOp::max;
     }
 
     // The gradient of a filter is made together with that of the bias, from the same gradient.
@@ -156,6 +171,10 @@ class Finder {
 
 }  // namespace
 
+bool masks_by_data(const Plan& plan, const Unpooling& unpooling) {
+    return unpooling.relu >= 0 && pool_op(plan.nodes[unpooling.backward]) == PoolOp::average;
+}
+
 bool is_convolution(Op op) { return op >= Op::conv_forward && op <= Op::lrn_backward; }
 
 std::vector<Ref> fused_inputs(const Plan& plan, const ConvolutionFusion& fusion, int node) {
@@ -164,11 +183,15 @@ std::vector<Ref> fused_inputs(const Plan& plan, const ConvolutionFusion& fusion,
     if (fusion.joins.empty()) return inputs;
     const Unpooling& unpooling = fusion.unpooling[node];
     if (unpooling.backward == node) {
-        inputs.pop_back();  // what was pooled
+        if (unpooling.pool >= 0) inputs.pop_back();  // what was pooled
     } else if (unpooling.backward >= 0) {
-        inputs[0] = plan.nodes[unpooling.backward].inputs[0];
-        inputs.push_back(unpooling.pool);
-    } else if (description.op == elementwise_op(Ew::relu_back) && fusion.joins[node] >= 0) {
+        const std::vector<Ref> spread = fused_inputs(plan, fusion, unpooling.backward);
+        inputs[0] = spread[0];
+        // No kernel reads a mean, but its failure is that of its gradient.
+        inputs.insert(inputs.end(), spread.begin() + 1, spread.end());
+        if (masks_by_data(plan, unpooling)) inputs.push_back(plan.nodes[unpooling.relu].inputs[1]);
+    } else if (description.op == elementwise_op(Ew::relu_back) && fusion.joins[node] >= 0 &&
+               !masks_by_data(plan, fusion.unpooling[fusion.joins[node]])) {
         inputs.pop_back();  // what was pooled: the pooled values will do
     }
     return inputs;

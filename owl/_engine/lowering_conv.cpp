@@ -74,8 +74,12 @@ class ConvolutionLowerer {
         args->batch = y.dim[3];
     }
     PoolWindow window(int pool) const {
-        const int64_t* attribute = plan_.nodes[pool].attribute;
-        const Shape& y = plan_.nodes[pool].op == Op::pool_forward ? plan_.nodes[pool].shape : view(pool, 0);
+        const PlanNode& node = plan_.nodes[pool];
+        const int64_t* attribute = node.attribute;
+        const Ref gradient = node.inputs[0];
+        const Shape& y = node.op == Op::pool_forward ? node.shape
+                         : gradient >= 0             ? plan_.nodes[gradient].shape
+                                                     : plan_.inputs[~gradient].shape;
         return {static_cast<PoolOp>(attribute[0]), attribute[1], attribute[2], attribute[3], attribute[4],
                 attribute[5], attribute[6], y.dim[0], y.dim[1]};
     }
@@ -114,10 +118,12 @@ class ConvolutionLowerer {
         const Unpooling spread = unpooling(node);
         set_result(&args, spread.backward >= 0 ? plan_.nodes[spread.backward].shape : view(node, 0));
         if (spread.backward < 0) return;
-        args.pool = window(spread.pool);
-        builder->point_to_slot(args.argmax, placement_.position_slot[spread.pool]);
+        args.pool = window(spread.backward);
         args.relu = spread.relu >= 0;
-        if (args.relu) builder->point(args.pooled, spread.pool);
+        if (args.pool.op == PoolOp::max) builder->point_to_slot(args.argmax, placement_.position_slot[spread.pool]);
+        if (!args.relu) return;
+        const Ref data = f_.operands[node].back().ref;  // the mask, where that is of the data's size
+        builder->point(args.mask, masks_by_data(plan_, spread) ? data : spread.pool);
     }
 
     Step backward_data() const {
@@ -180,9 +186,14 @@ class ConvolutionLowerer {
         const Unpooling spread = unpooling(head_);
         builder.point(args.y_diff, operand(head_, 0).ref);
         builder.point(args.y, operand(head_, 1).ref);
-        if (spread.backward >= 0) builder.point_to_slot(args.argmax, placement_.position_slot[spread.pool]);
-        else builder.point(args.x, operand(head_, 2).ref);
         args.relu = group_.members.size() > 1;
+        if (args.window.op == PoolOp::average) {
+            if (args.relu) builder.point(args.x, operand(group_.members.back(), 1).ref);
+        } else if (spread.backward >= 0) {
+            builder.point_to_slot(args.argmax, placement_.position_slot[spread.pool]);
+        } else {
+            builder.point(args.x, operand(head_, 2).ref);
+        }
         builder.point(args.x_diff, group_.members.back());
         return finish(&builder);
     }

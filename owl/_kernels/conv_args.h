@@ -41,8 +41,9 @@ struct ConvArgs {
     int64_t out_w, out_h;  // of the convolution, before pooling
 
     // forward: y = pool(relu(conv(x, filter) + bias)), each step optional. y is pooled where `pool.op` is not none.
-    // backward: where `pool.op` is max, `y_diff` is the gradient of the pooled output, and `argmax` tells where it
-    // goes; where `relu` is set as well, it passes only where the pooled output `pooled` is above 0.
+    // backward: where `pool.op` is set, `y_diff` is the gradient of the pooled output; that of a maximum goes where
+    // `argmax` tells. Where `relu` is set as well, it passes only where `mask` is above 0: the pooled output of a
+    // maximum, which masks it before it is spread, or for a mean an array of the size of what was pooled.
     bool relu;
     PoolWindow pool;
     uint8_t* argmax;  // forward: may be null
@@ -53,7 +54,7 @@ struct ConvArgs {
     void* y;
 
     const void* y_diff;
-    const void* pooled;
+    const void* mask;
     void* x_diff;
     void* filter_diff;  // may be null if bias_diff is not
     void* bias_diff;    // [c_out] or null; depends on y_diff alone, whatever the filter
@@ -67,9 +68,9 @@ struct PoolArgs {
     PoolWindow window;
     uint8_t* argmax;  // forward: written unless null; backward: read unless null, else the maximum is found again in x
     const void* x;    // backward of max without argmax needs it
-    void* y;          // backward with `relu` reads it
+    void* y;          // backward of max with `relu` reads it
 
-    bool relu;  // backward of max only: the gradient passes only where y > 0, as if a relu had fed the pooling
+    bool relu;  // backward: of max, the gradient passes only where y > 0; of a mean, only where x > 0
     const void* y_diff;
     void* x_diff;
 };

@@ -81,6 +81,25 @@ void mask_block(const T* activation, int64_t pixels, T* gradient) {
         store(gradient + i, select(gt(load(activation + i), Vec<T>{}), load(gradient + i), Vec<T>{}));
 }
 
+// The same where the activations are planes.
+template <class T>
+void mask_by_planes(const T* planes, int64_t plane, int64_t channels, int64_t rows, int64_t columns, T* gradient,
+                    int64_t pitch) {
+    constexpr int N = kWidth<T>;
+    PixelWalk walk = columns == pitch ? PixelWalk{rows * columns, rows * columns} : PixelWalk{columns, pitch};
+    for (int64_t i = 0, pixels = rows * columns; i < pixels; i += N) {
+        const int n = int(min64(N, pixels - i));
+        Tile<T> activation, masked;
+        activation.load_rows(planes + i, plane, int(min64(N, channels)), n);
+        activation.transpose();
+        PixelWalk reading = walk;
+        load_pixels(masked, n, gradient, reading, Identity());
+#pragma GCC unroll 16
+        for (int p = 0; p < N; ++p) masked.row[p] = select(gt(activation.row[p], Vec<T>{}), masked.row[p], Vec<T>{});
+        store_pixels(masked, n, gradient, walk);
+    }
+}
+
 // Puts the gradient where the maximum was: stored, with 0 everywhere else in the window, or added.
 template <int H, int W, bool Store, class T>
 OWL_INLINE void spread_maximum(T* corner, int64_t pitch, int64_t h, int64_t w, T position, int64_t position_row,
@@ -97,17 +116,46 @@ OWL_INLINE void spread_maximum(T* corner, int64_t pitch, int64_t h, int64_t w, T
         }
 }
 
+// Windows that tile the data without a gap write every pixel exactly once, so nothing needs clearing or adding.
+OWL_INLINE bool windows_tile(const PoolWindow& pool, int64_t w, int64_t h) {
+    return pool.w == pool.stride_w && pool.h == pool.stride_h && pool.pad_w == 0 && pool.pad_h == 0 &&
+           pool.out_w * pool.w >= w && pool.out_h * pool.h >= h;
+}
+
+template <class T>
+void clear_rows(T* block, int64_t w, int64_t h, int64_t pitch) {
+    for (int64_t i = 0; i < h; ++i) memset(block + i * pitch * kWidth<T>, 0, size_t(w * kWidth<T>) * sizeof(T));
+}
+
+// The adjoint of average pooling: every pixel of a window gets its share. Blocks are as for `unpool_block`.
+template <class T>
+void spread_average(const PoolWindow& pool, int64_t w, int64_t h, const T* gradient, T* block, int64_t pitch) {
+    constexpr int N = kWidth<T>;
+    const Vec<T> inverse_area = set1(T(1) / T(pool.w * pool.h));
+    const bool tiles = windows_tile(pool, w, h);
+    if (!tiles) clear_rows(block, w, h, pitch);
+    for (int64_t py = 0; py < pool.out_h; ++py) {
+        const Clipped y(py, pool.h, pool.stride_h, pool.pad_h, h);
+        for (int64_t px = 0; px < pool.out_w; ++px, gradient += N) {
+            const Clipped x(px, pool.w, pool.stride_w, pool.pad_w, w);
+            const Vec<T> share = load(gradient) * inverse_area;
+            for (int64_t i = y.begin; i < y.end; ++i)
+                for (int64_t j = x.begin; j < x.end; ++j) {
+                    T* pixel = block + (i * pitch + j) * N;
+                    store(pixel, tiles ? share : load(pixel) + share);
+                }
+        }
+    }
+}
+
 // The adjoint of max pooling: adds each window's gradient where its maximum was. The block, `pitch` pixels a row, is
 // cleared first; gradients and positions are dense blocks of the whole output.
 template <class T>
 void unpool_block(const PoolWindow& pool, int64_t w, int64_t h, const T* gradient, const T* position, T* block,
                   int64_t pitch) {
     constexpr int N = kWidth<T>;
-    // Windows that tile the data without a gap write every pixel exactly once, so nothing needs clearing or adding.
-    const bool tiles = pool.w == pool.stride_w && pool.h == pool.stride_h && pool.pad_w == 0 && pool.pad_h == 0 &&
-                       pool.out_w * pool.w >= w && pool.out_h * pool.h >= h;
-    if (!tiles)
-        for (int64_t i = 0; i < h; ++i) memset(block + i * pitch * N, 0, size_t(w * N) * sizeof(T));
+    const bool tiles = windows_tile(pool, w, h);
+    if (!tiles) clear_rows(block, w, h, pitch);
     for (int64_t py = 0; py < pool.out_h; ++py) {
         const Clipped y(py, pool.h, pool.stride_h, pool.pad_h, h);
         for (int64_t px = 0; px < pool.out_w; ++px, gradient += N, position += N) {

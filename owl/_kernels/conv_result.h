@@ -70,9 +70,15 @@ void load_gradient(const ConvArgs& a, int64_t image, int64_t channel, int64_t ch
         return;
     }
     load_block(gradient, plane, channels, a.pool.out_h, a.pool.out_w, s.value, a.pool.out_w);
+    const T* mask = static_cast<const T*>(a.mask);
+    if (a.pool.op == PoolOp::average) {
+        spread_average(a.pool, a.out_w, a.out_h, s.value, block, pitch);
+        const int64_t whole = a.out_w * a.out_h, first = (image * a.c_out + channel) * whole;
+        if (a.relu) mask_by_planes(mask + first, whole, channels, a.out_h, a.out_w, block, pitch);
+        return;
+    }
     if (a.relu) {
-        const T* pooled = static_cast<const T*>(a.pooled) + at;
-        load_block(pooled, plane, channels, a.pool.out_h, a.pool.out_w, s.position, a.pool.out_w);
+        load_block(mask + at, plane, channels, a.pool.out_h, a.pool.out_w, s.position, a.pool.out_w);
         mask_block(s.position, plane, s.value);
     }
     load_byte_block(a.argmax + at, plane, channels, plane, s.position);

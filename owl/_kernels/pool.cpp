@@ -33,26 +33,6 @@ void forward(const PoolArgs& a, int64_t first_plane, int64_t count, void* memory
 }
 
 template <class T>
-void spread_average(const PoolArgs& a, const T* gradient, T* block) {
-    constexpr int N = kWidth<T>;
-    const PoolWindow& pool = a.window;
-    const Vec<T> inverse_area = set1(T(1) / T(pool.w * pool.h));
-    memset(block, 0, size_t(a.w * a.h * N) * sizeof(T));
-    for (int64_t py = 0; py < pool.out_h; ++py) {
-        const Clipped y(py, pool.h, pool.stride_h, pool.pad_h, a.h);
-        for (int64_t px = 0; px < pool.out_w; ++px, gradient += N) {
-            const Clipped x(px, pool.w, pool.stride_w, pool.pad_w, a.w);
-            const Vec<T> share = load(gradient) * inverse_area;
-            for (int64_t i = y.begin; i < y.end; ++i)
-                for (int64_t j = x.begin; j < x.end; ++j) {
-                    T* pixel = block + (i * a.w + j) * N;
-                    store(pixel, load(pixel) + share);
-                }
-        }
-    }
-}
-
-template <class T>
 void backward(const PoolArgs& a, int64_t first_plane, int64_t count, void* memory) {
     Carver carver{static_cast<char*>(memory)};
     const Scratch<T> s(a, carver);
@@ -67,7 +47,9 @@ void backward(const PoolArgs& a, int64_t first_plane, int64_t count, void* memor
     }
     load_block(gradient, out, count, pool.out_h, pool.out_w, s.pooled, pool.out_w);
     if (pool.op == PoolOp::average) {
-        spread_average(a, s.pooled, s.data);
+        spread_average(pool, a.w, a.h, s.pooled, s.data, a.w);
+        if (a.relu)
+            mask_by_planes(static_cast<const T*>(a.x) + first_plane * in, in, count, a.h, a.w, s.data, a.w);
     } else {
         if (a.relu) {
             const T* y = static_cast<const T*>(a.y) + first_plane * out;

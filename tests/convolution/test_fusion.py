@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 
+import hypothesis.strategies as st
 import numpy as np
 import pytest
-from agreement import same_bits
+from agreement import DTYPES, same_bits
+from hypothesis import given
+from test_pooling import poolings
 
 import owl
 import owl.conv as conv
@@ -23,9 +26,9 @@ def leaves() -> list[owl.NArray]:
     return [owl.randn([11, 10, 9, 5]), owl.randn([5, 5, 9, 20], 0, 0.1), owl.randn([20])]
 
 
-def chain(pooling: tuple[int, ...], rectify: bool = True) -> dict[str, owl.NArray]:
+def chain(pooling: tuple[int, ...], rectify: bool = True, op: conv.pool_op = conv.pool_op.max) -> dict[str, owl.NArray]:
     x, w, b = leaves()
-    convolver, pooler = conv.Convolver(2, 2, 1, 1), conv.Pooler(*pooling)
+    convolver, pooler = conv.Convolver(2, 2, 1, 1), conv.Pooler(*pooling, op)
     s = convolver.ff(x, w, b)
     a = ele.relu(s) if rectify else s
     p = pooler.ff(a)
@@ -36,15 +39,16 @@ def chain(pooling: tuple[int, ...], rectify: bool = True) -> dict[str, owl.NArra
     return {"s": s, "a": a, "p": p, "u": u, "d": d, **results}
 
 
+@pytest.mark.parametrize("op", [conv.pool_op.max, conv.pool_op.avg])
 @pytest.mark.parametrize("rectify", [True, False])
 @pytest.mark.parametrize("pooling", POOLINGS)
 @pytest.mark.parametrize("kept", ["", "s", "a", "p", "u", "d", "ad", "sp", "saud"])
-def test_bits_do_not_depend_on_what_is_kept(pooling, kept, rectify):
+def test_bits_do_not_depend_on_what_is_kept(pooling, kept, rectify, op):
     """Values that somebody still holds must exist, and fusion must leave them alone."""
     wanted = [*kept, "p", "x", "w", "b"]
 
     def run() -> list[np.ndarray]:
-        made = chain(pooling, rectify)
+        made = chain(pooling, rectify, op)
         arrays = [made[name] for name in wanted]
         del made
         return [array.to_numpy() for array in arrays]
@@ -74,18 +78,93 @@ def test_convolution_relu_and_pooling_are_one_kernel():
         assert len(kernels(lambda: pooler.ff(ele.relu(convolver.ff(x, w, b))))) == 3
 
 
+BACKWARD = ["conv_backward_data", "conv_backward_filter"]
+
+
+@pytest.mark.parametrize(
+    ("op", "rectify", "forward"),
+    [
+        (conv.pool_op.max, True, ["conv_forward"]),
+        (conv.pool_op.max, False, ["conv_forward"]),
+        (conv.pool_op.avg, True, ["conv_forward", "pool_forward"]),  # the relu's result is the gradient's mask
+        (conv.pool_op.avg, False, ["conv_forward"]),
+    ],
+)
+def test_a_spread_gradient_does_not_go_through_memory(op, rectify, forward):
+    def total() -> owl.NArray:
+        made = chain(POOLINGS[1], rectify, op)
+        return sum((made[name].reshape([made[name].size]).sum(0) for name in "xwb"), owl.zeros([1]))
+
+    names = [name for name in kernels(total) if name.startswith(("conv", "pool", "relu"))]
+    assert sorted(names) == sorted([*forward, *BACKWARD])
+    with unfused():
+        names = kernels(total)
+    assert names.count("pool_backward") == 1
+    assert names.count("conv_backward_filter") == 2
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@given(poolings(), st.sampled_from([3, 5]), st.booleans(), st.booleans(), st.integers(0, 1000))
+def test_bits_do_not_depend_on_fusion(dtype, drawn, kernel, rectify, other_mask, seed):
+    """Any pooling over a convolution, by the direct algorithm and by Winograd's, with any mask on the gradient."""
+    pooling, (images, channels, *size) = drawn
+    rng = np.random.default_rng(seed)
+    arrays = [rng.standard_normal((images, 9, *size)), rng.standard_normal((channels, 9, kernel, kernel))]
+    data, filters = (owl.from_numpy(array, dtype) for array in arrays)
+    mask = owl.from_numpy(rng.standard_normal((images, channels, *size)), dtype)
+    convolver, pooler = conv.Convolver(kernel // 2, kernel // 2, 1, 1), pooling.pooler()
+
+    def run() -> list[np.ndarray]:
+        a = convolver.ff(data, filters, owl.zeros([channels], dtype))
+        if rectify:
+            a = ele.relu(a)
+        p = pooler.ff(a)
+        d = pooler.bp(p * 0.5 - 0.25, p, a)
+        if rectify:
+            d = ele.relu_back(d, mask if other_mask else a)
+        results = [convolver.bp(d, data, filters), convolver.weight_grad(d, data, filters), convolver.bias_grad(d), p]
+        del a, d
+        return [result.to_numpy() for result in results]
+
+    fused = run()
+    with unfused():
+        plain = run()
+    for left, right in zip(fused, plain, strict=True):
+        same_bits(left, right)
+
+
+def test_the_gradient_of_a_mean_needs_no_forward_pass():
+    """The pooling may have run long ago; of a mean, the gradient alone is spread."""
+    owl.seed(9)
+    convolver, pooler = conv.Convolver(1, 1, 1, 1), conv.Pooler(2, 2, 2, 2, op=conv.pool_op.avg)
+    a, w = owl.randn([8, 6, 12, 3]), owl.randn([3, 3, 10, 12])
+    p = pooler.ff(a)
+    g = p * 2
+    owl.wait_for_all()
+
+    def gradient() -> owl.NArray:
+        return convolver.bp(ele.relu_back(pooler.bp(g, p, a), a), owl.zeros([8, 6, 10, 3]), w)
+
+    assert kernels(gradient) == ["conv_backward_data"]
+    fused = gradient().to_numpy()
+    with unfused():
+        same_bits(fused, gradient().to_numpy())
+
+
+@pytest.mark.parametrize("op", [conv.pool_op.max, conv.pool_op.avg])
 @pytest.mark.parametrize("operation", ["conv_forward", "relu", "pool_forward", "pool_backward", "relu_back"])
-def test_a_failure_reaches_everything_that_needs_it(operation):
-    made = chain(POOLINGS[0])
+def test_a_failure_reaches_everything_that_needs_it(operation, op):
+    made = chain(POOLINGS[0], op=op)
     last = made["x"]
     del made
     with faults(operation), pytest.raises(owl.ExecutionError, match="a fault was injected"):
         last.to_numpy()
 
 
-def test_a_failed_gradient_fails_what_spreads_it():
+@pytest.mark.parametrize("op", [conv.pool_op.max, conv.pool_op.avg])
+def test_a_failed_gradient_fails_what_spreads_it(op):
     x, w, b = leaves()
-    convolver, pooler = conv.Convolver(2, 2, 1, 1), conv.Pooler(2, 2, 2, 2)
+    convolver, pooler = conv.Convolver(2, 2, 1, 1), conv.Pooler(2, 2, 2, 2, op=op)
     p = pooler.ff(a := ele.relu(convolver.ff(x, w, b)))
     d = ele.relu_back(pooler.bp(ele.exp(p), p, a), a)
     filters = convolver.weight_grad(d, x, w)

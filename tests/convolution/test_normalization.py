@@ -2,14 +2,60 @@
 
 from __future__ import annotations
 
+import hypothesis.strategies as st
 import numpy as np
 import pytest
 from agreement import DTYPES
 from convolution_reference import normalization
+from hypothesis import given
+from scipy import linalg, ndimage
 
 import owl
 import owl.conv as conv
 from owl.testing import softmax_oracle
+
+
+@st.composite
+def normalizations(draw: st.DrawFn) -> tuple[int, float, float, tuple[int, ...]]:
+    """Local size, alpha, beta and the shape of the data; the size may pass the number of channels."""
+    local_size = 2 * draw(st.integers(0, 6)) + 1
+    alpha, beta = draw(st.floats(0, 4)), draw(st.floats(0, 2))
+    height = draw(st.integers(1, 20))
+    # Blocks of 256 pixels, with one more or one less.
+    width = draw(st.integers(1, 20)) if draw(st.booleans()) else 256 // height + draw(st.integers(-1, 1)) or 1
+    return local_size, alpha, beta, (draw(st.integers(1, 3)), draw(st.integers(1, 40)), height, width)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@given(normalizations(), st.sampled_from([0.1, 1.0, 30.0]), st.integers(0, 1000))
+def test_both_directions_are_those_of_the_jacobian(dtype, drawn, size, seed):
+    """The matrix of all derivatives of a pixel's channels, which no pass over channels ever makes."""
+    local_size, alpha, beta, shape = drawn
+    rng = np.random.default_rng(seed)
+    x, g = ((rng.standard_normal(shape) * s).astype(dtype).astype(float) for s in (size, 1))
+    near = ndimage.convolve1d(x * x, np.ones(local_size), axis=1, mode="constant")
+    scale = 1 + alpha / local_size * near
+    expected = x * scale**-beta
+
+    channels = shape[1]
+    band = linalg.toeplitz(np.arange(channels) <= local_size // 2).astype(float)
+    by_pixel = [a.transpose(0, 2, 3, 1) for a in (x, g, scale)]
+    data, gradient, s = by_pixel
+    direct = np.eye(channels) * (s**-beta)[..., None]  # [..., result, channel]
+    outer = (data * s ** (-beta - 1))[..., None] * band * data[..., None, :]
+    indirect = 2 * alpha * beta / local_size * outer
+    back = lambda jacobian, by: (jacobian.swapaxes(-1, -2) @ by[..., None])[..., 0]  # noqa: E731
+    slope = back(direct - indirect, gradient).transpose(0, 3, 1, 2)
+    absolute = back(direct + abs(indirect), abs(gradient)).transpose(0, 3, 1, 2)
+
+    lrner = conv.Lrner(local_size, alpha, beta)
+    owl_x, kept = owl.from_numpy(x, dtype), owl.zeros(shape[::-1], dtype)
+    y = lrner.ff(owl_x, kept)
+    tolerance = 64 * np.finfo(dtype).eps
+    np.testing.assert_allclose(kept.to_numpy(), scale, rtol=tolerance)
+    np.testing.assert_allclose(y.to_numpy(), expected, rtol=tolerance)
+    found = lrner.bp(owl_x, y, kept, owl.from_numpy(g, dtype)).to_numpy()
+    assert np.all(np.abs(found - slope) <= tolerance * absolute)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
