@@ -119,6 +119,34 @@ def test_control_c_with_work_pending(program):
     assert out.endswith("interrupted\n")
 
 
+@pytest.mark.skipif(not hasattr(signal, "SIGINT") or sys.platform == "win32", reason="POSIX signals")
+def test_control_c_while_recording_waits_for_room(program):
+    """Signals are handled meanwhile: the first Ctrl-C cancels the task, as asyncio has it."""
+    out = program(
+        """
+        import warnings
+        warnings.simplefilter("ignore", RuntimeWarning)
+        _runtime.set_bounds(nodes=1, runs=1)
+        _runtime.set_delay(20_000)
+        async def main():
+            x = owl.ones([1])
+            for n in range(200):
+                if n == 150:  # far beyond the bound: each operation waits for room by now
+                    ready()
+                x = x + 1
+        try:
+            run(main())
+            print("finished")
+        except KeyboardInterrupt:
+            print("interrupted")
+            sys.exit(130)
+    """,
+        interrupt=True,
+        expect=130,
+    )
+    assert out.endswith("interrupted\n")
+
+
 def test_a_fork_with_work_pending(program):
     out = program("""
         done = owl.ones([4]) + 1
