@@ -75,7 +75,7 @@ async def test_the_loop_stays_free():
     """Neither stacking nor plain functions run on the caller's loop."""
 
     def blocking(x):
-        time.sleep(0.05)
+        time.sleep(0.4)
         return x
 
     longest = 0.0
@@ -88,10 +88,10 @@ async def test_the_loop_stays_free():
             longest = max(longest, time.perf_counter() - began)
 
     beat = asyncio.ensure_future(heartbeat())
-    async with Pipeline(range(8)).map(blocking, concurrency=2) as items:
-        assert [x async for x in items] == list(range(8))
+    async with Pipeline(range(4)).map(blocking, concurrency=2) as items:
+        assert [x async for x in items] == list(range(4))
     beat.cancel()
-    assert longest < 0.04
+    assert longest < 0.3  # a busy machine may keep it waiting, but not for as long as one item takes
 
 
 def test_stats_of_a_starved_run():
