@@ -1,6 +1,7 @@
 """A slow consumer stops the source, by items and by bytes; stats say who waits for whom."""
 
 import asyncio
+import statistics
 import time
 import xml.etree.ElementTree
 
@@ -75,7 +76,7 @@ async def test_the_loop_stays_free():
     """Neither stacking nor plain functions run on the caller's loop."""
 
     def blocking(x):
-        time.sleep(0.05)
+        time.sleep(0.4)
         return x
 
     longest = 0.0
@@ -88,15 +89,19 @@ async def test_the_loop_stays_free():
             longest = max(longest, time.perf_counter() - began)
 
     beat = asyncio.ensure_future(heartbeat())
-    async with Pipeline(range(8)).map(blocking, concurrency=2) as items:
-        assert [x async for x in items] == list(range(8))
+    async with Pipeline(range(4)).map(blocking, concurrency=2) as items:
+        assert [x async for x in items] == list(range(4))
     beat.cancel()
-    assert longest < 0.04
+    assert longest < 0.3  # a busy machine may keep it waiting, but not for as long as one item takes
 
 
 def test_stats_of_a_starved_run():
+    took = []
+
     def slow(x):
+        began = time.perf_counter()
         time.sleep(0.004)
+        took.append(time.perf_counter() - began)
         return x
 
     pipe = Pipeline(range(60)).map(slow, name="decode").batch(4)
@@ -107,7 +112,7 @@ def test_stats_of_a_starved_run():
     assert stats.delivered == 15
     assert (source.items, decode.items, batch.items) == (60, 60, 15)
     assert decode.busy > 0.7
-    assert decode.p50 == pytest.approx(0.0043, rel=0.3)
+    assert decode.p50 == pytest.approx(statistics.median(took), rel=0.3)
     assert decode.p99 >= decode.p50
     assert batch.starved > 0.6
     assert all(word in stats.bottleneck for word in ("Starved", "'decode'", "concurrency"))

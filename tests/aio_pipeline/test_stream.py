@@ -1,6 +1,7 @@
 """What comes out: values, order, batches, epochs; the same for both faces and at any concurrency."""
 
 import asyncio
+import pickle
 import time
 from collections import namedtuple
 
@@ -295,3 +296,25 @@ def test_a_slow_stream_passes_on_what_has_arrived():
 def test_misdeclared(declare, error):
     with pytest.raises(error):
         declare(Pipeline(range(4)))
+
+
+def test_an_item_s_generator_is_a_philox_keyed_by_seed_and_counted_by_item_and_epoch():
+    """Streams stay what they were: whoever resumes an old run draws the same."""
+
+    def first(x, rng):
+        return rng.random(), x
+
+    pipe = Pipeline(range(4), seed=3).map(first)
+    for epoch in range(2):
+        for value, at in pipe:
+            bits = np.random.Philox(key=np.array([3, 0], np.uint64), counter=np.array([0, 0, at, epoch], np.uint64))
+            assert value == np.random.Generator(bits).random()
+
+
+def test_an_item_s_generator_pickles():
+    drawn = [pickle.loads(pickle.dumps(rng)).random() == rng.random() for rng in Pipeline(range(3)).map(_keep)]
+    assert drawn == [True] * 3
+
+
+def _keep(_, rng):
+    return rng

@@ -2,7 +2,7 @@
 
 Declared in ``builder`` and ``stages``; built and stopped by ``runner``; consumed through ``faces``. Each stage at
 work is a ``stage`` (or ``source``) between two ``channel`` objects, with ``workers`` (threads, tasks, or
-``process``) that do its ``work`` on ``chunk`` objects.
+``process``) that do its ``work`` on ``chunk`` objects; ``fuse`` runs neighbours in one thread.
 """
 
 from owl.aio.pipeline.builder import Pipeline

@@ -155,10 +155,14 @@ class ThreadChannel(_Buffer):
                 self.item_bytes = weight / count
             while True:
                 count = len(chunk)
+                each = weight / max(1, count)
+                most = min(count, self.capacity, max(1, int(self.max_bytes / each)) if each else count)
                 # Room for one is not worth waking a thread for if there are more to come.
-                enough = min(count, max(1, self.capacity // 2))
-                room = max(enough, min(count, self.capacity - self.items))
-                part = weight * room // count if count else 0
+                enough = min(most, max(1, self.capacity // 2))
+                room = max(enough, min(most, self.capacity - self.items))
+                if not self.fits(room, int(each * room)):
+                    room = enough
+                part = int(each * room)
                 if self.fits(room, part):
                     head, rest = (chunk, None) if room == count else chunk.split(room)
                     self.push(head, part)
@@ -170,7 +174,7 @@ class ThreadChannel(_Buffer):
                 left = until - time.perf_counter()
                 if left <= 0 or stopping():
                     return chunk
-                self._awaited = (enough, weight * enough // count)
+                self._awaited = (enough, part)
                 self._room.wait(left)
                 self._awaited = None
 

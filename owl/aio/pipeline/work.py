@@ -56,15 +56,19 @@ class Work:
         outcome = Outcome()
         results = outcome.values
         error = None
-        if begin is None and not self.takes_rng:
+        if begin is None:
             fn = self.fn
             if self.many is not None and values:
                 with suppress(Exception):
                     results += self.many(values)
             if not results:
                 try:
-                    for value in values:
-                        results.append(fn(value))
+                    if self.takes_rng:
+                        for key, value in zip(keys, values, strict=True):
+                            results.append(fn(value, rng=item_rng(self.seed, self.epoch, key, self.salt)))
+                    else:
+                        for value in values:
+                            results.append(fn(value))
                 except BaseException as caught:
                     error = caught
         at = len(results)
