@@ -47,10 +47,11 @@ def _start_thread(body: Callable[[], object]) -> Callable[[], object]:
     """
     ended = _thread.allocate_lock()
     ended.acquire()
+    bodies = [body]
 
     def run() -> None:
         try:
-            body()
+            bodies.pop()()  # when it is said to have ended, the thread holds no array any more
         finally:
             ended.release()
 
