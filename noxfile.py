@@ -54,7 +54,9 @@ def tests(session: nox.Session) -> None:
 @nox.session
 def lint(session: nox.Session) -> None:
     # mypy reads the extension's types from its .pyi, so nothing has to be built.
-    session.install("ruff", "mypy", "cython-lint", "numpy")
+    # What owl's modules and benchmarks import.
+    typed = ["hypothesis", "starlette", "types-requests", "uvicorn", "uvloop"]
+    session.install("ruff", "mypy", "cython-lint", "numpy", *typed)
     session.run("ruff", "check", ".")
     session.run("mypy")
     cython = [path for suffix in ("pyx", "pxd", "pxi") for path in (ROOT / "owl").rglob(f"*.{suffix}")]

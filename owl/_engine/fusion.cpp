@@ -18,10 +18,11 @@ bool is_matrix_transpose(const PlanNode& node) {
 
 bool runs_elementwise(const PlanNode& node) { return is_elementwise(node.op) || node.op == Op::cast; }
 
-// A sum that keeps the first of two dimensions can ride on the pass that makes its input.
+// A sum that keeps the first of two dimensions can ride on the pass that makes its input. Where that dimension is 1, the
+// sum by itself is that of one long run of numbers, which are added in another order.
 bool is_row_sum(const PlanNode& node, const Operand& operand) {
     return node.attribute[0] == static_cast<int64_t>(Reduction::sum) && node.attribute[1] == 2 &&
-           !node.attribute[2] && operand.view.ndim == 2;
+           !node.attribute[2] && operand.view.ndim == 2 && operand.view.dim[0] != 1;
 }
 
 class Analyser {
