@@ -66,8 +66,11 @@ def set_early_start(bint value):
     Off, what the planner does depends on what was recorded alone, and no more on time.
     """
     global early_start
+    cdef bint was
+    graph().mutex.lock()
     was = early_start
     early_start = value
+    graph().mutex.unlock()
     return was
 
 

@@ -2,7 +2,7 @@
 # handing over, and back-pressure.
 
 cdef int run_bound = 2                   # runs ahead of an executor before recording waits
-cdef bint early_start = True             # closed windows stop waiting when their executor is idle
+cdef bint early_start = True             # closed windows stop waiting when their executor is idle; under the graph's lock
 cdef bint fuse = os.environ.get("OWL_FUSE", "1") != "0"
 cdef uint64_t window_random = 0          # OWL_WINDOW=random: seed of the generators that cut windows anywhere; 0: off
 if os.environ.get("OWL_WINDOW", "") == "random":
@@ -333,11 +333,9 @@ cdef void purge_leftovers(RecordingStream* stream) noexcept nogil:
 # What the executors call when they have been idle for a while: nothing that was closed needs to wait any longer.
 cdef void start_waiting_windows() noexcept nogil:
     cdef size_t i
-    if not early_start:
-        return
     graph().mutex.lock()
     trace.release = Release.idle
-    for i in range(streams.size()):
+    for i in range(streams.size() if early_start else 0):
         while not streams[i].waiting.empty():
             run_first_waiting(streams[i], False, False)
     graph().mutex.unlock()
