@@ -48,11 +48,25 @@ async def _seconds_each(one: Callable[[], Awaitable[Any]], count: int, together:
 
 
 async def _measure_awaits(rounds: int) -> dict[str, float]:
+    """Seconds per await. Bursts are of as many awaits, by as many tasks or by one task that has begun all of them."""
     owl = set_up()
     x = await (owl.ones([16]) + 0)
 
     async def pending() -> None:
         await (x + 1)
+
+    async def evaluations() -> None:
+        await asyncio.gather(*[(x + 1).eval() for _ in range(BURST)])
+
+    async def one_after_the_other() -> None:
+        for evaluation in [(x + 1).eval() for _ in range(BURST)]:
+            await evaluation
+
+    async def threads() -> None:
+        await asyncio.gather(*[asyncio.to_thread(int) for _ in range(BURST)])
+
+    async def nothing() -> None:
+        await asyncio.sleep(0)
 
     async def ready() -> None:
         await x
@@ -66,9 +80,13 @@ async def _measure_awaits(rounds: int) -> dict[str, float]:
     contestants = {
         "owl, one at a time": (pending, 100, False, 1),
         "to_thread, one at a time": (thread, 100, False, 1),
-        f"owl, {BURST} tasks at a time": (pending, BURST, True, 1),
-        f"to_thread, {BURST} tasks at a time": (thread, BURST, True, 1),
-        f"owl.aio.gather of {BURST}": (several, 1, False, BURST),
+        f"owl, asyncio.gather of {BURST} evaluations": (evaluations, 1, False, BURST),
+        f"owl, {BURST} evaluations, each awaited": (one_after_the_other, 1, False, BURST),
+        f"owl, owl.aio.gather of {BURST} arrays": (several, 1, False, BURST),
+        f"to_thread, asyncio.gather of {BURST}": (threads, 1, False, BURST),
+        f"owl, {BURST} tasks that await one array each": (pending, BURST, True, 1),
+        f"to_thread, {BURST} tasks that await one each": (thread, BURST, True, 1),
+        f"asyncio alone: {BURST} tasks that sleep(0)": (nothing, BURST, True, 1),
         "owl, ready": (ready, 10_000, False, 1),
     }
     seconds: dict[str, list[float]] = {name: [] for name in contestants}
@@ -80,9 +98,10 @@ async def _measure_awaits(rounds: int) -> dict[str, float]:
 
 def report_awaits(found: dict[str, float]) -> str:
     rows = ["| per await | median, µs | share of to_thread |", "|---|---:|---:|"]
+    alone = found["to_thread, one at a time"]
+    burst = found[f"to_thread, asyncio.gather of {BURST}"]
     for name, value in found.items():
-        peer = found.get(name.replace("owl,", "to_thread,"))
-        share = f"{value / peer:.2f}" if peer and name.startswith("owl,") else ""
+        share = f"{value / (burst if str(BURST) in name else alone):.2f}"
         rows.append(f"| {name} | {value * 1e6:.2f} | {share} |")
     return "\n".join(rows)
 
