@@ -11,7 +11,8 @@ enum class Direction { forward, data, filter };
 template <Direction D>
 const Kernel& choose(const void* args) {
     const ConvArgs& a = *static_cast<const ConvArgs*>(args);
-    if (D == Direction::filter) return filter_gradient_uses_winograd(a) ? winograd_backward_filter : direct_backward_filter;
+    if (D == Direction::filter)
+        return filter_gradient_uses_winograd(a) ? winograd_backward_filter : direct_backward_filter;
     const bool winograd = conv_uses_winograd(a);
     if (D == Direction::forward) return winograd ? winograd_forward : direct_forward;
     return winograd ? winograd_backward_data : direct_backward_data;
