@@ -1,4 +1,5 @@
-// Convolutions, poolings and normalizations: from a node's attributes and shapes to a kernel's arguments.
+// Convolutions, poolings and normalizations: from a node's attributes and shapes to a kernel's arguments, and which
+// values between convolutions are in blocks of channels.
 #include "../_kernels/conv_args.h"
 #include "step_builder.h"
 
@@ -25,6 +26,70 @@ class ConvolutionLowerer {
     }
 
    private:
+    // ------------------------------------------------------------------------------------------------------ layouts
+    //
+    // A value of the arena that convolutions alone make and read, each by an algorithm that works in blocks of
+    // channels, stays in blocks. Both sides ask here, so they agree.
+
+    bool blocked(Ref ref) const {
+        if (ref < 0 || !fused() || plan_.slots[placement_.value_slot[ref]].kind != Slot::arena) return false;
+        const Group& maker = f_.groups[f_.group_of[ref]];
+        if (maker.kind != GroupKind::convolution || maker.members.back() != ref) return false;
+        if (!of(maker).writes_blocks()) return false;
+        return every_operand([&](const ConvolutionLowerer& reader, int node, size_t k, const Operand& operand) {
+            if (operand.ref != ref) return true;
+            return operand.view == plan_.nodes[ref].shape && reader.reads_blocks(node, k);
+        });
+    }
+
+    bool blocked_positions(int pool) const {
+        if (!of(f_.groups[f_.group_of[pool]]).writes_blocks()) return false;
+        return every_operand([&](const ConvolutionLowerer& reader, int node, size_t, const Operand&) {
+            return unpooling(node).pool != pool || (plan_.nodes[node].op != Op::pool_backward && reader.whole_blocks());
+        });
+    }
+
+    // Does this hold of every operand of every group?
+    template <class Holds>
+    bool every_operand(Holds holds) const {
+        for (int id : f_.order) {
+            const ConvolutionLowerer reader = of(f_.groups[id]);
+            for (const std::vector<int>* part : {&reader.group_.members, &reader.group_.sums})
+                for (int node : *part)
+                    for (size_t k = 0; k < f_.operands[node].size(); ++k)
+                        if (!holds(reader, node, k, operand(node, static_cast<int>(k)))) return false;
+        }
+        return true;
+    }
+    ConvolutionLowerer of(const Group& group) const { return {plan_, f_, placement_, kernels_, group}; }
+
+    bool convolves() const {
+        const Op op = plan_.nodes[head_].op;
+        return op >= Op::conv_forward && op <= Op::conv_backward_bias;
+    }
+    bool whole_blocks() const {
+        if (!convolves()) return false;
+        const ConvArgs args = shapes();
+        const int64_t block = args.groups * kBlockChannels;
+        return args.groups == 1 || (args.c_in % block == 0 && args.c_out % block == 0);
+    }
+    bool writes_blocks() const {
+        const Op op = plan_.nodes[head_].op;
+        return (op == Op::conv_forward || op == Op::conv_backward_data) && whole_blocks();
+    }
+    bool reads_blocks(int node, size_t k) const {
+        if (!whole_blocks()) return false;
+        const Op op = plan_.nodes[node].op;
+        const Unpooling spread = unpooling(node);
+        const size_t recorded = plan_.nodes[node].inputs.size();
+        // What a gradient is spread by: the pooled values, and last the mask of a mean.
+        if (k >= recorded) return k == recorded && spread.pool >= 0;
+        if (k == 0 && op == Op::conv_forward) return conv_uses_winograd(shapes());
+        if (k == 0 && op == Op::conv_backward_data) return spread.backward >= 0 || conv_uses_winograd(shapes());
+        if (k == 1 && op == Op::conv_backward_filter) return filter_gradient_uses_winograd(shapes());
+        return k == 0 && (op == Op::conv_backward_filter || op == Op::conv_backward_bias);
+    }
+
     // The member that is this operation; -1: none.
     int member(Op op) const {
         for (int i : group_.members)
@@ -84,20 +149,57 @@ class ConvolutionLowerer {
                 attribute[5], attribute[6], y.dim[0], y.dim[1]};
     }
 
-    StepBuilder<ConvArgs> convolution(const Kernel& kernel, int node) const {
+    StepBuilder<ConvArgs> convolution(const Kernel& kernel) const {
         StepBuilder<ConvArgs> builder(kernel, placement_);
-        builder.args.dtype = plan_.nodes[node].dtype;
+        builder.args = shapes();
         builder.use_workspace(builder.args.workspace);
         return builder;
     }
 
+    // All that is known of a convolution before its arrays.
+    ConvArgs shapes() const {
+        ConvArgs args{};
+        args.dtype = plan_.nodes[head_].dtype;
+        const int filter = member(Op::conv_backward_filter);
+        switch (plan_.nodes[head_].op) {
+            case Op::conv_forward:
+                set_attributes(&args, plan_.nodes[head_].attribute);
+                set_data(&args, view(head_, 0));
+                set_filter(&args, view(head_, 1));
+                set_result(&args, plan_.nodes[head_].shape);
+                break;
+            case Op::conv_backward_data:
+                set_attributes(&args, plan_.nodes[head_].attribute);
+                set_data(&args, plan_.nodes[head_].shape);
+                set_filter(&args, view(head_, 1));
+                set_result(&args, gradient_shape());
+                break;
+            default:
+                set_result(&args, gradient_shape());
+                if (filter >= 0) {
+                    set_attributes(&args, plan_.nodes[filter].attribute);
+                    set_data(&args, view(filter, 1));
+                    set_filter(&args, plan_.nodes[filter].shape);
+                    break;
+                }
+                // The gradient of the bias depends on no filter: the simplest convolution with this result will do.
+                args.w = args.out_w;
+                args.h = args.out_h;
+                args.c_in = args.kw = args.kh = args.groups = 1;
+                args.stride_w = args.stride_h = args.dilation_w = args.dilation_h = 1;
+        }
+        return args;
+    }
+    const Shape& gradient_shape() const {
+        const Unpooling spread = unpooling(head_);
+        return spread.backward >= 0 ? plan_.nodes[spread.backward].shape : view(head_, 0);
+    }
+
     Step forward() const {
-        auto builder = convolution(kernels_.conv_forward, head_);
+        auto builder = convolution(kernels_.conv_forward);
         ConvArgs& args = builder.args;
-        set_attributes(&args, plan_.nodes[head_].attribute);
-        set_data(&args, view(head_, 0));
-        set_filter(&args, view(head_, 1));
-        set_result(&args, plan_.nodes[head_].shape);
+        args.blocked_x = blocked(operand(head_, 0).ref);
+        args.blocked_y = blocked(group_.members.back());
         builder.point(args.x, operand(head_, 0).ref);
         builder.point(args.filter, operand(head_, 1).ref);
         if (f_.operands[head_].size() > 2) builder.point(args.bias, operand(head_, 2).ref);
@@ -106,6 +208,7 @@ class ConvolutionLowerer {
         if (pool >= 0) {
             args.pool = window(pool);
             if (placement_.position_slot[pool] >= 0) builder.point_to_slot(args.argmax, placement_.position_slot[pool]);
+            args.blocked_argmax = blocked_positions(pool);
         }
         builder.point(args.y, group_.members.back());
         return finish(&builder);
@@ -116,22 +219,24 @@ class ConvolutionLowerer {
         ConvArgs& args = builder->args;
         builder->point(args.y_diff, operand(node, 0).ref);
         const Unpooling spread = unpooling(node);
-        set_result(&args, spread.backward >= 0 ? plan_.nodes[spread.backward].shape : view(node, 0));
+        args.blocked_y_diff = blocked(operand(node, 0).ref);
         if (spread.backward < 0) return;
         args.pool = window(spread.backward);
         args.relu = spread.relu >= 0;
-        if (args.pool.op == PoolOp::max) builder->point_to_slot(args.argmax, placement_.position_slot[spread.pool]);
+        if (args.pool.op == PoolOp::max) {
+            builder->point_to_slot(args.argmax, placement_.position_slot[spread.pool]);
+            args.blocked_argmax = blocked_positions(spread.pool);
+            args.blocked_mask = blocked(spread.pool);
+        }
         if (!args.relu) return;
         const Ref data = f_.operands[node].back().ref;  // the mask, where that is of the data's size
         builder->point(args.mask, masks_by_data(plan_, spread) ? data : spread.pool);
     }
 
     Step backward_data() const {
-        auto builder = convolution(kernels_.conv_backward_data, head_);
+        auto builder = convolution(kernels_.conv_backward_data);
         ConvArgs& args = builder.args;
-        set_attributes(&args, plan_.nodes[head_].attribute);
-        set_data(&args, plan_.nodes[head_].shape);
-        set_filter(&args, view(head_, 1));
+        args.blocked_x_diff = blocked(head_);
         give_gradient(&builder, head_);
         builder.point(args.filter, operand(head_, 1).ref);
         builder.point(args.x_diff, head_);
@@ -139,22 +244,14 @@ class ConvolutionLowerer {
     }
 
     Step backward_filter() const {
-        auto builder = convolution(kernels_.conv_backward_filter, head_);
+        auto builder = convolution(kernels_.conv_backward_filter);
         ConvArgs& args = builder.args;
         give_gradient(&builder, head_);
         const int filter = member(Op::conv_backward_filter), bias = member(Op::conv_backward_bias);
         if (filter >= 0) {
-            set_attributes(&args, plan_.nodes[filter].attribute);
-            set_data(&args, view(filter, 1));
-            set_filter(&args, plan_.nodes[filter].shape);
             builder.point(args.x, operand(filter, 1).ref);
+            args.blocked_x = blocked(operand(filter, 1).ref);
             builder.point(args.filter_diff, filter);
-        } else {
-            // The gradient of the bias depends on no filter: the simplest convolution with this result will do.
-            args.w = args.out_w;
-            args.h = args.out_h;
-            args.c_in = args.kw = args.kh = args.groups = 1;
-            args.stride_w = args.stride_h = args.dilation_w = args.dilation_h = 1;
         }
         if (bias >= 0) builder.point(args.bias_diff, bias);
         return finish(&builder);

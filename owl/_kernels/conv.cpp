@@ -8,17 +8,14 @@ namespace {
 
 enum class Direction { forward, data, filter };
 
-// Beyond this many numbers a transformed gradient no longer stays in a core's cache while images pass by.
-constexpr int64_t kMostTransformedNumbers = 1 << 20;
-
 template <Direction D>
 const Kernel& choose(const void* args) {
     const ConvArgs& a = *static_cast<const ConvArgs*>(args);
+    if (D == Direction::filter)
+        return filter_gradient_uses_winograd(a) ? winograd_backward_filter : direct_backward_filter;
     const bool winograd = conv_uses_winograd(a);
     if (D == Direction::forward) return winograd ? winograd_forward : direct_forward;
-    if (D == Direction::data) return winograd ? winograd_backward_data : direct_backward_data;
-    const int64_t transformed = a.c_in / a.groups * a.c_out * (a.kw + 3) * (a.kh + 3);
-    return winograd && transformed <= kMostTransformedNumbers ? winograd_backward_filter : direct_backward_filter;
+    return winograd ? winograd_backward_data : direct_backward_data;
 }
 
 template <Direction D>

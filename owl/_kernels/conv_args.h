@@ -30,6 +30,11 @@ static inline int64_t pooled_size(int64_t n, int64_t window, int64_t stride, int
 // so larger windows have none and their backward pass looks for the maximum again.
 constexpr int64_t kMaxArgmaxWindow = 256;
 
+// A value that stays inside a plan may be blocked, [batch][block of channels][pixel][channel of the block], the last
+// block as wide as there are channels left; so it takes the same room, and no kernel has to transpose it. Blocks do not
+// depend on the instruction set. Groups of channels must be whole blocks.
+constexpr int64_t kBlockChannels = 16;
+
 enum class ConvAlgorithm : uint8_t { automatic, direct, winograd };
 
 struct ConvArgs {
@@ -47,6 +52,13 @@ struct ConvArgs {
     bool relu;
     PoolWindow pool;
     uint8_t* argmax;  // forward: may be null
+
+    bool blocked_x;       // for an algorithm that reads blocks
+    bool blocked_y;       // forward
+    bool blocked_y_diff;  // for an algorithm that reads blocks, or where it is pooled
+    bool blocked_mask;    // of a maximum only
+    bool blocked_argmax;
+    bool blocked_x_diff;
 
     const void* x;
     const void* filter;
@@ -98,7 +110,7 @@ static inline bool winograd_applies(const ConvArgs& a) {
            a.dilation_w == 1 && a.dilation_h == 1 && a.pad_w < a.kw && a.pad_h < a.kh;
 }
 
-// What all three directions of a convolution use.
+// What all three directions of a convolution use, but for filters whose transformed gradients are too large.
 static inline bool conv_uses_winograd(const ConvArgs& a) {
     if (a.algorithm == ConvAlgorithm::direct || !winograd_applies(a)) return false;
     if (a.algorithm == ConvAlgorithm::winograd) return true;
@@ -106,6 +118,12 @@ static inline bool conv_uses_winograd(const ConvArgs& a) {
     const int64_t tiles = ((a.out_w + 3) / 4) * ((a.out_h + 3) / 4), points = (a.kw + 3) * (a.kh + 3);
     // The transforms cost about as much again as the products.
     return 2 * tiles * points < a.out_w * a.out_h * a.kw * a.kh;
+}
+
+static inline bool filter_gradient_uses_winograd(const ConvArgs& a) {
+    // Beyond this many numbers a transformed gradient no longer stays in a core's cache while images pass by.
+    constexpr int64_t kMostTransformedNumbers = 1 << 20;
+    return conv_uses_winograd(a) && a.c_in / a.groups * a.c_out * (a.kw + 3) * (a.kh + 3) <= kMostTransformedNumbers;
 }
 
 }  // namespace owl

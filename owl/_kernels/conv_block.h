@@ -223,5 +223,70 @@ void store_byte_block(const T* block, int64_t pixels, uint8_t* planes, int64_t p
     }
 }
 
+// An array [image][channel][pixel], or blocked. Below, `count` channels from `channel` on fill a vector or its first
+// lanes; a vector never reaches over two blocks.
+template <class E>
+struct Channels {
+    E* array;
+    int64_t channels, plane;
+    bool blocked;
+
+    static int64_t block_of(int64_t channel) { return channel / kBlockChannels * kBlockChannels; }
+    // Numbers between pixels of a block.
+    int64_t width(int64_t channel) const { return min64(kBlockChannels, channels - block_of(channel)); }
+    E* at(int64_t image, int64_t channel, int64_t pixel) const {
+        if (!blocked) return array + (image * channels + channel) * plane + pixel;
+        const int64_t first = block_of(channel);
+        return array + (image * channels + first) * plane + pixel * width(channel) + channel - first;
+    }
+};
+
+template <class T>
+void load_channels(const Channels<const T>& a, int64_t image, int64_t channel, int64_t count, int64_t first_row,
+                   int64_t rows, int64_t columns, T* block, int64_t pitch) {
+    constexpr int N = kWidth<T>;
+    const T* from = a.at(image, channel, first_row * columns);
+    if (!a.blocked) return load_block(from, a.plane, count, rows, columns, block, pitch);
+    const int64_t width = a.width(channel);
+    for (int64_t i = 0; i < rows; ++i)
+        for (int64_t j = 0; j < columns; ++j, from += width)
+            store(block + (i * pitch + j) * N, count >= N ? load(from) : load_partial(from, int(count)));
+}
+
+template <class T, class Map>
+OWL_INLINE void store_channels(const T* block, int64_t pitch, int64_t first_row, int64_t rows, int64_t columns,
+                               const Channels<T>& a, int64_t image, int64_t channel, int64_t count, Map map) {
+    constexpr int N = kWidth<T>;
+    T* to = a.at(image, channel, first_row * columns);
+    if (!a.blocked) return store_block(block, pitch, rows, columns, to, a.plane, count, map);
+    const int64_t width = a.width(channel);
+    for (int64_t i = 0; i < rows; ++i)
+        for (int64_t j = 0; j < columns; ++j, to += width) {
+            const Vec<T> v = map(load(block + (i * pitch + j) * N));
+            if (count >= N) store(to, v);
+            else store_partial(to, v, int(count));
+        }
+}
+
+// Bytes of whole rows; their blocks are dense.
+template <class T>
+void load_byte_channels(const Channels<const uint8_t>& a, int64_t image, int64_t channel, int64_t count, T* block) {
+    constexpr int N = kWidth<T>;
+    const uint8_t* from = a.at(image, channel, 0);
+    if (!a.blocked) return load_byte_block(from, a.plane, count, a.plane, block);
+    const int64_t width = a.width(channel);
+    for (int64_t i = 0; i < a.plane; ++i, from += width) store(block + i * N, load_bytes<T>(from, min64(N, count)));
+}
+
+template <class T>
+void store_byte_channels(const T* block, int64_t first_pixel, int64_t pixels, const Channels<uint8_t>& a,
+                         int64_t image, int64_t channel, int64_t count) {
+    constexpr int N = kWidth<T>;
+    uint8_t* to = a.at(image, channel, first_pixel);
+    if (!a.blocked) return store_byte_block(block, pixels, to, a.plane, count);
+    const int64_t width = a.width(channel);
+    for (int64_t i = 0; i < pixels; ++i, to += width) store_bytes<T>(to, load(block + i * N), min64(N, count));
+}
+
 }  // namespace OWL_ISA
 }  // namespace owl

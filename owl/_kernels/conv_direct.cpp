@@ -231,10 +231,9 @@ struct Direct {
 
     void store_adjoint(int64_t image, int64_t channel, int64_t channels, const T* block, int64_t pitch,
                        int64_t first_line, int64_t last_line) const {
-        const int64_t plane = x.out * y.out, step = y.step_out();
-        const int64_t first = first_line * step, last = min64(last_line * step, y.out);
-        T* target = static_cast<T*>(a.x_diff) + (image * a.c_in + channel) * plane + first * x.out;
-        store_block(block, pitch, last - first, x.out, target, plane, channels, Identity());
+        const int64_t first = first_line * y.step_out(), last = min64(last_line * y.step_out(), y.out);
+        const Channels<T> x_diff = {static_cast<T*>(a.x_diff), a.c_in, x.out * y.out, a.blocked_x_diff};
+        store_channels(block, pitch, first, last - first, x.out, x_diff, image, channel, channels, Identity());
     }
 };
 

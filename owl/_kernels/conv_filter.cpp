@@ -193,9 +193,9 @@ struct Gradient {
             load_gradient(a, image, channel, channels, block, a.out_w, s.pooled);
             return;
         }
-        const int64_t plane = a.out_w * a.out_h;
-        const T* gradient = static_cast<const T*>(a.y_diff) + (image * a.c_out + channel) * plane + first * a.out_w;
-        load_block(gradient, plane, channels, rows, a.out_w, block, a.out_w);
+        const Channels<const T> gradient = {static_cast<const T*>(a.y_diff), a.c_out, a.out_w * a.out_h,
+                                            a.blocked_y_diff};
+        load_channels(gradient, image, channel, channels, first, rows, a.out_w, block, a.out_w);
     }
 
     void add_groups(int64_t begin, int64_t end) const {

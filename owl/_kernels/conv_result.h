@@ -38,18 +38,19 @@ void store_result_with(const ConvArgs& a, int64_t image, int64_t channel, int64_
         const T* bias = static_cast<const T*>(a.bias) + channel;
         activation.bias = channels >= kWidth<T> ? load(bias) : load_partial(bias, int(channels));
     }
-    const int64_t plane = result_w(a) * result_h(a);
-    const int64_t at = (image * a.c_out + channel) * plane + first * result_w(a);
-    T* y = static_cast<T*>(a.y) + at;
+    const int64_t plane = result_w(a) * result_h(a), rows = last - first;
+    const Channels<T> y = {static_cast<T*>(a.y), a.c_out, plane, a.blocked_y};
     if (!pools(a)) {
-        store_block(block + (first - first_row) * pitch * kWidth<T>, pitch, last - first, a.out_w, y, plane, channels,
-                    activation);
+        store_channels(block + (first - first_row) * pitch * kWidth<T>, pitch, first, rows, a.out_w, y, image, channel,
+                       channels, activation);
         return;
     }
     T* position = a.argmax && a.pool.op == PoolOp::max ? s.position : nullptr;
     pool_block(a.pool, a.out_w, a.out_h, block, first_row, pitch, first, last, s.value, position, activation);
-    store_block(s.value, a.pool.out_w, last - first, a.pool.out_w, y, plane, channels, Identity());
-    if (position) store_byte_block(position, (last - first) * a.pool.out_w, a.argmax + at, plane, channels);
+    const int64_t w = a.pool.out_w;
+    store_channels(s.value, w, first, rows, w, y, image, channel, channels, Identity());
+    const Channels<uint8_t> argmax = {a.argmax, a.c_out, plane, a.blocked_argmax};
+    if (position) store_byte_channels(position, first * w, rows * w, argmax, image, channel, channels);
 }
 
 template <class T>
@@ -63,13 +64,10 @@ void store_result(const ConvArgs& a, int64_t image, int64_t channel, int64_t cha
 template <class T>
 void load_gradient(const ConvArgs& a, int64_t image, int64_t channel, int64_t channels, T* block, int64_t pitch,
                    const PoolScratch<T>& s) {
-    const int64_t plane = result_w(a) * result_h(a), at = (image * a.c_out + channel) * plane;
-    const T* gradient = static_cast<const T*>(a.y_diff) + at;
-    if (!pools(a)) {
-        load_block(gradient, plane, channels, a.out_h, a.out_w, block, pitch);
-        return;
-    }
-    load_block(gradient, plane, channels, a.pool.out_h, a.pool.out_w, s.value, a.pool.out_w);
+    const int64_t w = result_w(a), h = result_h(a), plane = w * h;
+    const Channels<const T> gradient = {static_cast<const T*>(a.y_diff), a.c_out, plane, a.blocked_y_diff};
+    load_channels(gradient, image, channel, channels, 0, h, w, pools(a) ? s.value : block, pools(a) ? w : pitch);
+    if (!pools(a)) return;
     const T* mask = static_cast<const T*>(a.mask);
     if (a.pool.op == PoolOp::average) {
         spread_average(a.pool, a.out_w, a.out_h, s.value, block, pitch);
@@ -78,10 +76,11 @@ void load_gradient(const ConvArgs& a, int64_t image, int64_t channel, int64_t ch
         return;
     }
     if (a.relu) {
-        load_block(mask + at, plane, channels, a.pool.out_h, a.pool.out_w, s.position, a.pool.out_w);
+        const Channels<const T> pooled = {mask, a.c_out, plane, a.blocked_mask};
+        load_channels(pooled, image, channel, channels, 0, h, w, s.position, w);
         mask_block(s.position, plane, s.value);
     }
-    load_byte_block(a.argmax + at, plane, channels, plane, s.position);
+    load_byte_channels({a.argmax, a.c_out, plane, a.blocked_argmax}, image, channel, channels, s.position);
     unpool_block(a.pool, a.out_w, a.out_h, s.value, s.position, block, pitch);
 }
 

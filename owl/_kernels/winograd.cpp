@@ -156,6 +156,8 @@ struct Transformed {
     void transform_inputs(int64_t image, int64_t count, int64_t group, const TileRows& t, const Scratch& s) const {
         const PaddedBlock padded(p, R, t.count());
         const int64_t tiles = t.count() * p.tiles_x, vector = count * tiles * kLanes;
+        const Channels<const float> data = {static_cast<const float*>(Adjoint ? a.y_diff : a.x), p.in * a.groups,
+                                            p.in_w * p.in_h, Adjoint ? a.blocked_y_diff : a.blocked_x};
         padded.clear(s.padded);
         for (int64_t b = 0; b < p.in_vectors; ++b)
             for (int64_t n = 0; n < count; ++n) {
@@ -164,9 +166,7 @@ struct Transformed {
                     float* corner = s.padded + (p.pad_h * padded.pitch + p.pad_w) * kLanes;
                     load_gradient(a, image + n, channel, channels, corner, padded.pitch, s.pooled);
                 } else {
-                    const float* planes = static_cast<const float*>(Adjoint ? a.y_diff : a.x);
-                    planes += ((image + n) * p.in * a.groups + channel) * p.in_w * p.in_h;
-                    padded.load(p, t, planes, channels, s.padded);
+                    padded.load(p, t, data, image + n, channel, channels, s.padded);
                 }
                 transform_input<R>(s.padded, padded.pitch, t.count(), p.tiles_x, s.v + b * vector + n * tiles * kLanes,
                                    p.in_vectors * vector);
@@ -213,15 +213,15 @@ struct Transformed {
                         transform_output(m, p.out_vectors * vector, s.block + (ty * pitch + tx) * kTile * kLanes,
                                          pitch);
                 const int64_t channel = group * p.out + b * kLanes, channels = min64(kLanes, p.out - b * kLanes);
-                const int64_t first_row = t.begin * kTile, plane = p.out_w * p.out_h;
+                const int64_t first_row = t.begin * kTile;
                 if (!Adjoint) {
                     store_result(a, image + n, channel, channels, s.block, first_row, pitch, first, last, s.pooled);
                     continue;
                 }
-                float* target = static_cast<float*>(a.x_diff) + ((image + n) * a.c_in + channel) * plane;
-                target += first * p.out_w;
-                store_block(s.block + (first - first_row) * pitch * kLanes, pitch, last - first, p.out_w, target,
-                            plane, channels, Identity());
+                const Channels<float> x_diff = {static_cast<float*>(a.x_diff), a.c_in, p.out_w * p.out_h,
+                                                a.blocked_x_diff};
+                store_channels(s.block + (first - first_row) * pitch * kLanes, pitch, first, last - first, p.out_w,
+                               x_diff, image + n, channel, channels, Identity());
             }
     }
 

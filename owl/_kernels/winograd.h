@@ -180,11 +180,12 @@ struct PaddedBlock {
     void clear(float* block) const { memset(block, 0, size_t(size()) * sizeof(float)); }
 
     // Fills in the data, leaving the padding as it is.
-    void load(const Plane& p, const TileRows& t, const float* planes, int64_t channels, float* block) const {
+    void load(const Plane& p, const TileRows& t, const Channels<const float>& data, int64_t image, int64_t channel,
+              int64_t channels, float* block) const {
         const int64_t origin = t.begin * kTile - p.pad_h, first = max64(0, origin), last = min64(p.in_h, origin + rows);
         if (first >= last) return;
-        load_block(planes + first * p.in_w, p.in_w * p.in_h, channels, last - first, p.in_w,
-                   block + ((first - origin) * pitch + p.pad_w) * kLanes, pitch);
+        load_channels(data, image, channel, channels, first, last - first, p.in_w,
+                      block + ((first - origin) * pitch + p.pad_w) * kLanes, pitch);
     }
 };
 

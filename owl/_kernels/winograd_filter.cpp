@@ -118,12 +118,12 @@ struct Gradient {
     void transform_inputs(int64_t image, int64_t count, int64_t group, const TileRows& t, const Scratch& s) const {
         const PaddedBlock padded(p, R, t.count());
         const int64_t tiles = t.count() * p.tiles_x, vector = count * tiles * kLanes;
+        const Channels<const float> x = {static_cast<const float*>(a.x), a.c_in, p.in_w * p.in_h, a.blocked_x};
         padded.clear(s.padded);
         for (int64_t b = 0; b < p.in_vectors; ++b)
             for (int64_t n = 0; n < count; ++n) {
-                const int64_t channel = group * p.in + b * kLanes, plane = p.in_w * p.in_h;
-                const float* planes = static_cast<const float*>(a.x) + ((image + n) * a.c_in + channel) * plane;
-                padded.load(p, t, planes, min64(kLanes, p.in - b * kLanes), s.padded);
+                const int64_t channel = group * p.in + b * kLanes;
+                padded.load(p, t, x, image + n, channel, min64(kLanes, p.in - b * kLanes), s.padded);
                 transform_input<R>(s.padded, padded.pitch, t.count(), p.tiles_x, s.v + b * vector + n * tiles * kLanes,
                                    p.in_vectors * vector);
             }
@@ -131,7 +131,9 @@ struct Gradient {
 
     void transform_gradients(int64_t image, int64_t count, int64_t group, const TileRows& t, const Scratch& s) const {
         const int64_t tiles = t.count() * p.tiles_x, vector = count * tiles * kLanes, pitch = p.tiles_x * kTile;
-        const int64_t first = t.begin * kTile, rows = min64(p.out_h, t.end * kTile) - first, plane = p.out_w * p.out_h;
+        const int64_t first = t.begin * kTile, rows = min64(p.out_h, t.end * kTile) - first;
+        const Channels<const float> gradient = {static_cast<const float*>(a.y_diff), a.c_out, p.out_w * p.out_h,
+                                                a.blocked_y_diff};
         // What a tile has beyond the image stays 0.
         memset(s.block, 0, size_t(t.count() * kTile * pitch * kLanes) * sizeof(float));
         for (int64_t n = 0; n < count; ++n)
@@ -140,9 +142,7 @@ struct Gradient {
                 if (pools(a)) {
                     load_gradient(a, image + n, channel, channels, s.block, pitch, s.pooled);
                 } else {
-                    const float* planes = static_cast<const float*>(a.y_diff);
-                    planes += ((image + n) * a.c_out + channel) * plane;
-                    load_block(planes + first * p.out_w, plane, channels, rows, p.out_w, s.block, pitch);
+                    load_channels(gradient, image + n, channel, channels, first, rows, p.out_w, s.block, pitch);
                 }
                 if (a.bias_diff) {
                     float* bias = bias_sums(image + n, group) + b * kLanes;

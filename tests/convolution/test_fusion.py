@@ -16,18 +16,20 @@ import owl
 import owl.conv as conv
 import owl.elewise as ele
 from owl import _runtime
-from owl.testing import faults, unfused
+from owl.testing import faults, planner_counters, unfused
 
 POOLINGS = [(2, 2, 2, 2, 0, 0), (3, 3, 3, 3, 0, 0), (3, 3, 2, 2, 1, 1), (2, 3, 1, 2, 0, 1)]
 
 
-def leaves() -> list[owl.NArray]:
+def leaves(images: int = 5) -> list[owl.NArray]:
     owl.seed(4)
-    return [owl.randn([11, 10, 9, 5]), owl.randn([5, 5, 9, 20], 0, 0.1), owl.randn([20])]
+    return [owl.randn([11, 10, 9, images]), owl.randn([5, 5, 9, 20], 0, 0.1), owl.randn([20])]
 
 
-def chain(pooling: tuple[int, ...], rectify: bool = True, op: conv.pool_op = conv.pool_op.max) -> dict[str, owl.NArray]:
-    x, w, b = leaves()
+def chain(
+    pooling: tuple[int, ...], rectify: bool = True, op: conv.pool_op = conv.pool_op.max, images: int = 5
+) -> dict[str, owl.NArray]:
+    x, w, b = leaves(images)
     convolver, pooler = conv.Convolver(2, 2, 1, 1), conv.Pooler(*pooling, op)
     s = convolver.ff(x, w, b)
     a = ele.relu(s) if rectify else s
@@ -51,6 +53,7 @@ def test_bits_do_not_depend_on_what_is_kept(pooling, kept, rectify, op):
         made = chain(pooling, rectify, op)
         arrays = [made[name] for name in wanted]
         del made
+        owl.wait_for_all()  # one plan for all of them
         return [array.to_numpy() for array in arrays]
 
     expected = run()
@@ -60,22 +63,41 @@ def test_bits_do_not_depend_on_what_is_kept(pooling, kept, rectify, op):
         same_bits(left, right)
 
 
-def kernels(program: Callable[[], owl.NArray]) -> list[str]:
-    """The kernels of the plan that computes an array."""
-    program().to_numpy()
+Recording = Callable[[], owl.NArray]
+
+
+def kernels(prepare: Callable[[int], Recording]) -> list[str]:
+    """The kernels of the plan that computes what a recording returns.
+
+    A pause may cut a recording into windows, and the same one is then cut there again: another one gets its turn, with
+    more images.
+    """
+    for images in range(5, 25):
+        record = prepare(images)
+        owl.wait_for_all()
+        windows = planner_counters()["windows"]
+        record().to_numpy()
+        if planner_counters()["windows"] == windows + 1:
+            break
     plan = json.loads(_runtime.explain_recent()[-1]["plan"])
     return [kernel["name"] for kernel in plan["kernels"]]
 
 
 def test_convolution_relu_and_pooling_are_one_kernel():
-    x, w, b = (array + 0 for array in leaves())
-    owl.wait_for_all()
     convolver, pooler = conv.Convolver(2, 2, 1, 1), conv.Pooler(2, 2, 2, 2)
-    assert kernels(lambda: pooler.ff(ele.relu(convolver.ff(x, w, b)))) == ["conv_forward"]
-    assert kernels(lambda: ele.relu(convolver.ff(x, w, b))) == ["conv_forward"]
-    assert kernels(lambda: pooler.ff(convolver.ff(x, w, b))) == ["conv_forward"]
+
+    def names(then: Callable[[owl.NArray], owl.NArray]) -> list[str]:
+        def prepare(images: int) -> Recording:
+            x, w, b = (array + 0 for array in leaves(images))
+            return lambda: then(convolver.ff(x, w, b))
+
+        return kernels(prepare)
+
+    assert names(lambda y: pooler.ff(ele.relu(y))) == ["conv_forward"]
+    assert names(ele.relu) == ["conv_forward"]
+    assert names(pooler.ff) == ["conv_forward"]
     with unfused():
-        assert len(kernels(lambda: pooler.ff(ele.relu(convolver.ff(x, w, b))))) == 3
+        assert len(names(lambda y: pooler.ff(ele.relu(y)))) == 3
 
 
 BACKWARD = ["conv_backward_data", "conv_backward_filter"]
@@ -91,14 +113,17 @@ BACKWARD = ["conv_backward_data", "conv_backward_filter"]
     ],
 )
 def test_a_spread_gradient_does_not_go_through_memory(op, rectify, forward):
-    def total() -> owl.NArray:
-        made = chain(POOLINGS[1], rectify, op)
-        return sum((made[name].reshape([made[name].size]).sum(0) for name in "xwb"), owl.zeros([1]))
+    def prepare(images: int) -> Recording:
+        def total() -> owl.NArray:
+            made = chain(POOLINGS[1], rectify, op, images)
+            return sum((made[name].reshape([made[name].size]).sum(0) for name in "xwb"), owl.zeros([1]))
 
-    names = [name for name in kernels(total) if name.startswith(("conv", "pool", "relu"))]
+        return total
+
+    names = [name for name in kernels(prepare) if name.startswith(("conv", "pool", "relu"))]
     assert sorted(names) == sorted([*forward, *BACKWARD])
     with unfused():
-        names = kernels(total)
+        names = kernels(prepare)
     assert names.count("pool_backward") == 1
     assert names.count("conv_backward_filter") == 2
 
@@ -124,6 +149,7 @@ def test_bits_do_not_depend_on_fusion(dtype, drawn, kernel, rectify, other_mask,
             d = ele.relu_back(d, mask if other_mask else a)
         results = [convolver.bp(d, data, filters), convolver.weight_grad(d, data, filters), convolver.bias_grad(d), p]
         del a, d
+        owl.wait_for_all()  # one plan for all of them
         return [result.to_numpy() for result in results]
 
     fused = run()
@@ -135,20 +161,20 @@ def test_bits_do_not_depend_on_fusion(dtype, drawn, kernel, rectify, other_mask,
 
 def test_the_gradient_of_a_mean_needs_no_forward_pass():
     """The pooling may have run long ago; of a mean, the gradient alone is spread."""
-    owl.seed(9)
     convolver, pooler = conv.Convolver(1, 1, 1, 1), conv.Pooler(2, 2, 2, 2, op=conv.pool_op.avg)
-    a, w = owl.randn([8, 6, 12, 3]), owl.randn([3, 3, 10, 12])
-    p = pooler.ff(a)
-    g = p * 2
-    owl.wait_for_all()
 
-    def gradient() -> owl.NArray:
-        return convolver.bp(ele.relu_back(pooler.bp(g, p, a), a), owl.zeros([8, 6, 10, 3]), w)
+    def prepare(images: int) -> Recording:
+        owl.seed(9)
+        a, w = owl.randn([8, 6, 12, images]), owl.randn([3, 3, 10, 12])
+        p = pooler.ff(a)
+        g, x = p * 2, owl.zeros([8, 6, 10, images])
+        owl.wait_for_all()
+        return lambda: convolver.bp(ele.relu_back(pooler.bp(g, p, a), a), x, w)
 
-    assert kernels(gradient) == ["conv_backward_data"]
-    fused = gradient().to_numpy()
+    assert kernels(prepare) == ["conv_backward_data"]
+    fused = prepare(3)().to_numpy()
     with unfused():
-        same_bits(fused, gradient().to_numpy())
+        same_bits(fused, prepare(3)().to_numpy())
 
 
 @pytest.mark.parametrize("op", [conv.pool_op.max, conv.pool_op.avg])
