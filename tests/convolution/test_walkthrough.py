@@ -196,30 +196,26 @@ def activations(model: CNNModel, samples: owl.NArray) -> list[np.ndarray]:
 def errors(
     model: CNNModel,
     batches: Iterator[Batch],
-    *references: Callable[[dict[str, np.ndarray]], Reference],
+    make: Callable[[dict[str, np.ndarray]], Reference],
     told: bool = False,
-) -> list[dict[str, float]]:
-    """For each reference how far every parameter's change in 50 steps is from its own, relative to that."""
+) -> dict[str, float]:
+    """How far every parameter's change in 50 steps is from the reference's, relative to that."""
 
     def values() -> dict[str, np.ndarray]:
         arrays = [array for pair in zip(model.weights, model.biases) for array in pair]
         return {name: array.to_numpy().astype(np.float64) for name, array in zip(NAMES, arrays)}
 
     start = values()
-    made = [make(start) for make in references]
+    reference = make(start)
     for x, label in batches:
         samples = owl.from_numpy(x)
         choosers = activations(model, samples) if told else None
         bpprop(model, samples, owl.from_numpy(label))
-        for reference in made:
-            reference.step(x.astype(np.float64), label.astype(np.float64), choosers)
+        reference.step(x.astype(np.float64), label.astype(np.float64), choosers)
     end = values()
-    found = []
-    for reference in made:
-        expected = {name: reference.p[name] - start[name] for name in NAMES}
-        wrong = {name: end[name] - start[name] - expected[name] for name in NAMES}
-        found.append({name: float(np.linalg.norm(wrong[name]) / np.linalg.norm(expected[name])) for name in NAMES})
-    return found
+    expected = {name: reference.p[name] - start[name] for name in NAMES}
+    wrong = {name: end[name] - start[name] - expected[name] for name in NAMES}
+    return {name: float(np.linalg.norm(wrong[name]) / np.linalg.norm(expected[name])) for name in NAMES}
 
 
 def rounding(start: dict[str, np.ndarray]) -> Reference:
@@ -227,7 +223,7 @@ def rounding(start: dict[str, np.ndarray]) -> Reference:
 
 
 def test_fifty_steps_follow_float64(rng):
-    (found,) = errors(CNNModel(0.01), bands(rng), Reference)
+    found = errors(CNNModel(0.01), bands(rng), Reference)
     assert max(found.values()) < 1e-3, found
 
 
@@ -236,15 +232,14 @@ def test_fifty_steps_are_exact_but_for_what_a_pooling_takes():
     seed = 5
     batches = (handwriting if REAL_DATA else bands)(np.random.default_rng(seed))
     owl.seed(seed)
-    (found,) = errors(CNNModel(), batches, rounding, told=True)
+    found = errors(CNNModel(), batches, rounding, told=True)
     assert max(found.values()) < 3e-5, found
 
 
 @pytest.mark.skipif(not REAL_DATA, reason="OWL_DATA names no data")
-@pytest.mark.parametrize("seed", [1, 4])
-def test_fifty_steps_on_mnist_follow_float64_rounded_when_stored(seed):
-    owl.seed(seed)
-    (found,) = errors(CNNModel(), handwriting(np.random.default_rng(seed)), rounding)
+def test_fifty_steps_on_mnist_follow_float64_rounded_when_stored():
+    owl.seed(1)
+    found = errors(CNNModel(), handwriting(np.random.default_rng(1)), rounding)
     assert max(found.values()) < 1e-3, found
 
 
@@ -252,5 +247,5 @@ def test_fifty_steps_on_mnist_follow_float64_rounded_when_stored(seed):
 def test_fifty_steps_on_mnist_follow_float64():
     """A draw of biases that changes enough for float32 to hold three digits of it."""
     owl.seed(6)
-    found = errors(CNNModel(), handwriting(np.random.default_rng(6)), rounding, Reference)
-    assert max(max(each.values()) for each in found) < 1e-3, found
+    found = errors(CNNModel(), handwriting(np.random.default_rng(6)), Reference)
+    assert max(found.values()) < 1e-3, found
