@@ -16,6 +16,7 @@ import pytest
 
 import owl
 from owl import _runtime
+from tests.rules.helpers import FORK_WARNING
 
 ROOT = Path(__file__).resolve().parents[2]
 HAS_UVLOOP = importlib.util.find_spec("uvloop") is not None
@@ -120,7 +121,12 @@ def script():
     def run_script(source, *, environment=None, interrupt=False, expect=0):
         path = os.pathsep.join([str(ROOT), *sys.path])
         # asyncio's debug mode would tell on stderr of every callback that takes long.
-        variables = {"PYTHONPATH": path, "PYTHONASYNCIODEBUG": "", **(environment or {})}
+        variables = {
+            "PYTHONPATH": path,
+            "PYTHONASYNCIODEBUG": "",
+            "PYTHONWARNINGS": FORK_WARNING,
+            **(environment or {}),
+        }
         process = subprocess.Popen(
             [sys.executable, "-c", textwrap.dedent(source)],
             stdout=subprocess.PIPE,

@@ -19,6 +19,7 @@ EXAMPLES = re.findall(r"^```python\n(.*?)^```$", (ROOT / "docs" / "aio.md").read
 PRINTED = [
     "[[3. 3.]\n [3. 3.]\n [3. 3.]]\n",
     "[64, 32] [1, 1]\n6.0\n",
+    "[16] [16] True\n",
     "not yet\nTrue\n",
     "7.4\n",
     "True True\n",

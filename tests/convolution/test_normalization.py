@@ -38,7 +38,7 @@ def test_both_directions_are_those_of_the_jacobian(dtype, drawn, size, seed):
     expected = x * scale**-beta
 
     channels = shape[1]
-    band = linalg.toeplitz(np.arange(channels) <= local_size // 2).astype(float)
+    band = linalg.toeplitz((np.arange(channels) <= local_size // 2).astype(float))
     by_pixel = [a.transpose(0, 2, 3, 1) for a in (x, g, scale)]
     data, gradient, s = by_pixel
     direct = np.eye(channels) * (s**-beta)[..., None]  # [..., result, channel]

@@ -73,8 +73,12 @@ def resident():
     return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
+# Since 3.12 Python warns of any fork beside threads, and owl has some; that it works is what tests of forks are about.
+FORK_WARNING = "ignore:This process:DeprecationWarning"
+
+
 def environment(**extra):
-    merged = {**os.environ, "PYTHONPATH": str(ROOT), **extra}
+    merged = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONWARNINGS": FORK_WARNING, **extra}
     return {name: value for name, value in merged.items() if value is not None}
 
 

@@ -133,12 +133,15 @@ class SyncBatches:
         self._closed = False
         self._ready = threading.Event()
         self._output: ThreadChannel | None = None
-        self._loop = asyncio.new_event_loop()
         context = contextvars.copy_context()
         self._thread = threading.Thread(target=context.run, args=(self._main,), name="owl-pipeline", daemon=True)
-        self._thread.start()
-        self._ready.wait()
         _LIVE.add(self)
+        self._thread.start()
+        try:
+            self._ready.wait()
+        except BaseException:  # Ctrl-C
+            self.close()
+            raise
 
     def __iter__(self) -> SyncBatches:
         return self
@@ -170,12 +173,14 @@ class SyncBatches:
             return
         self._closed = True
         _LIVE.discard(self)
+        self._ready.wait()
         call_soon(self._loop, self._task.cancel)
         self._thread.join(SHUTDOWN_SECONDS + 0.2)
         self._pipe._end(self._delivery)
 
     def _main(self) -> None:
-        loop = self._loop
+        # Made here, where no signal handler runs: an exception in its constructor would leave half of a loop.
+        loop = self._loop = asyncio.new_event_loop()
         asyncio.set_event_loop(loop)
         self._task = loop.create_task(self._serve())
         try:
@@ -184,6 +189,7 @@ class SyncBatches:
         except asyncio.CancelledError:
             loop.run_until_complete(loop.shutdown_asyncgens())
         finally:
+            self._ready.set()
             asyncio.set_event_loop(None)
             loop.close()
 
