@@ -86,9 +86,9 @@ def sanitized(session: nox.Session, kind: str, runtime: str, **options: str) -> 
     parser = argparse.ArgumentParser(prog=f"nox -s {session.name} --")
     parser.add_argument("--seconds", default="60", help="how long the stress program and the random programs run, each")
     parser.add_argument("--seed", default="1", help="of the random programs")
-    options, tests = parser.parse_known_args(session.posargs)
-    session.run("python", "tests/sanitizers/stress.py", options.seconds, env=environment)
-    fuzzing = ["--programs", "1000000", "--seconds", options.seconds, "--seed", options.seed]
+    chosen, tests = parser.parse_known_args(session.posargs)
+    session.run("python", "tests/sanitizers/stress.py", chosen.seconds, env=environment)
+    fuzzing = ["--programs", "1000000", "--seconds", chosen.seconds, "--seed", chosen.seed]
     session.run("python", "-m", "owl.testing.fuzz", *fuzzing, env=environment)
     tests = tests or ["tests/rules", "tests/planner"]
     session.run("python", "-m", "pytest", "-q", "-p", "no:faulthandler", *tests, env=environment)
