@@ -59,7 +59,7 @@ class Explainer {
     void write_kernel(const Step& step) {
         out_ << "{\"name\": \"" << step.kernel->name << '"';
         write_numbers("operations", step.operations.data(), step.operations.size());
-        out_ << '}';
+        out_ << ", \"in_blocks\": " << step.in_blocks << '}';
     }
     void write_output(const PlanOutput& output) {
         out_ << "{\"operation\": " << output.node << ", \"bytes\": " << output.bytes

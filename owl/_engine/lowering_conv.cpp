@@ -200,6 +200,7 @@ class ConvolutionLowerer {
         ConvArgs& args = builder.args;
         args.blocked_x = blocked(operand(head_, 0).ref);
         args.blocked_y = blocked(group_.members.back());
+        if (args.blocked_y) builder.step().in_blocks = group_.members.back();
         builder.point(args.x, operand(head_, 0).ref);
         builder.point(args.filter, operand(head_, 1).ref);
         if (f_.operands[head_].size() > 2) builder.point(args.bias, operand(head_, 2).ref);
@@ -237,6 +238,7 @@ class ConvolutionLowerer {
         auto builder = convolution(kernels_.conv_backward_data);
         ConvArgs& args = builder.args;
         args.blocked_x_diff = blocked(head_);
+        if (args.blocked_x_diff) builder.step().in_blocks = head_;
         give_gradient(&builder, head_);
         builder.point(args.filter, operand(head_, 1).ref);
         builder.point(args.x_diff, head_);

@@ -75,6 +75,7 @@ class Operation(Array):
     fate: Fate = Fate.dropped
     output: Output | None = None
     kernel: int = -1
+    in_blocks: bool = False  # the value stays in blocks of channels, from one convolution to the next
 
 
 @dataclass
@@ -173,6 +174,9 @@ def _plan(description: dict[str, Any]) -> Plan:
         raw["bytes_outside"],
         raw["bytes_inside"],
     )
+    for item in raw["kernels"]:
+        if item["in_blocks"] >= 0:
+            operations[item["in_blocks"]].in_blocks = True
     _place_outputs(plan, raw["outputs"])
     _settle_fates(plan, raw["left_over"])
     _connect(plan)

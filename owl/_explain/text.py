@@ -56,6 +56,8 @@ def _operation(operation: Operation) -> str:
 
 
 def _storage(operation: Operation) -> str:
+    if operation.in_blocks:
+        return ", in blocks of channels"
     if operation.output is None:
         return ""
     if operation.output.written_over:

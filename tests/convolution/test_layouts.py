@@ -126,3 +126,16 @@ def test_other_readers_get_plain_values(reader):
         return [convolver.ff(y, w), readers[reader](y)]
 
     compare(record)
+
+
+def test_explain_tells_which_values_are_in_blocks():
+    x, w = owl.randn([12, 12, 16, 4]), owl.randn([3, 3, 16, 16], 0, 0.1)
+    for array in (x, w):
+        array.wait_for_eval()
+    convolver = conv.Convolver(1, 1, 1, 1)
+    y = convolver.ff(ele.relu(convolver.ff(x, w)), w)
+    told = [line.strip() for line in owl.explain(y).splitlines() if "blocks of channels" in line]
+    assert len(told) == 1
+    assert told[0].startswith("v1 = relu(v0)")
+    with unfused():
+        assert "blocks" not in owl.explain(y)
