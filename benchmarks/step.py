@@ -7,15 +7,13 @@ them train on the same batches, and what they have added to the weights must agr
 from __future__ import annotations
 
 import argparse
-import sys
-import time
 from collections.abc import Callable
-from contextlib import ExitStack
 from typing import Any
 
 import numpy as np
 
-from benchmarks.harness import Idleness, Worker, circumstances, interleave, serve, table, threads
+from benchmarks.contest import compete, serve_step
+from benchmarks.harness import threads
 
 INPUTS, HIDDEN, OUTPUTS, BATCH = 784, 256, 10, 256
 BATCHES = 64  # 51 MB: a step finds its batch in memory or the last cache, as in training
@@ -94,45 +92,7 @@ def work(contestant: str, cores: int) -> None:
         from benchmarks import peers
 
         make = peers.TunedStep if contestant == "tuned" else peers.AutogradStep
-    data = batches()
-    step = make(initial_parameters(), RATE, cores)
-    position = 0
-
-    def train(steps: int) -> float:
-        """Seconds for each of `steps` steps, from the first one's batch to the end of the last one's update."""
-        nonlocal position
-        start = time.perf_counter()
-        for _ in range(steps):
-            step(*data[position])
-            position = (position + 1) % BATCHES
-        step.finish()
-        return (time.perf_counter() - start) / steps
-
-    def change() -> dict[str, list[float]]:
-        """What training has added to each parameter."""
-        initial = initial_parameters()
-        return {
-            name: (value.reshape(initial[name].shape).astype(np.float64) - initial[name]).ravel().tolist()
-            for name, value in step.parameters().items()
-        }
-
-    serve({"train": train, "change": change})
-
-
-def check(workers: dict[str, Worker], steps: int = CHECKED_STEPS) -> None:
-    """Trains a little with each contestant, and ends the program unless all have learned the same."""
-    changes = {}
-    for name, worker in workers.items():
-        worker.call("train", steps=steps)
-        changes[name] = {parameter: np.array(value) for parameter, value in worker.call("change").items()}
-    reference = next(name for name in workers if name != "owl")
-    for name, change in changes.items():
-        for parameter, value in change.items():
-            expected = changes[reference][parameter]
-            error = np.linalg.norm(value - expected) / np.linalg.norm(expected)
-            if not error < TOLERANCE:
-                sys.exit(f"{name} and {reference} have learned different {parameter}: relative error {error:.1e}")
-    print(f"After {steps} steps the changes of all weights agree to {TOLERANCE}.\n", flush=True)
+    serve_step(make(initial_parameters(), RATE, cores), initial_parameters(), batches())
 
 
 def main() -> None:
@@ -147,29 +107,17 @@ def main() -> None:
     if options.worker:
         work(options.worker, options.threads)
         return
-
-    from benchmarks.peers import TUNED_MALLOC
-
-    names = ["owl", "tuned", *(["autograd"] if options.autograd else [])][1 if options.peers_only else 0 :]
-    with ExitStack() as stack:
-        idleness = stack.enter_context(Idleness())
-        workers = {}
-        for name in names:
-            # PyTorch reads its number of threads from the environment before it is told; owl brings its own pools.
-            env = {"OMP_NUM_THREADS": str(options.threads), **({} if name == "owl" else TUNED_MALLOC)}
-            worker = Worker("benchmarks.step", name, "--threads", str(options.threads), env=env)
-            workers[name] = stack.enter_context(worker)
-        check(workers)
-
-        def turn(worker: Worker) -> Callable[[], float]:
-            return lambda: worker.call("train", steps=options.steps)
-
-        contestants = {CONTESTANTS[name]: turn(worker) for name, worker in workers.items()}
-        interleave(contestants, 1)  # warm-up
-        seconds = interleave(contestants, options.rounds)
-
-    print(table(seconds, CONTESTANTS["tuned"]), end="\n\n")
-    print(circumstances(idleness))
+    left_out = {name for name, out in (("owl", options.peers_only), ("autograd", not options.autograd)) if out}
+    compete(
+        "benchmarks.step",
+        {name: title for name, title in CONTESTANTS.items() if name not in left_out},
+        "tuned",
+        checked_steps=CHECKED_STEPS,
+        tolerance=TOLERANCE,
+        steps=options.steps,
+        rounds=options.rounds,
+        threads=options.threads,
+    )
 
 
 if __name__ == "__main__":

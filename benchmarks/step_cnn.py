@@ -8,15 +8,14 @@ anything is timed, both train on the same batches, and what they have added to t
 from __future__ import annotations
 
 import argparse
-import time
 from collections.abc import Callable
-from contextlib import ExitStack
 from typing import Any
 
 import numpy as np
 
-from benchmarks.harness import Idleness, Worker, circumstances, interleave, serve, table, threads
-from benchmarks.step import BATCH, check
+from benchmarks.contest import compete, serve_step
+from benchmarks.harness import threads
+from benchmarks.step import BATCH, TOLERANCE
 
 BATCHES = 32
 RATE = 0.01 / BATCH  # on summed gradients; higher rates magnify rounding too fast for a comparison
@@ -99,29 +98,7 @@ def work(contestant: str, cores: int) -> None:
         from benchmarks import peers_cnn
 
         make = peers_cnn.TunedNet
-    data = batches()
-    step = make(initial_parameters(), RATE, cores)
-    position = 0
-
-    def train(steps: int) -> float:
-        """Seconds for each of `steps` steps, from the first one's batch to the end of the last one's update."""
-        nonlocal position
-        start = time.perf_counter()
-        for _ in range(steps):
-            step(*data[position])
-            position = (position + 1) % BATCHES
-        step.finish()
-        return (time.perf_counter() - start) / steps
-
-    def change() -> dict[str, list[float]]:
-        """What training has added to each parameter."""
-        initial = initial_parameters()
-        return {
-            name: (value.reshape(initial[name].shape).astype(np.float64) - initial[name]).ravel().tolist()
-            for name, value in step.parameters().items()
-        }
-
-    serve({"train": train, "change": change})
+    serve_step(make(initial_parameters(), RATE, cores), initial_parameters(), batches())
 
 
 def main() -> None:
@@ -134,27 +111,16 @@ def main() -> None:
     if options.worker:
         work(options.worker, options.threads)
         return
-
-    from benchmarks.peers import TUNED_MALLOC
-
-    with ExitStack() as stack:
-        idleness = stack.enter_context(Idleness())
-        workers = {}
-        for name in CONTESTANTS:
-            env = {"OMP_NUM_THREADS": str(options.threads), **({} if name == "owl" else TUNED_MALLOC)}
-            worker = Worker("benchmarks.step_cnn", name, "--threads", str(options.threads), env=env)
-            workers[name] = stack.enter_context(worker)
-        check(workers, CHECKED_STEPS)
-
-        def turn(worker: Worker) -> Callable[[], float]:
-            return lambda: worker.call("train", steps=options.steps)
-
-        contestants = {CONTESTANTS[name]: turn(worker) for name, worker in workers.items()}
-        interleave(contestants, 1)  # warm-up
-        seconds = interleave(contestants, options.rounds)
-
-    print(table(seconds, CONTESTANTS["tuned"]), end="\n\n")
-    print(circumstances(idleness))
+    compete(
+        "benchmarks.step_cnn",
+        CONTESTANTS,
+        "tuned",
+        checked_steps=CHECKED_STEPS,
+        tolerance=TOLERANCE,
+        steps=options.steps,
+        rounds=options.rounds,
+        threads=options.threads,
+    )
 
 
 if __name__ == "__main__":
