@@ -68,8 +68,8 @@ def compete(
 ) -> None:
     """Checks that all learn the same in `checked_steps`, times `rounds` turns of `steps` steps, and prints the table.
 
-    A contestant's process runs ``module`` with ``--worker NAME``; `contestants` has the names, with what they are called
-    in the table, where all are compared with `reference`.
+    A contestant's process runs ``module`` with ``--worker NAME``; `contestants` has the names, with what they are
+    called in the table, where all are compared with `reference`.
     """
     from benchmarks.peers import TUNED_MALLOC
 

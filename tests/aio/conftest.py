@@ -30,6 +30,17 @@ def new_loop(kind):
     return asyncio.new_event_loop()
 
 
+def run_bare(kind, coroutine):
+    """Runs a coroutine in a new loop, in any thread, and leaves asyncio's own settings alone."""
+    loop = new_loop(kind)
+    try:
+        result = loop.run_until_complete(coroutine)
+        loop.run_until_complete(loop.shutdown_asyncgens())
+        return result
+    finally:
+        loop.close()
+
+
 needs_uvloop = pytest.mark.skipif(not HAS_UVLOOP, reason="uvloop is not installed")
 
 

@@ -9,6 +9,8 @@ import owl
 import owl.aio
 from owl import _runtime
 
+from .conftest import new_loop, run_bare
+
 
 def test_asyncio_gather_takes_evaluations_without_tasks(run):
     async def main():
@@ -160,24 +162,15 @@ def test_two_loops_wait_for_one_evaluation(run):
 
 
 def test_without_a_running_loop_it_is_an_awaitable_and_no_future(loop_kind):
-    from tests.aio.conftest import new_loop
-
     x = owl.ones([2]) + 1
     evaluation = x.eval()
     assert not asyncio.isfuture(evaluation)
     with pytest.raises(RuntimeError, match="no running event loop"):
         evaluation.add_done_callback(print)
-    loop = new_loop(loop_kind)
-    try:
-        assert loop.run_until_complete(evaluation) is x
-    finally:
-        loop.run_until_complete(loop.shutdown_asyncgens())
-        loop.close()
+    assert run_bare(loop_kind, evaluation) is x
 
 
 def test_callbacks_of_a_loop_that_was_closed_are_let_go(run, loop_kind):
-    from tests.aio.conftest import new_loop
-
     promise = _runtime.promise([1])
     x = promise.array + 1
 

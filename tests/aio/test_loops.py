@@ -11,7 +11,7 @@ import owl
 import owl.aio
 from owl import _runtime
 
-from .conftest import descriptors, new_loop
+from .conftest import descriptors, new_loop, run_bare
 
 
 def test_run_twice_in_a_thread(run):
@@ -32,12 +32,7 @@ def test_arrays_cross_threads_and_loops(loop_kind, slow):
             assert await evaluation is x
             found.append(await owl.aio.to_numpy(x * 3))
 
-        loop = new_loop(loop_kind)
-        try:
-            loop.run_until_complete(main())
-            loop.run_until_complete(loop.shutdown_asyncgens())
-        finally:
-            loop.close()
+        run_bare(loop_kind, main())
 
     threads = [threading.Thread(target=thread) for _ in range(4)]
     for each in threads:
@@ -64,12 +59,7 @@ def test_two_loops_at_once_with_many_awaits(loop_kind):
         async def main():
             totals.append(sum(await asyncio.gather(*(worker(n) for n in range(20)))))
 
-        loop = new_loop(loop_kind)
-        try:
-            loop.run_until_complete(main())
-            loop.run_until_complete(loop.shutdown_asyncgens())
-        finally:
-            loop.close()
+        run_bare(loop_kind, main())
 
     threads = [threading.Thread(target=thread) for _ in range(2)]
     for each in threads:
