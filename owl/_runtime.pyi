@@ -262,6 +262,15 @@ class Lrner:
 
 elementwise_functions: dict[str, Callable[..., NArray]]
 
+# ------------------------------------------------------------------------------------------------- for owl.aio.pipeline
+
+def stack_values(
+    values: Sequence[Any], allocate: Callable[[tuple[int, ...], Any], npt.NDArray[Any]] | None = None
+) -> npt.NDArray[Any] | None: ...
+def stack_members(
+    values: Sequence[Any], allocate: Callable[[tuple[int, ...], Any], npt.NDArray[Any]] | None = None
+) -> list[npt.NDArray[Any] | None] | None: ...
+
 # --------------------------------------------------------------------------------- for owl.testing and owl.show_config
 
 @final
