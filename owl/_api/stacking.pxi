@@ -1,4 +1,5 @@
-# Stacking the items of a batch: what owl.aio.pipeline.collate does with ordinary arrays and numbers, in one pass each.
+# What owl.aio.pipeline does with every item: taking items out of a list, looking at their types, and stacking them where
+# they are ordinary arrays and numbers.
 #
 # Items come from random places in memory, so what stacking costs is mostly waiting for each header, shape and datum in
 # turn. Here they are asked for some items ahead. Whatever is out of the ordinary is left to Python, errors too.
@@ -33,9 +34,13 @@ cdef extern from "Python.h":
     long PyLong_AsLongAndOverflow(PyObject* value, int* overflow) except? -1
     double PyFloat_AS_DOUBLE(PyObject* value) noexcept nogil
     PyObject* Py_True
+    list PyList_New(Py_ssize_t size)
+    void PyList_SET_ITEM(object values, Py_ssize_t at, PyObject* item) noexcept
+    void Py_XINCREF(PyObject* value) noexcept
 
 cdef enum:
-    kAhead = 8  # items
+    kAhead = 16  # items
+    kCopyAhead = 4  # items: there is not room for many more in the cache
     kAheadBytes = 1024  # of an item's data; beyond, the processor has seen where it goes
     kLine = 64
     # Bytes; copying less than this is over sooner than another thread would have the GIL and give it back.
@@ -43,6 +48,49 @@ cdef enum:
     kWorthRecycling = 1 << 20  # of a batch
     kSmall = 1024  # of an item
     kMostDims = 16
+
+
+def take_items(values not None, list at not None):
+    """The items of a list or tuple at many places, as ``operator.itemgetter`` gives them; IndexError outside of it."""
+    cdef Py_ssize_t i, place, n, size
+    cdef int overflow = 0
+    cdef PyObject* item
+    cdef PyObject** items
+    cdef vector[PyObject**] places
+    if type(values) is not list and type(values) is not tuple:
+        raise TypeError("a list or tuple is needed")
+    n = PySequence_Fast_GET_SIZE(at)
+    taken = PyList_New(n)  # first of all: it may collect garbage, and so run anything
+    size = PySequence_Fast_GET_SIZE(values)
+    items = PySequence_Fast_ITEMS(at)
+    places.resize(n)
+    for i in range(n):
+        if Py_TYPE(items[i]) is not &PyLong_Type:
+            raise TypeError("an index must be an int")
+        place = PyLong_AsLongAndOverflow(items[i], &overflow)
+        if place < 0 or place >= size or overflow:
+            raise IndexError("index out of range")
+        places[i] = PySequence_Fast_ITEMS(values) + place
+        owl_prefetch(places[i])
+    for i in range(min(n, <Py_ssize_t> kAhead)):
+        owl_prefetch(places[i][0])
+    for i in range(n):
+        if i + kAhead < n:
+            owl_prefetch(places[i + kAhead][0])
+        item = places[i][0]
+        Py_XINCREF(item)
+        PyList_SET_ITEM(taken, i, item)
+    return taken
+
+
+def find_type(list values not None, type kind not None):
+    """The index of the first value of exactly that type, or -1."""
+    cdef Py_ssize_t i, n = PySequence_Fast_GET_SIZE(values)
+    cdef PyObject** items = PySequence_Fast_ITEMS(values)
+    for i in range(n):
+        if Py_TYPE(items[i]) is <PyTypeObject*> kind:
+            return i
+    return -1
 
 
 def stack_values(values not None, allocate=None):
@@ -180,10 +228,10 @@ cdef object _stack_arrays(vector[PyObject*]& column, object allocate):
 cdef void _copy(char* target, vector[char*]& data, Py_ssize_t size) noexcept nogil:
     cdef Py_ssize_t i, at, count = data.size(), ahead = min(size, <Py_ssize_t> kAheadBytes)
     for i in range(count):
-        if i + 2 < count:
+        if i + kCopyAhead < count:
             at = 0
             while at < ahead:
-                owl_prefetch(data[i + 2] + at)
+                owl_prefetch(data[i + kCopyAhead] + at)
                 at += kLine
         memcpy(target + i * size, data[i], size)
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from owl._runtime import stack_members, stack_values
+from owl._runtime import find_type, stack_members, stack_values, take_items
 from owl.aio.pipeline import collate as module
 from owl.aio.pipeline.buffers import BufferPool
 from owl.aio.pipeline.collate import collate
@@ -172,3 +172,26 @@ def test_items_that_are_dropped_while_room_is_made_are_held():
 
     (stacked,) = stack_members(values, allocate)
     np.testing.assert_array_equal(stacked, plain)
+
+
+@given(st.lists(st.integers(), max_size=40), st.data())
+def test_items_are_taken_as_by_index(values, data):
+    places = data.draw(st.lists(st.integers(-1, len(values)), max_size=60))
+    for origin in (values, tuple(values)):
+        if all(0 <= at < len(values) for at in places):
+            assert take_items(origin, places) == [values[at] for at in places]
+        else:
+            with pytest.raises(IndexError):
+                take_items(origin, places)
+
+
+def test_taking_items_refuses_what_is_no_list_and_no_index():
+    for origin, at in (("abc", [0]), ([1], [None]), ([1], [True]), ([1], [1 << 80])):
+        with pytest.raises((TypeError, IndexError)):
+            take_items(origin, at)
+
+
+def test_a_type_is_found_exactly():
+    assert find_type([1, 2.0, True], bool) == 2
+    assert find_type([1, True], float) == -1
+    assert find_type([], int) == -1
