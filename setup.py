@@ -20,6 +20,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy
 from setuptools import Extension, find_packages, setup
 from setuptools.command.build_ext import build_ext
 from setuptools.errors import CompileError, PlatformError
@@ -47,6 +48,8 @@ COMMON += [f"-I{ROOT}", f"-I{ROOT / 'owl'}"]
 KERNELS = ["-ffp-contract=off", "-fno-math-errno", "-fno-exceptions", "-fno-rtti"]
 CYTHON = [
     f"-I{sysconfig.get_path('include')}",
+    f"-I{numpy.get_include()}",
+    "-DNPY_NO_DEPRECATED_API=NPY_1_7_API_VERSION",
     # What Cython generates is not clean under these.
     *("-Wno-unused-parameter", "-Wno-unused-function", "-Wno-cast-function-type", "-Wno-missing-field-initializers"),
 ]

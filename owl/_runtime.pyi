@@ -262,6 +262,17 @@ class Lrner:
 
 elementwise_functions: dict[str, Callable[..., NArray]]
 
+# ------------------------------------------------------------------------------------------------- for owl.aio.pipeline
+
+def take_items(values: list[_Value] | tuple[_Value, ...], at: list[int]) -> list[_Value]: ...
+def find_type(values: list[Any], kind: type) -> int: ...
+def stack_values(
+    values: Sequence[Any], allocate: Callable[[tuple[int, ...], Any], npt.NDArray[Any]] | None = None
+) -> npt.NDArray[Any] | None: ...
+def stack_members(
+    values: Sequence[Any], allocate: Callable[[tuple[int, ...], Any], npt.NDArray[Any]] | None = None
+) -> list[npt.NDArray[Any] | None] | None: ...
+
 # --------------------------------------------------------------------------------- for owl.testing and owl.show_config
 
 @final

@@ -10,15 +10,16 @@ dropping an array can start the garbage collector, which drops other arrays, whi
 """
 
 cimport cython
+cimport numpy as cnp
 from cpython.buffer cimport PyBUF_C_CONTIGUOUS, PyBUF_WRITABLE
 from cpython.buffer cimport PyBuffer_Release, PyObject_GetBuffer
 from cpython.exc cimport PyErr_CheckSignals
-from cpython.object cimport PyObject
+from cpython.object cimport PyObject, PyTypeObject
 from cpython.ref cimport Py_DECREF, Py_INCREF
 from cpython.weakref cimport PyWeakref_NewRef
 from cython.operator cimport dereference
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t, uintptr_t
-from libc.string cimport memcpy
+from libc.string cimport memcmp, memcpy
 from libcpp cimport bool as cbool
 from libcpp.memory cimport shared_ptr, unique_ptr
 from libcpp.utility cimport move
@@ -52,6 +53,8 @@ import weakref
 
 import numpy as np
 
+cnp.import_array()
+
 include "_scheduler/errors.pxi"
 include "_scheduler/sites.pxi"
 include "_scheduler/devices.pxi"
@@ -65,6 +68,7 @@ include "_api/structure.pxi"
 include "_api/convolution.pxi"
 include "_api/creation.pxi"
 include "_api/transfer.pxi"
+include "_api/stacking.pxi"
 include "_scheduler/lifecycle.pxi"
 include "_scheduler/awaiting.pxi"
 include "_scheduler/evaluation.pxi"

@@ -6,6 +6,7 @@ back once nobody holds the array, or any view of it, any more.
 
 from __future__ import annotations
 
+import math
 import threading
 import weakref
 from typing import Any
@@ -34,8 +35,7 @@ class BufferPool:
     def empty(self, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
         """An uninitialized C-ordered array, aligned to 64 bytes."""
         dtype = np.dtype(dtype)
-        count = int(np.prod(shape, dtype=np.int64))
-        size = count * dtype.itemsize
+        size = math.prod(shape) * dtype.itemsize
         if size < _WORTHWHILE or dtype.hasobject:
             return np.empty(shape, dtype)
         buffer = self._acquire(size)

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from owl._runtime import stack_members, stack_values
 from owl.aio.pipeline.buffers import BufferPool
 
 _SMALL = 1024  # bytes
@@ -35,6 +36,19 @@ def collate(values: list, pool: BufferPool | None = None) -> Any:
 
 def _stack(values: Sequence, where: str, pool: BufferPool | None) -> Any:
     first = values[0]
+    # What is usual is stacked natively; the rest of this file is for everything else, and for errors.
+    allocate = None if pool is None else pool.empty
+    if type(first) is tuple:
+        members = stack_members(values, allocate)
+        if members is not None:
+            return tuple(
+                _stack([value[i] for value in values], f"{where}[{i}]", pool) if member is None else member
+                for i, member in enumerate(members)
+            )
+    else:
+        stacked = stack_values(values, allocate)
+        if stacked is not None:
+            return stacked
     kinds = set(map(type, values))
     if kinds == _ARRAYS:
         return _stack_arrays(values, where, pool)

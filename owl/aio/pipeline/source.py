@@ -7,11 +7,12 @@ import inspect
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator
 from contextlib import aclosing, nullcontext
-from operator import itemgetter
+from functools import partial
 from typing import Any
 
+from owl._runtime import take_items
 from owl.aio.pipeline.channel import Channel, ThreadChannel, call_soon
 from owl.aio.pipeline.chunk import Chunk
 from owl.aio.pipeline.errors import ItemFailure
@@ -54,11 +55,11 @@ class IndexSupply:
         return Chunk(keys, marks, keys if type(keys) is list else list(keys))
 
 
-def picker(origin: Any) -> Callable[[Sequence], Sequence] | None:
+def picker(origin: Any) -> Callable[[list], list] | None:
     """For a list or tuple, what takes many of its items at once; nobody can tell it from taking them one by one."""
     if type(origin) not in (list, tuple):
         return None
-    return lambda at: itemgetter(*at)(origin) if len(at) > 1 else [origin[at[0]]]
+    return partial(take_items, origin)
 
 
 class _Stream:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from types import CoroutineType
 from typing import Any
 
+from owl._runtime import find_type
 from owl.aio.pipeline.chunk import Chunk
 from owl.aio.pipeline.errors import ItemFailure
 from owl.aio.pipeline.rng import item_rng
@@ -48,7 +49,7 @@ class Work:
     on_error: str = "raise"
     retries: int = 0
     timeout: float | None = None
-    many: Callable[[Sequence], Sequence] | None = None
+    many: Callable[[list], list] | None = None
 
     def run(self, keys: Sequence, values: list, begin: Callable[[int], None] | None = None) -> Outcome:
         """Applies a plain function; ``begin`` hears of each index before its item. Never raises."""
@@ -60,7 +61,7 @@ class Work:
             fn = self.fn
             if self.many is not None and values:
                 with suppress(Exception):
-                    results += self.many(values)
+                    results = outcome.values = self.many(values)
             if not results:
                 try:
                     if self.takes_rng:
@@ -81,7 +82,7 @@ class Work:
                 break
             at += 1
         # What lies in a list was put there by hand: only functions are looked after.
-        if self.many is None and CoroutineType in set(map(type, results)):
+        if self.many is None and find_type(results, CoroutineType) >= 0:
             _refuse_coroutines(outcome, keys)
         outcome.seconds = time.perf_counter() - started
         return outcome
