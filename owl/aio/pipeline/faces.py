@@ -133,6 +133,7 @@ class SyncBatches:
         self._closed = False
         self._ready = threading.Event()
         self._output: ThreadChannel | None = None
+        self._task: asyncio.Task[None] | None = None
         context = contextvars.copy_context()
         self._thread = threading.Thread(target=context.run, args=(self._main,), name="owl-pipeline", daemon=True)
         _LIVE.add(self)
@@ -174,7 +175,9 @@ class SyncBatches:
         self._closed = True
         _LIVE.discard(self)
         self._ready.wait()
-        call_soon(self._loop, self._task.cancel)
+        task, self._task = self._task, None  # whose exception holds its frame, and that this
+        if task is not None:
+            call_soon(self._loop, task.cancel)
         self._thread.join(SHUTDOWN_SECONDS + 0.2)
         self._pipe._end(self._delivery)
 
@@ -182,9 +185,9 @@ class SyncBatches:
         # Made here, where no signal handler runs: an exception in its constructor would leave half of a loop.
         loop = self._loop = asyncio.new_event_loop()
         asyncio.set_event_loop(loop)
-        self._task = loop.create_task(self._serve())
+        self._task = task = loop.create_task(self._serve())
         try:
-            loop.run_until_complete(self._task)
+            loop.run_until_complete(task)
             loop.run_until_complete(loop.shutdown_asyncgens())
         except asyncio.CancelledError:
             loop.run_until_complete(loop.shutdown_asyncgens())

@@ -222,6 +222,8 @@ class Run:
         waiting = {*self._tasks, *stopping}
         if waiting:
             await asyncio.wait(waiting, timeout=max(0.0, until - time.perf_counter()))
+        # What ended them holds their frames, and these this run: the pipeline would live on until garbage is collected.
+        self._tasks.clear()
         self.output.close(PipelineError("the pipeline was closed"))
 
 
