@@ -184,6 +184,7 @@ cdef object _stack_arrays(vector[PyObject*]& column, object allocate):
     cdef PyObject* ahead
     cdef vector[char*] data
     cdef char* target
+    cdef object held = None
     if not ndim or not size or ndim >= kMostDims or not _is_plain(number) or not cnp.PyArray_ISNOTSWAPPED(first):
         return None
     if (<object> descr).metadata is not None:  # which numpy keeps in some ways of stacking, and loses in others
@@ -219,7 +220,8 @@ cdef object _stack_arrays(vector[PyObject*]& column, object allocate):
     if size * count < kWorthReleasing:
         _copy(target, data, size)
     else:
-        held = _hold(column)
+        if held is None:
+            held = _hold(column)
         with nogil:
             _copy(target, data, size)
     return stacked

@@ -36,7 +36,7 @@ def collate(values: list, pool: BufferPool | None = None) -> Any:
 
 def _stack(values: Sequence, where: str, pool: BufferPool | None) -> Any:
     first = values[0]
-    # What is usual is stacked natively; the rest of this file is for everything else, and for errors.
+    # What is usual is stacked natively; the rest of this file is for everything else, for containers and for errors.
     allocate = None if pool is None else pool.empty
     if type(first) is tuple:
         members = stack_members(values, allocate)
