@@ -10,6 +10,7 @@ import argparse
 import functools
 import os
 import statistics
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -20,9 +21,13 @@ import numpy as np
 from benchmarks.harness import Idleness, Worker, circumstances, interleave, serve, table, threads
 from benchmarks.loaders import LOADERS, augment, contestants, images, no_op
 from benchmarks.step import BATCH, RATE, OwlStep, initial_parameters
+from owl.aio.pipeline.buffers import BufferPool
+from owl.apps.mnist.dataset import Split
+from owl.apps.mnist.loading import EpochBatches
 
 SAMPLES = {"no-op, single items": 5_000, "no-op": 60_000, "augment": 30_000}
 STEPS = 150
+EPOCH = 30  # steps on augmented images
 ONE_HOT = np.eye(10, dtype=np.float32)
 
 
@@ -62,6 +67,20 @@ def throughput(rounds: int) -> None:
 
 
 # ------------------------------------------------------------------------------------------------------------- overlap
+
+
+class Waiting(EpochBatches):
+    """The batches of the MNIST programs, each of which is waited for before it is made."""
+
+    def __init__(
+        self, split: Split, size: int, seed: int, augment: bool, memory: BufferPool, wait: Callable[[], Any]
+    ) -> None:
+        super().__init__(split, size, seed, augment, memory)
+        self._wait = wait
+
+    def __getitem__(self, number: int) -> Any:
+        self._wait()
+        return super().__getitem__(number)
 
 
 class Training:
@@ -132,10 +151,41 @@ class Training:
 
         return self._train(iter(Pipeline(self._sleeping).prefetch(2)))
 
-    # An epoch of augmented batches is shorter: augmenting is by far the larger part of it.
+    def beside_a_napper(self) -> float:
+        """Training alone, while a thread naps as the sleeping source does and does nothing else."""
+        done = threading.Event()
+
+        def nap() -> None:
+            while not done.is_set():
+                self._sleep(self._nap)
+
+        napper = threading.Thread(target=nap)
+        napper.start()
+        seconds = self.alone()
+        done.set()
+        napper.join()
+        self._napped.clear()
+        return seconds
+
+    # An epoch of augmented batches is shorter: augmenting is by far the larger part of it. Images are augmented a batch
+    # at a time, as the MNIST programs do it, or one by one, as most datasets do.
+
+    def _whole(self, nap: float) -> EpochBatches:
+        images, labels = zip(*self._samples[: EPOCH * BATCH])
+        split = Split(np.stack(images).reshape(-1, 784), np.array(labels, np.uint8))
+        return Waiting(split, BATCH, 0, True, BufferPool(depth=16), functools.partial(self._sleep, nap) if nap else int)
+
+    def whole_plain(self, nap: float = 0.0) -> float:
+        batches = self._whole(nap)
+        return self._train(batches[at] for at in range(EPOCH))
+
+    def whole_hidden(self, nap: float = 0.0) -> float:
+        from owl.aio.pipeline import Pipeline
+
+        return self._train(iter(Pipeline(self._whole(nap), concurrency=os.cpu_count() or 1).prefetch(8)))
 
     def _augmented(self, nap: float) -> Iterator[Any]:
-        for at in range(0, STEPS // 10 * BATCH, BATCH):
+        for at in range(0, EPOCH * BATCH, BATCH):
             if nap:
                 self._sleep(nap)
             rng = np.random.default_rng(at)
@@ -146,7 +196,7 @@ class Training:
         from owl.aio.pipeline import Pipeline
 
         def read() -> Iterator[Any]:
-            for at in range(0, STEPS // 10 * BATCH, BATCH):
+            for at in range(0, EPOCH * BATCH, BATCH):
                 if nap:
                     self._sleep(nap)
                 yield from self._samples[at : at + BATCH]
@@ -157,16 +207,10 @@ class Training:
 
         return Pipeline(read).map(hot, concurrency=1).batch(BATCH).prefetch(2)
 
-    def augment_plain(self) -> float:
-        return self._train(self._augmented(0.0))
-
-    def augment_hidden(self) -> float:
-        return self._train(iter(self._augmenting(0.0)))
-
-    def half_io_plain(self, nap: float) -> float:
+    def single_plain(self, nap: float = 0.0) -> float:
         return self._train(self._augmented(nap))
 
-    def half_io_hidden(self, nap: float) -> float:
+    def single_hidden(self, nap: float = 0.0) -> float:
         return self._train(iter(self._augmenting(nap)))
 
     def cost(self, stages: int) -> float:
@@ -205,6 +249,7 @@ def overlap(rounds: int, cores: int) -> None:
                 "training alone": lambda: worker.call("alone"),
                 "pipeline": lambda: sleeping("pipeline", "sleeping_hidden"),
                 "plain loop": lambda: sleeping("plain loop", "sleeping_plain"),
+                "training alone, beside a thread that naps": lambda: worker.call("beside_a_napper"),
             },
             rounds,
         )
@@ -216,20 +261,21 @@ def overlap(rounds: int, cores: int) -> None:
             flush=True,
         )
 
-        nap = worker.call("augment_plain") / (STEPS // 10)  # then waiting is half of the plain loop's time
-        seconds = interleave(
-            {
-                "plain loop": lambda: worker.call("augment_plain"),
-                "pipeline": lambda: worker.call("augment_hidden"),
-                "plain loop, half I/O": lambda: worker.call("half_io_plain", nap=nap),
-                "pipeline, half I/O": lambda: worker.call("half_io_hidden", nap=nap),
-            },
-            max(3, rounds // 3),
-        )
-        print(f"\n### An epoch of {STEPS // 10} steps on augmented images\n")
-        for reference in ("plain loop", "plain loop, half I/O"):
-            other = reference.replace("plain loop", "pipeline")
-            print(table({name: seconds[name] for name in (reference, other)}, reference, "ms"), "\n", flush=True)
+        for kind, how in (("whole", "a batch at a time, as in the MNIST programs"), ("single", "one by one")):
+            nap = worker.call(f"{kind}_plain") / EPOCH  # then waiting is half of the plain loop's time
+            seconds = interleave(
+                {
+                    "plain loop": functools.partial(worker.call, f"{kind}_plain"),
+                    "pipeline": functools.partial(worker.call, f"{kind}_hidden"),
+                    "plain loop, half I/O": functools.partial(worker.call, f"{kind}_plain", nap=nap),
+                    "pipeline, half I/O": functools.partial(worker.call, f"{kind}_hidden", nap=nap),
+                },
+                max(5, rounds // 2),
+            )
+            print(f"\n### An epoch of {EPOCH} steps on images augmented {how}\n")
+            for reference in ("plain loop", "plain loop, half I/O"):
+                other = reference.replace("plain loop", "pipeline")
+                print(table({name: seconds[name] for name in (reference, other)}, reference, "ms"), "\n", flush=True)
 
         costs = interleave({str(n): functools.partial(worker.call, "cost", stages=n) for n in (1, 5)}, rounds)
         cost = statistics.median((many - one) / 4 for one, many in zip(costs["1"], costs["5"]))
