@@ -14,6 +14,7 @@ from multiprocessing.connection import Connection, wait
 from typing import Any
 
 from owl.aio.pipeline.chunk import Chunk
+from owl.aio.pipeline.columns import pack, unpack
 from owl.aio.pipeline.errors import ItemFailure, PipelineError, RemoteTraceback, WorkerDied
 from owl.aio.pipeline.work import Outcome, Work
 
@@ -144,7 +145,7 @@ class ProcessWorker:
         if len(left) < len(values):
             keys, values = [keys[i] for i in left], [values[i] for i in left]
         try:
-            message = pickle.dumps((keys, values), pickle.HIGHEST_PROTOCOL)
+            message = pickle.dumps((keys, pack(values)), pickle.HIGHEST_PROTOCOL)
         except Exception as error:
             at = next((i for i, value in enumerate(values) if not _picklable(value)), 0)
             wrapped = PipelineError(f"a {type(values[at]).__name__} cannot be sent to a process: {error}")
@@ -163,7 +164,8 @@ class ProcessWorker:
         except (EOFError, OSError):
             raise self._death() from None
         self._held()
-        outcome, texts = pickle.loads(reply)
+        outcome, values, texts = pickle.loads(reply)
+        outcome.values = unpack(values)
         for failure, text in zip(_failures(outcome), texts, strict=True):
             failure.error.__cause__ = RemoteTraceback(text)
         return outcome
@@ -226,7 +228,7 @@ def _serve(connection: Connection, progress: Connection, pickled: bytes) -> bool
 
     while (message := connection.recv_bytes()) != _PARK:
         keys, values = pickle.loads(message)
-        connection.send_bytes(_pack(work.run(keys, values, begin), keys))
+        connection.send_bytes(_pack(work.run(keys, unpack(values), begin), keys))
     return True
 
 
@@ -235,14 +237,15 @@ def _pack(outcome: Outcome, keys: list) -> bytes:
     for failure in _failures(outcome):
         texts.append("".join(traceback.format_exception(failure.error)))
         failure.error = _portable(failure.error)
+    values, outcome.values = outcome.values, []
     try:
-        return pickle.dumps((outcome, texts), pickle.HIGHEST_PROTOCOL)
+        return pickle.dumps((outcome, pack(values), texts), pickle.HIGHEST_PROTOCOL)
     except Exception as error:
-        at = next((i for i, value in enumerate(outcome.values) if not _picklable(value)), 0)
-        kind = type(outcome.values[at]).__name__
+        at = next((i for i, value in enumerate(values) if not _picklable(value)), 0)
+        kind = type(values[at]).__name__
         index = at if outcome.kept is None else outcome.kept[at]
         refusal = TypeError(f"a result of type {kind} cannot be sent back from a process: {error}")
-        return pickle.dumps((Outcome(failure=ItemFailure(keys[index], refusal)), [""]), pickle.HIGHEST_PROTOCOL)
+        return pickle.dumps((Outcome(failure=ItemFailure(keys[index], refusal)), [], [""]), pickle.HIGHEST_PROTOCOL)
 
 
 def _failures(outcome: Outcome) -> list[ItemFailure]:
