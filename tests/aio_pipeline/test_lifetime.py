@@ -9,6 +9,9 @@ import time
 import pytest
 
 from owl.aio.pipeline import Pipeline, PipelineError
+from owl.aio.pipeline.chunk import Chunk
+from owl.aio.pipeline.process import ProcessWorker
+from owl.aio.pipeline.work import Work
 
 from . import functions
 from .conftest import open_descriptors, owl_threads
@@ -285,3 +288,17 @@ def test_a_kept_process_draws_what_the_new_epoch_wants():
 
     threads, kept = declare("thread"), declare("process")
     assert [list(kept) for _ in range(3)] == [list(threads) for _ in range(3)]
+
+
+@pytest.mark.processes
+def test_a_process_whose_end_another_thread_has_heard_of_is_let_go(monkeypatch):
+    """Two threads that find their parked processes ended wait for both: one of them hears of neither."""
+    worker = ProcessWorker(Work(fn=abs))
+    process = worker._process
+    process.kill()
+    process.join()
+    with monkeypatch.context() as patch:
+        patch.setattr(process._popen, "returncode", None)  # as in the moment between the other's wait and its note
+        worker.resume(Work(fn=abs))
+    assert worker.run(Chunk([0], [0], [-3])).values == [3]
+    worker.close()

@@ -10,6 +10,7 @@ import struct
 import time
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
@@ -136,7 +137,10 @@ class ProcessWorker:
         if self._process.is_alive():
             self._process.kill()
             self._process.join()
-        self._process.close()
+        # Another thread that starts a process looks after all children meanwhile; where it is the one that has heard of
+        # this one's end, multiprocessing counts it as running here for a moment longer.
+        with suppress(ValueError):
+            self._process.close()
         self._process = None
         self._progress.close()
 
