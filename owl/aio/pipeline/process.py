@@ -22,7 +22,7 @@ from owl.aio.pipeline.work import Outcome, Work
 _INDEX = struct.Struct("<i")
 _GRACE = 0.3
 _PARK = b""  # in place of a chunk: the epoch is over
-IDLE_SECONDS = 10.0
+IDLE_SECONDS = 60.0  # an evaluation between two epochs is shorter, mostly
 
 
 class ProcessWorker:
