@@ -53,7 +53,7 @@ def save(path: Path, net: str, arrays: Arrays) -> None:
 
 
 def load(path: Path, net: str, shapes: Mapping[str, Sequence[int]]) -> Arrays:
-    """Read the float32 arrays of ``net``, whose NumPy shapes are ``shapes``.
+    """Read the arrays of ``net``, whose NumPy shapes are ``shapes``.
 
     Raises CheckpointError, naming file and reason, for a file that is truncated, corrupt or another net's.
     """
@@ -81,9 +81,9 @@ def _check(path: Path, arrays: Arrays, shapes: Mapping[str, Sequence[int]]) -> N
         raise CheckpointError(f"{path}: expected the arrays {sorted(shapes)}, the file has {sorted(arrays)}")
     for name, shape in shapes.items():
         array = arrays[name]
-        if array.dtype != np.float32 or array.shape != tuple(shape):
+        if array.dtype not in (np.float32, np.float64) or array.shape != tuple(shape):
             raise CheckpointError(
-                f"{path}: {name} is {array.dtype} {list(array.shape)}, expected float32 {list(shape)}"
+                f"{path}: {name} is {array.dtype} {list(array.shape)}, expected float32 or float64 {list(shape)}"
             )
 
 

@@ -4,8 +4,14 @@ FLOAT32 = np.dtype(np.float32)
 FLOAT64 = np.dtype(np.float64)
 
 
+cdef object dtype_object(DType dtype):
+    return FLOAT64 if dtype == DType.f64 else FLOAT32
+
+
 cdef DType parse_dtype(dtype, str what) except *:
-    if dtype is None or dtype is FLOAT32:
+    if dtype is None:
+        return default_dtype
+    if dtype is FLOAT32:
         return DType.f32
     try:
         wanted = np.dtype(dtype)
@@ -18,8 +24,9 @@ cdef DType parse_dtype(dtype, str what) except *:
     raise DTypeError(f"[{what}] owl computes with float32 and float64, not {wanted}")
 
 
-cdef object dtype_object(DType dtype):
-    return FLOAT64 if dtype == DType.f64 else FLOAT32
+# Of arrays made without a `dtype=`: a script that names none runs in double precision, too.
+cdef DType default_dtype = parse_dtype(os.environ.get("OWL_DTYPE") or FLOAT32, "OWL_DTYPE")
+DEFAULT_DTYPE = dtype_object(default_dtype)
 
 
 cdef list shape_list(const Shape& shape):

@@ -20,7 +20,7 @@ def zeros(shape, dtype=None):
     shape : int or list of int
         Dimensions, the fastest-varying first; at most 8.
     dtype : float32 or float64, optional
-        float32 by default.
+        float32 by default, or what ``OWL_DTYPE`` says.
 
     Examples
     --------

@@ -35,7 +35,7 @@ def from_numpy(array, dtype=None, copy=True):
     array : array_like
         At most 8 dimensions. A C-ordered array is taken as it is, with its dimensions in reverse order.
     dtype : float32 or float64, optional
-        float32 by default, whatever the dtype of `array`.
+        float32 by default (or what ``OWL_DTYPE`` says), whatever the dtype of `array`.
     copy : bool
         True copies before it returns (without the GIL from 64 KiB on), so that `array` may be changed at once. False
         borrows: `array` must be C-contiguous and of the right dtype, and must not be changed while owl may read it.

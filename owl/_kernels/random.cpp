@@ -1,11 +1,11 @@
 // Random numbers by Philox 4x32-10: each element depends on (seed, stream, counter) and its index alone.
 //
-// The key is the first two words of Philox(counter = stream as two words, 0, 0; key = seed as two words), low words
-// first. Block b is Philox(counter = b as two words, draw counter as two words; that key): four words w0 … w3. For f32,
-// block b = 16 g + j gives word k to element 64 g + 16 k + j, and a uniform number is the word's upper 24 bits times
-// 2^-24. For f64 it gives the words 2 k, 2 k + 1 (low word first) to element 32 g + 16 k + j, and a uniform number is
-// the upper 53 of these 64 bits times 2^-53. Normal numbers come in pairs by Box-Muller: the elements k = 0, 1 (and
-// 2, 3) of a block are radius times cosine and sine, the radius from the first bits, the angle from the second.
+// Key h is the first two words of Philox(counter = stream as two words, h, 0; key = seed as two words), low words
+// first. Block b is Philox(counter = b as two words, draw counter as two words; a key): four words w0 … w3. Block
+// b = 16 g + j gives word k to element 64 g + 16 k + j: of key 0 the element's upper bits, and for f64 of key 1 as many
+// lower ones, so that both dtypes draw the same numbers but for rounding. A uniform number is the upper 24 bits times
+// 2^-24, or the upper 53 times 2^-53. Normal numbers come in pairs by Box-Muller: the elements k = 0, 1 (and 2, 3) of a
+// block are radius times cosine and sine, the radius from the first bits, the angle from the second.
 #include <stdint.h>
 #include <string.h>
 
@@ -23,13 +23,13 @@ constexpr uint32_t kMultiplier0 = 0xD2511F53u, kMultiplier1 = 0xCD9E8D57u;
 constexpr uint32_t kWeyl0 = 0x9E3779B9u, kWeyl1 = 0xBB67AE85u;
 constexpr int kRounds = 10;
 constexpr int kBlockLanes = kVectorBytes / 8;
-
+constexpr int kWords = 4;  // of a block
 
 struct Key {
     uint32_t round[kRounds][2];
 };
 
-void philox_words(uint32_t w[4], uint64_t key) {
+void philox_words(uint32_t w[kWords], uint64_t key) {
     uint32_t k0 = uint32_t(key), k1 = uint32_t(key >> 32);
     for (int r = 0; r < kRounds; ++r) {
         const uint64_t p0 = uint64_t(kMultiplier0) * w[0], p1 = uint64_t(kMultiplier1) * w[2];
@@ -43,8 +43,8 @@ void philox_words(uint32_t w[4], uint64_t key) {
     }
 }
 
-Key make_key(uint64_t seed, uint64_t stream) {
-    uint32_t w[4] = {uint32_t(stream), uint32_t(stream >> 32), 0, 0};
+Key make_key(uint64_t seed, uint64_t stream, uint32_t half) {
+    uint32_t w[kWords] = {uint32_t(stream), uint32_t(stream >> 32), half, 0};
     philox_words(w, seed);
     Key key;
     for (int r = 0; r < kRounds; ++r) {
@@ -71,7 +71,7 @@ OWL_INLINE VecU64 multiply_low(VecU64 a, VecU64 b) {
 OWL_INLINE VecU64 set_words(uint64_t x) { return VecU64{} + x; }
 
 // The words of the blocks in the lanes of `block`, each in a 64-bit lane whose upper half means nothing.
-OWL_INLINE void philox(VecU64 block, uint64_t counter, const Key& key, VecU64 w[4]) {
+OWL_INLINE void philox(VecU64 block, uint64_t counter, const Key& key, VecU64 w[kWords]) {
     VecU64 w0 = block, w1 = block >> 32, w2 = set_words(counter), w3 = set_words(counter >> 32);
     for (int r = 0; r < kRounds; ++r) {
         const VecU64 p0 = multiply_low(w0, set_words(kMultiplier0)), p1 = multiply_low(w2, set_words(kMultiplier1));
@@ -97,15 +97,15 @@ struct Bits;
 
 template <>
 struct Bits<float> {
-    static constexpr int kWords = 4;  // elements of a block
+    static constexpr int kKeys = 1;
     static constexpr float kUnit = 0x1p-24f;
 
     // The bits of kWidth<float> blocks from `first` on; even and odd blocks share the 64-bit lanes.
-    static OWL_INLINE void make(uint64_t first, uint64_t counter, const Key& key, VecU32 bits[kWords]) {
-        VecU64 even[4], odd[4];
+    static OWL_INLINE void make(uint64_t first, uint64_t counter, const Key* keys, VecU32 bits[kWords]) {
+        VecU64 even[kWords], odd[kWords];
         const VecU64 block = block_lanes(first, 2);
-        philox(block, counter, key, even);
-        philox(block + 1, counter, key, odd);
+        philox(block, counter, keys[0], even);
+        philox(block + 1, counter, keys[0], odd);
         for (int k = 0; k < kWords; ++k) bits[k] = (VecU32)((even[k] & 0xffffffffu) | (odd[k] << 32));
     }
     static OWL_INLINE VecF uniform(VecU32 bits) { return __builtin_convertvector((VecI32)(bits >> 8), VecF) * kUnit; }
@@ -118,13 +118,15 @@ struct Bits<float> {
 
 template <>
 struct Bits<double> {
-    static constexpr int kWords = 2;
+    static constexpr int kKeys = 2;
     static constexpr double kUnit = 0x1p-53;
 
-    static OWL_INLINE void make(uint64_t first, uint64_t counter, const Key& key, VecU64 bits[kWords]) {
-        VecU64 w[4];
-        philox(block_lanes(first, 1), counter, key, w);
-        for (int k = 0; k < kWords; ++k) bits[k] = (w[2 * k] & 0xffffffffu) | (w[2 * k + 1] << 32);
+    static OWL_INLINE void make(uint64_t first, uint64_t counter, const Key* keys, VecU64 bits[kWords]) {
+        VecU64 upper[kWords], lower[kWords];
+        const VecU64 block = block_lanes(first, 1);
+        philox(block, counter, keys[0], upper);
+        philox(block, counter, keys[1], lower);
+        for (int k = 0; k < kWords; ++k) bits[k] = (upper[k] << 32) | (lower[k] & 0xffffffffu);
     }
     // A whole number below 2^52 as the mantissa of 2^52 + it.
     static OWL_INLINE VecD small_to_double(VecU64 x) {
@@ -218,9 +220,14 @@ struct Draw {
     Distribution op;
     T p0, p1, top;
     uint64_t counter;
-    Key key;
-    static constexpr int K = Bits<T>::kWords;
+    Key key[Bits<T>::kKeys];
+    static constexpr int K = kWords;
     static constexpr int64_t kGroup = K * kGroupBlocks;
+
+    explicit Draw(const RandomArgs& a)
+        : op(a.op), p0(T(a.p0)), p1(T(a.p1)), top(below(p1, p0)), counter(a.counter) {
+        for (int h = 0; h < Bits<T>::kKeys; ++h) key[h] = make_key(a.seed, a.stream, uint32_t(h));
+    }
 
     void group(int64_t g, T* y) const {
         for (int j = 0; j < kGroupBlocks; j += kWidth<T>) {
@@ -242,7 +249,7 @@ struct Draw {
 
 template <class T>
 void run_typed(const RandomArgs& a, int64_t begin, int64_t end) {
-    Draw<T> draw = {a.op, T(a.p0), T(a.p1), below(T(a.p1), T(a.p0)), a.counter, make_key(a.seed, a.stream)};
+    const Draw<T> draw(a);
     T* y = static_cast<T*>(a.y);
     constexpr int64_t G = Draw<T>::kGroup;
     end = min64(a.size, end * kChunk);

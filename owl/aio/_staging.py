@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from owl._runtime import DEFAULT_DTYPE
 from owl.aio.pipeline.buffers import BufferPool, is_pooled
 
 
@@ -19,7 +20,7 @@ class StagingRing:
     are, if their dtype is right: nobody else can have them.
     """
 
-    def __init__(self, device: Any = None, dtype: Any = np.float32, adopt: bool = False, depth: int = 8) -> None:
+    def __init__(self, device: Any = None, dtype: Any = DEFAULT_DTYPE, adopt: bool = False, depth: int = 8) -> None:
         self.device = device
         self.dtype = np.dtype(dtype)
         self.pool = BufferPool(depth)

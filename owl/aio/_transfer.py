@@ -40,7 +40,7 @@ async def from_numpy(array: Any, dtype: Any = None, copy: bool = True) -> NArray
     await ready()
     if not (copy and type(array) is np.ndarray and array.nbytes >= LARGE and array.dtype.kind in "fiub"):
         return owl.from_numpy(array, dtype, copy)
-    wanted = np.dtype(np.float32 if dtype is None else dtype)
+    wanted = _runtime.DEFAULT_DTYPE if dtype is None else np.dtype(dtype)
     staged = await asyncio.get_running_loop().run_in_executor(None, _copied, array, wanted)
     return owl.from_numpy(staged, wanted, copy=False)
 

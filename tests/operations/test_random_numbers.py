@@ -97,6 +97,15 @@ def test_a_short_array_begins_as_a_long_one(size):
         same_bits(short, long[:size])
 
 
+@pytest.mark.parametrize("draw", [owl.randn, owl.randu])
+def test_both_dtypes_draw_the_same_but_for_rounding(draw):
+    def numbers(dtype):
+        owl.seed(8)
+        return draw([1000], -1.0, 2.0, dtype=dtype).to_numpy()
+
+    np.testing.assert_allclose(numbers("float32"), numbers("float64"), rtol=0, atol=3e-6)
+
+
 def test_threads_draw_other_numbers():
     found = {}
 

@@ -134,8 +134,9 @@ class Pipeline:
     def to_device(self, device: Any = None) -> Pipeline:
         """Makes NArrays on a device (default: the current one where a batch is taken) out of numpy arrays.
 
-        Copies into reusable float32 staging buffers in a thread; records nothing until a batch is taken. Only
-        ``prefetch`` may follow. As everywhere in owl, the shape of the NArray is the reverse of the numpy shape.
+        Copies into reusable staging buffers, float32 unless ``OWL_DTYPE`` says otherwise, in a thread; records nothing
+        until a batch is taken. Only ``prefetch`` may follow. As everywhere in owl, the shape of the NArray is the
+        reverse of the numpy shape.
         """
         return self._with(stages.ToDevice(device))
 
