@@ -67,7 +67,7 @@ class EpochBatches:
 class PlainLoader:
     """Makes each batch when it is asked for. The next one overwrites it, so it must be copied before."""
 
-    copy = True
+    copy: bool | None = True
 
     def __init__(self, split: Split, size: int, seed: int, augment: bool = False) -> None:
         self._batches = EpochBatches(split, size, seed, augment, _Overwritten())
@@ -88,7 +88,7 @@ class PipelineLoader:
     They lie in memory that is used again only when nobody holds a batch any more, so they need no copying.
     """
 
-    copy = False
+    copy: bool | None = None  # but for another dtype
 
     def __init__(self, split: Split, size: int, seed: int, augment: bool = False) -> None:
         from owl.aio.pipeline import Pipeline

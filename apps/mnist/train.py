@@ -51,13 +51,18 @@ class Evaluation:
 
 
 def parallel_step(
-    model: Model, devices: Sequence[owl.Device], batch: Batch, rate: float, watch: Watch | None, copy: bool = True
+    model: Model,
+    devices: Sequence[owl.Device],
+    batch: Batch,
+    rate: float,
+    watch: Watch | None,
+    copy: bool | None = True,
 ) -> None:
     """One step on a batch that is divided among ``devices``.
 
     Each device works on its part at the same time as the others; the first one adds up the gradients and updates the
     parameters. ``watch`` gets the probabilities and the labels of all parts. Without ``copy`` the batch is read where
-    it lies, and must not change.
+    it lies if it can be, and must not change.
     """
     data, label = batch
     images = len(data)

@@ -10,7 +10,7 @@ cdef object dtype_object(DType dtype):
 
 cdef DType parse_dtype(dtype, str what) except *:
     if dtype is None:
-        return default_dtype
+        return unnamed_dtype
     if dtype is FLOAT32:
         return DType.f32
     try:
@@ -25,8 +25,12 @@ cdef DType parse_dtype(dtype, str what) except *:
 
 
 # Of arrays made without a `dtype=`: a script that names none runs in double precision, too.
-cdef DType default_dtype = parse_dtype(os.environ.get("OWL_DTYPE") or FLOAT32, "OWL_DTYPE")
-DEFAULT_DTYPE = dtype_object(default_dtype)
+cdef DType unnamed_dtype = parse_dtype(os.environ.get("OWL_DTYPE") or FLOAT32, "OWL_DTYPE")
+
+
+def default_dtype():
+    """The dtype of arrays that are made without one: float32, or what ``OWL_DTYPE`` says. Does not evaluate."""
+    return dtype_object(unnamed_dtype)
 
 
 cdef list shape_list(const Shape& shape):

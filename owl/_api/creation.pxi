@@ -49,8 +49,8 @@ cdef NArray draw(shape, Distribution distribution, double p0, double p1, dtype, 
     draft.op = Op.random
     draft.dtype = parse_dtype(dtype, what)
     draft.add_attribute(<int64_t>distribution)
-    draft.add_attribute(dereference(<int64_t*>&p0))
-    draft.add_attribute(dereference(<int64_t*>&p1))
+    draft.add_number(p0)
+    draft.add_number(p1)
     draft.add_argument(<int64_t>random_seed)
     draft.add_argument(<int64_t>stream.id)
     draft.add_argument(<int64_t>stream.draws)

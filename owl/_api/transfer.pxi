@@ -27,6 +27,41 @@ cdef NArray leaf(object array, DType dtype, Buffer* buffer):
     return out
 
 
+# A NumPy array whose elements are the buffer's; it must be gone before the buffer is released.
+cdef cnp.ndarray array_over(Buffer* buffer, DType dtype, const Shape& shape):
+    cdef cnp.npy_intp dims[kMaxDims]
+    cdef int d
+    for d in range(shape.ndim):
+        dims[d] = shape.dim[shape.ndim - 1 - d]
+    return cnp.PyArray_SimpleNewFromData(shape.ndim, dims, cnp.NPY_DOUBLE if dtype == DType.f64 else cnp.NPY_FLOAT,
+                                         buffer.data)
+
+
+# Elements of another dtype or order are converted on their way, in one pass.
+cdef Buffer* copy_of(cnp.ndarray array, DType dtype, bint as_it_is) except NULL:
+    cdef Shape shape
+    cdef int d
+    cdef size_t size = cnp.PyArray_SIZE(array) * (8 if dtype == DType.f64 else 4)
+    cdef Buffer* buffer = host_memory().allocate(size)
+    if buffer is NULL:
+        raise OutOfMemoryError(f"[from_numpy] out of memory: {size} bytes are needed", "out_of_memory")
+    if not as_it_is:
+        shape.ndim = cnp.PyArray_NDIM(array)
+        for d in range(shape.ndim):
+            shape.dim[shape.ndim - 1 - d] = cnp.PyArray_DIM(array, d)
+        try:
+            np.copyto(array_over(buffer, dtype, shape), array, casting="unsafe")
+        except BaseException:  # a warning about a number too large may be an error
+            buffer.release()
+            raise
+    elif size >= LARGE:
+        with nogil:
+            memcpy(buffer.data, cnp.PyArray_DATA(array), size)
+    else:
+        memcpy(buffer.data, cnp.PyArray_DATA(array), size)
+    return buffer
+
+
 def from_numpy(array, dtype=None, copy=True):
     """An owl array with the elements of a NumPy array, or of anything that `numpy.asarray` takes.
 
@@ -36,54 +71,45 @@ def from_numpy(array, dtype=None, copy=True):
         At most 8 dimensions. A C-ordered array is taken as it is, with its dimensions in reverse order.
     dtype : float32 or float64, optional
         float32 by default (or what ``OWL_DTYPE`` says), whatever the dtype of `array`.
-    copy : bool
+    copy : bool or None
         True copies before it returns (without the GIL from 64 KiB on), so that `array` may be changed at once. False
         borrows: `array` must be C-contiguous and of the right dtype, and must not be changed while owl may read it.
+        None borrows what can be borrowed and copies what cannot, as `numpy.asarray` does.
 
     Examples
     --------
     >>> owl.from_numpy(np.zeros((2, 3))).shape
     [3, 2]
     """
-    cdef Py_buffer view
     cdef Buffer* buffer
     cdef Borrowed owner
     cdef DType wanted = parse_dtype(dtype, "from_numpy")
+    cdef bint given = isinstance(array, np.ndarray)
+    cdef bint as_it_is
     drain()
     if type(array) is NArray:
         array = to_numpy(<NArray>array)
     kind = dtype_object(wanted)
-    if not (type(array) is np.ndarray and array.dtype is kind and array.flags.c_contiguous):
-        if not copy:
-            raise OwlValueError(f"[from_numpy] only a C-contiguous array of dtype {kind} can be borrowed (copy=False)")
+    if type(array) is not np.ndarray:
         try:
             array = np.asarray(array)
-            if array.dtype.kind not in "fiub":
-                raise DTypeError(f"[from_numpy] elements of dtype {array.dtype} are not numbers that owl computes with")
-            array = np.ascontiguousarray(array, kind).reshape(array.shape)
         except (TypeError, ValueError) as error:
             if isinstance(error, OwlError):
                 raise
             raise DTypeError(f"[from_numpy] this is not an array of numbers: {error}") from None
+    if array.dtype.kind not in "fiub":
+        raise DTypeError(f"[from_numpy] elements of dtype {array.dtype} are not numbers that owl computes with")
     if array.ndim > kMaxDims:
         raise ShapeError(f"[from_numpy] at most {kMaxDims} dimensions, not {array.ndim}")
-    if not copy:
-        owner = Borrowed.__new__(Borrowed)
-        PyObject_GetBuffer(array, &owner.view, PyBUF_C_CONTIGUOUS)
-        Py_INCREF(owner)
-        return leaf(array, wanted, borrow(owner.view.buf, owner.view.len, <void*>owner))
-    PyObject_GetBuffer(array, &view, PyBUF_C_CONTIGUOUS)
-    buffer = host_memory().allocate(view.len)
-    if buffer is NULL:
-        PyBuffer_Release(&view)
-        raise OutOfMemoryError(f"[from_numpy] out of memory: {array.nbytes} bytes are needed", "out_of_memory")
-    if <size_t>view.len >= LARGE:
-        with nogil:
-            memcpy(buffer.data, view.buf, view.len)
-    else:
-        memcpy(buffer.data, view.buf, view.len)
-    PyBuffer_Release(&view)
-    return leaf(array, wanted, buffer)
+    as_it_is = array.dtype == kind and array.flags.c_contiguous
+    if not copy and copy is not None and not (as_it_is and given):
+        raise OwlValueError(f"[from_numpy] only a C-contiguous array of dtype {kind} can be borrowed (copy=False)")
+    if copy or not as_it_is:
+        return leaf(array, wanted, copy_of(array, wanted, as_it_is))
+    owner = Borrowed.__new__(Borrowed)
+    PyObject_GetBuffer(array, &owner.view, PyBUF_C_CONTIGUOUS)
+    Py_INCREF(owner)
+    return leaf(array, wanted, borrow(owner.view.buf, owner.view.len, <void*>owner))
 
 
 cdef object to_numpy(NArray x):

@@ -246,6 +246,7 @@ cdef extern from "_engine/recorder.h" namespace "owl" nogil:
         uint32_t n_inputs
         void add_scalar(int operand, double value)
         void add_attribute(int64_t value)
+        void add_number(double value)
         void add_argument(int64_t value)
         void add_input(Node* node)
         Node* input(uint32_t k)

@@ -24,6 +24,7 @@ struct Draft {
         scalar[n_scalars++] = value;
     }
     void add_attribute(int64_t value) { attribute[n_attributes++] = value; }
+    void add_number(double value) { memcpy(&attribute[n_attributes++], &value, sizeof value); }
     void add_argument(int64_t value) { argument[n_arguments++] = value; }
     Node* input(uint32_t k) const { return many_inputs.empty() ? inline_input[k] : many_inputs[k]; }
     void add_input(Node* node) {

@@ -89,7 +89,7 @@ def set_bounds(nodes=None, bytes=None, runs=None):
 
 def set_memory_limit(size):
     """Refuses host memory beyond this many bytes in use; None for no limit."""
-    host_memory().set_limit(0 if size is None else max(1, <size_t>size))
+    host_memory().set_limit(0 if size is None else max(<size_t>1, <size_t>size))
 
 
 def trim_memory():

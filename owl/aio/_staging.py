@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from owl._runtime import DEFAULT_DTYPE
+from owl._runtime import default_dtype
 from owl.aio.pipeline.buffers import BufferPool, is_pooled
 
 
@@ -20,9 +20,9 @@ class StagingRing:
     are, if their dtype is right: nobody else can have them.
     """
 
-    def __init__(self, device: Any = None, dtype: Any = DEFAULT_DTYPE, adopt: bool = False, depth: int = 8) -> None:
+    def __init__(self, device: Any = None, dtype: Any = None, adopt: bool = False, depth: int = 8) -> None:
         self.device = device
-        self.dtype = np.dtype(dtype)
+        self.dtype = default_dtype() if dtype is None else np.dtype(dtype)
         self.pool = BufferPool(depth)
         self._adopt = adopt
 

@@ -31,16 +31,19 @@ async def to_numpy(x: NArray) -> np.ndarray:
     return await asyncio.get_running_loop().run_in_executor(None, value.to_numpy)
 
 
-async def from_numpy(array: Any, dtype: Any = None, copy: bool = True) -> NArray:
+async def from_numpy(array: Any, dtype: Any = None, copy: bool | None = True) -> NArray:
     """An owl array with the elements of a NumPy array, as `owl.from_numpy` makes it. Does not block the loop.
 
     Waits for room first (see `ready`). A NumPy array of 1 MiB or more is copied by a thread: it must not be changed
-    until this returns. ``copy=False`` borrows as `owl.from_numpy` does.
+    until this returns. ``copy=False`` and ``copy=None`` borrow as `owl.from_numpy` does.
     """
     await ready()
-    if not (copy and type(array) is np.ndarray and array.nbytes >= LARGE and array.dtype.kind in "fiub"):
+    if not (type(array) is np.ndarray and array.nbytes >= LARGE and array.dtype.kind in "fiub"):
         return owl.from_numpy(array, dtype, copy)
-    wanted = _runtime.DEFAULT_DTYPE if dtype is None else np.dtype(dtype)
+    wanted = _runtime.default_dtype() if dtype is None else np.dtype(dtype)
+    borrowable = array.dtype == wanted and array.flags.c_contiguous
+    if not copy and (copy is not None or borrowable):
+        return owl.from_numpy(array, dtype, copy)
     staged = await asyncio.get_running_loop().run_in_executor(None, _copied, array, wanted)
     return owl.from_numpy(staged, wanted, copy=False)
 

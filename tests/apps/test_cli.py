@@ -97,6 +97,22 @@ def test_the_seed_decides_the_result(
     assert (weights[0]["w1"] != weights[2]["w1"]).any()
 
 
+def test_in_float64_it_learns_the_same_but_for_rounding(
+    run: Callable[..., subprocess.CompletedProcess[str]], idx_folder: Path, tmp_path: Path
+) -> None:
+    shapes = {name: shape[::-1] for name, shape in Perceptron.shapes.items()}
+    weights = {}
+    for dtype in ("float32", "float64"):
+        path = tmp_path / f"{dtype}.safetensors"
+        result = run(*MAIN, "--data", idx_folder, "--epochs", 2, "--save", path, OWL_DTYPE=dtype)
+        assert result.returncode == 0, result.stderr
+        weights[dtype] = load(path, "mlp", shapes)
+    for name in shapes:
+        assert weights["float64"][name].dtype == np.float64
+        np.testing.assert_allclose(weights["float32"][name], weights["float64"][name], rtol=0, atol=1e-5)
+    assert run(*MAIN, "--data", idx_folder, "--epochs", 0, "--load", path).returncode == 0
+
+
 def test_a_saved_net_goes_on_where_it_ended(
     run: Callable[..., subprocess.CompletedProcess[str]], idx_folder: Path, tmp_path: Path
 ) -> None:

@@ -189,6 +189,31 @@ def test_a_borrowed_array_is_kept_alive_and_read_in_place():
     assert float(b.max()) == 4
 
 
+@pytest.mark.parametrize("dtype", ["uint8", "int64", "bool", "float16", ">f4", "float32", "float64", "longdouble"])
+@pytest.mark.parametrize("wanted", ["float32", "float64"])
+def test_other_elements_are_converted_in_whatever_order_they_lie(dtype, wanted, rng):
+    plain = rng.integers(0, 200, (3, 40, 50)).astype(dtype)
+    for x in (plain, plain.T, plain[:, ::-2, 1:], np.asfortranarray(plain), plain[0, 0, 0], plain[:0]):
+        for copy in (True, None):
+            same_bits(owl.from_numpy(x, wanted, copy).to_numpy(), np.array(x, wanted))
+
+
+def test_copy_none_borrows_what_it_can():
+    x = np.ones(100, np.float32)
+    borrowed, copied = owl.from_numpy(x, copy=None), owl.from_numpy(x[::2], copy=None)
+    x[0] = 3
+    assert float(borrowed.sum()) == 102
+    assert float(copied.sum()) == 50
+    assert owl.from_numpy([1, 2], copy=None).to_numpy().tolist() == [1, 2]
+    with pytest.raises(owl.OwlValueError, match="borrowed"):
+        owl.from_numpy([1, 2], copy=False)
+
+
+def test_a_conversion_that_raises_leaves_nothing_behind():
+    with pytest.raises(RuntimeWarning, match="overflow"):
+        owl.from_numpy(np.full(1000, 1e300))
+
+
 @pytest.mark.parametrize("shape", [[3, 1000], [1000, 3], [64, 64], [65, 129], [1, 50, 1, 20]])
 def test_large_transposes(shape, rng):
     for dtype in DTYPES:
