@@ -11,6 +11,7 @@ namespace {
 
 constexpr size_t kAlignment = 64;
 constexpr size_t kHugePage = 2u << 20;
+constexpr size_t kSlack = 64u << 20;
 std::atomic<int64_t> buffers{0};
 
 struct Deferred {
@@ -72,7 +73,7 @@ Buffer* MemoryPool::allocate(size_t bytes) {
         if (limit_ && in_use_ + capacity > limit_) return nullptr;
         auto& free_blocks = free_[size_class];
         if (!free_blocks.empty()) {
-            data = free_blocks.back();
+            data = free_blocks.back().data;
             free_blocks.pop_back();
             cached_ -= capacity;
         }
@@ -98,26 +99,42 @@ Buffer* MemoryPool::allocate(size_t bytes) {
     return buffer;
 }
 
+// Twice what the program once needed at the same time: a program that goes through arrays of several sizes holds few of
+// them at once, but asks for all of them again in its next step.
+size_t MemoryPool::most_held() const {
+    const size_t most = 2 * peak_ + kSlack;
+    return limit_ && limit_ < most ? limit_ : most;
+}
+
 void MemoryPool::recycle(void* data, size_t capacity) {
     int size_class;
     round_up(capacity, &size_class);
-    bool keep;
+    std::vector<void*> dropped;
     {
         std::lock_guard<std::mutex> guard(mutex_);
         in_use_ -= capacity;
-        // What is cached never exceeds what the program once needed at the same time.
-        keep = cached_ + capacity + in_use_ <= peak_;
-        if (keep) {
-            free_[size_class].push_back(data);
-            cached_ += capacity;
-        }
+        free_[size_class].push_back({data, capacity, given_back_++});
+        cached_ += capacity;
+        if (in_use_ + cached_ > most_held()) drop_oldest(most_held(), &dropped);
     }
-    if (!keep) std::free(data);
+    for (void* block : dropped) std::free(block);
+}
+
+// Sizes that a program has turned away from make room for those that it uses now.
+void MemoryPool::drop_oldest(size_t held, std::vector<void*>* dropped) {
+    while (cached_ && in_use_ + cached_ > held) {
+        std::vector<Cached>* oldest = nullptr;
+        for (auto& blocks : free_)
+            if (!blocks.empty() && (!oldest || blocks.front().since < oldest->front().since)) oldest = &blocks;
+        dropped->push_back(oldest->front().data);
+        cached_ -= oldest->front().capacity;
+        oldest->erase(oldest->begin());
+    }
 }
 
 void MemoryPool::drop_cached() {
     for (auto& blocks : free_) {
-        for (void* data : blocks) std::free(data);
+        for (const Cached& block : blocks) std::free(block.data);
         blocks.clear();
     }
     cached_ = 0;

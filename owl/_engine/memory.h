@@ -52,11 +52,20 @@ class MemoryPool {
     friend struct Buffer;
     void recycle(void* data, size_t capacity);
     static size_t round_up(size_t bytes, int* size_class);
+    size_t most_held() const;
+    void drop_oldest(size_t held, std::vector<void*>* dropped);
     void drop_cached();
+
+    struct Cached {
+        void* data;
+        size_t capacity;
+        uint64_t since;  // how many blocks had been given back before it
+    };
 
     static constexpr int kClasses = 512;
     std::mutex mutex_;
-    std::vector<void*> free_[kClasses];
+    std::vector<Cached> free_[kClasses];  // the one given back last is the one taken next
+    uint64_t given_back_ = 0;
     size_t in_use_ = 0, cached_ = 0, peak_ = 0;
     size_t limit_ = 0;
 };

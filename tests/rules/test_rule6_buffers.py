@@ -75,3 +75,26 @@ def test_to_numpy_gives_memory_of_its_own():
     assert value.max() == value.min() == 1
     value[:] = 9
     assert x.to_numpy().max() == -2
+
+
+ANOTHER_SIZE = """
+import resource
+import owl
+
+def use(size, times):
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(times):
+        owl.ones([size]).wait_for_eval()
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+use(4 << 20, 5)
+use(5 << 20, 5)
+print(use(5 << 20, 50))
+"""
+
+
+def test_a_program_that_turns_to_another_size_gets_its_blocks_again(python):
+    # Once, blocks of the first size filled what may be kept, and every block of the second came from the system.
+    done = python(ANOTHER_SIZE)
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) < 50  # page faults
