@@ -11,11 +11,14 @@ enum class Direction { forward, data, filter };
 template <Direction D>
 const Kernel& choose(const void* args) {
     const ConvArgs& a = *static_cast<const ConvArgs*>(args);
-    if (D == Direction::filter)
-        return filter_gradient_uses_winograd(a) ? winograd_backward_filter : direct_backward_filter;
-    const bool winograd = conv_uses_winograd(a);
-    if (D == Direction::forward) return winograd ? winograd_forward : direct_forward;
-    return winograd ? winograd_backward_data : direct_backward_data;
+    const bool winograd = D == Direction::filter ? filter_gradient_uses_winograd(a) : conv_uses_winograd(a);
+    const bool grouped = !winograd && grouped_applies(a, D == Direction::data);
+    switch (D) {
+        case Direction::forward: return winograd ? winograd_forward : grouped ? grouped_forward : direct_forward;
+        case Direction::data:
+            return winograd ? winograd_backward_data : grouped ? grouped_backward_data : direct_backward_data;
+        default: return winograd ? winograd_backward_filter : grouped ? grouped_backward_filter : direct_backward_filter;
+    }
 }
 
 template <Direction D>

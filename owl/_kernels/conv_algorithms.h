@@ -6,6 +6,10 @@ namespace owl {
 namespace OWL_ISA {
 
 extern const Kernel direct_forward, direct_backward_data, direct_backward_filter;
+// Many small groups of channels: the direct algorithm's bits, sooner.
+bool grouped_applies(const ConvArgs& a, bool adjoint);
+extern const Kernel grouped_forward, grouped_backward_data, grouped_backward_filter;
+
 extern const Kernel winograd_forward, winograd_backward_data, winograd_backward_filter;
 
 }  // namespace OWL_ISA

@@ -207,22 +207,13 @@ struct Gradient {
             for (int v = 0; v < vectors; ++v) {
                 const int64_t offset = unit * Units<T>::kSize + v * kWidth<T>, first = group * out + offset;
                 const int64_t channels = min64(kWidth<T>, out - offset);
-                auto total = [&](int64_t number) {
-                    const T* p = sums + (number * vectors + v) * kWidth<T>;
-                    Vec<T> sum = load(p);
-                    for (int64_t g = 1; g < images.count; ++g) sum = sum + load(p + g * group_step);
-                    return sum;
+                const PartialGradients<T> partials = {
+                    sums + v * kWidth<T>, vectors * kWidth<T>, group_step, images.count, first, channels, in, area,
                 };
-                for (int64_t t = 0; a.filter_diff && t < area; ++t) {
-                    const Vec<T> sum = total(c * area + t);
-                    T* target = static_cast<T*>(a.filter_diff) + (first * in + c) * area + (area - 1 - t);
-                    for (int64_t o = 0; o < channels; ++o) target[o * in * area] = sum[o];
-                }
-                if (a.bias_diff && c == 0) {
-                    const Vec<T> sum = add_images(bias_partial(0, group, unit) + v * kWidth<T>, a.batch,
-                                                  a.groups * units.vectors() * kWidth<T>);
-                    for (int64_t o = 0; o < channels; ++o) static_cast<T*>(a.bias_diff)[first + o] = sum[o];
-                }
+                if (a.filter_diff) partials.add(c, static_cast<T*>(a.filter_diff));
+                if (a.bias_diff && c == 0)
+                    add_images(bias_partial(0, group, unit) + v * kWidth<T>, a.batch,
+                               a.groups * units.vectors() * kWidth<T>, static_cast<T*>(a.bias_diff) + first, channels);
             }
         }
     }

@@ -36,11 +36,32 @@ void add_bias_gradient(const T* block, int64_t rows, int64_t columns, int64_t pi
     store(total, all);
 }
 
+// Where the image groups' partial gradients of the filters of one vector of output channels lie.
 template <class T>
-Vec<T> add_images(const T* sums, int64_t images, int64_t step) {
+struct PartialGradients {
+    const T* first;
+    int64_t number, group;  // numbers between a filter's numbers, and between groups
+    int64_t groups;
+    int64_t channel, channels;  // the first output channel of the vector, and how many there are
+    int64_t in, area;           // a filter's shape
+
+    // The gradient for input channel c of a group.
+    void add(int64_t c, T* filter_diff) const {
+        for (int64_t t = 0; t < area; ++t) {
+            const T* p = first + (c * area + t) * number;
+            Vec<T> sum = load(p);
+            for (int64_t g = 1; g < groups; ++g) sum = sum + load(p + g * group);
+            T* target = filter_diff + (channel * in + c) * area + (area - 1 - t);
+            for (int64_t o = 0; o < channels; ++o) target[o * in * area] = sum[o];
+        }
+    }
+};
+
+template <class T>
+void add_images(const T* sums, int64_t images, int64_t step, T* bias_diff, int64_t channels) {
     Vec<T> sum{};
     for (int64_t i = 0; i < images; ++i) sum = sum + load(sums + i * step);
-    return sum;
+    for (int64_t o = 0; o < channels; ++o) bias_diff[o] = sum[o];
 }
 
 }  // namespace OWL_ISA

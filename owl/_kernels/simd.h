@@ -280,6 +280,26 @@ OWL_INLINE V sqrt(V x) {
 #endif
 #endif
 
+// Lane i of the result is lane source[i] of x.
+#if defined(__AVX512F__)
+OWL_INLINE VecF permute(VecF x, VecI32 source) {
+    return (VecF)_mm512_maskz_permutexvar_ps(0xffff, (__m512i)source, (__m512)x);
+}
+OWL_INLINE VecD permute(VecD x, VecI64 source) {
+    return (VecD)_mm512_maskz_permutexvar_pd(0xff, (__m512i)source, (__m512d)x);
+}
+#else
+#if defined(__AVX2__)
+OWL_INLINE VecF permute(VecF x, VecI32 source) { return (VecF)_mm256_permutevar8x32_ps((__m256)x, (__m256i)source); }
+#endif
+template <class V>
+OWL_INLINE V permute(V x, typename Simd<Lane<V>>::I source) {
+    V y{};
+    for (int i = 0; i < kWidth<Lane<V>>; i++) y[i] = x[source[i]];
+    return y;
+}
+#endif
+
 template <class V>
 OWL_INLINE V abs(V x) {
     using S = Simd<Lane<V>>;

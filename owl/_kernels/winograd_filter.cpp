@@ -194,10 +194,9 @@ struct Gradient {
                     float* target = static_cast<float*>(a.filter_diff) + (first * p.in + c) * kArea;
                     transform_back(from, channels, target);
                 }
-                if (a.bias_diff && c == 0) {
-                    const VecF sum = add_images(bias_sums(0, group) + b * kLanes, a.batch, a.groups * sums_row());
-                    for (int64_t o = 0; o < channels; ++o) static_cast<float*>(a.bias_diff)[first + o] = sum[o];
-                }
+                if (a.bias_diff && c == 0)
+                    add_images(bias_sums(0, group) + b * kLanes, a.batch, a.groups * sums_row(),
+                               static_cast<float*>(a.bias_diff) + first, channels);
             }
         }
     }
