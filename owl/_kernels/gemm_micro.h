@@ -68,40 +68,54 @@ inline GemmTile<T> gemm_tile_of(int columns) {
 
 // ------------------------------------------------------------------------------------------------------------ packing
 
+// How many columns ahead of its reading a strided column is asked for: each begins another page, which no processor
+// foresees.
+constexpr int64_t kPackAhead = 8;
+
 // Rows 0 … rows-1 of k columns of A, element (i, l) at a[i * row + l * col], as [k][pitch], padded with zero rows.
 template <class T>
 void pack_rows(T* to, const T* a, int64_t row, int64_t col, int64_t rows, int pitch, int64_t k) {
     constexpr int W = kWidth<T>;
+    if (row == 1) {
+        const int whole = int(rows / W) * W, lanes = int(rows) - whole;
+        for (int64_t l = 0; l < k; l++, to += pitch, a += col) {
+            for (int v = 0; v < pitch; v += W) __builtin_prefetch(a + kPackAhead * col + v);
+            for (int v = 0; v < whole; v += W) store_aligned(to + v, load(a + v));
+            if (lanes) store_aligned(to + whole, load_partial(a + whole, lanes));
+        }
+        return;
+    }
     for (int v = 0; v < pitch; v += W) {
         const int lanes = int(min64(rows - v, W));
         const T* p = a + v * row;
-        int64_t l = 0;
-        if (row == 1) {
-            for (; l < k; l++) store_aligned(to + l * pitch + v, load_lanes(p + l * col, lanes));
-        } else if (col == 1) {
-            for (; l < k; l += W) {
-                const int count = int(min64(k - l, W));
-                Tile<T> tile;
-                tile.load_rows(p + l, row, lanes, count);
-                tile.transpose();
-                tile.store_rows(to + l * pitch + v, pitch, count, W);
-            }
-        } else {
-            for (; l < k; l++)
-                for (int i = 0; i < W; i++) to[l * pitch + v + i] = i < lanes ? p[i * row + l * col] : T(0);
+        for (int64_t l = 0; col == 1 && l < k; l += W) {
+            const int count = int(min64(k - l, W));
+            Tile<T> tile;
+            tile.load_rows(p + l, row, lanes, count);
+            tile.transpose();
+            tile.store_rows(to + l * pitch + v, pitch, count, W);
         }
+        for (int64_t l = 0; col != 1 && l < k; l++)
+            for (int i = 0; i < W; i++) to[l * pitch + v + i] = i < lanes ? p[i * row + l * col] : T(0);
     }
 }
 
 // Columns 0 … columns-1 of k rows of B, as one [k][width] per `width` columns; columns beyond are left as they were.
 template <class T>
 void pack_columns(T* to, const T* b, int64_t row, int64_t col, int64_t columns, int width, int64_t k) {
+    constexpr int W = kWidth<T>;
     for (int64_t j0 = 0; j0 < columns; j0 += width, to += width * k) {
         const int count = int(min64(columns - j0, width));
         const T* p = b + j0 * col;
-        if (row < col) {
-            for (int j = 0; j < count; j++)
-                for (int64_t l = 0; l < k; l++) to[l * width + j] = p[l * row + j * col];
+        if (row == 1) {
+            for (int j = 0; j < count; j += W)
+                for (int64_t l = 0; l < k; l += W) {
+                    const int lanes = int(min64(count - j, W)), depth = int(min64(k - l, W));
+                    Tile<T> tile;
+                    tile.load_rows(p + l + j * col, col, lanes, depth);
+                    tile.transpose();
+                    tile.store_rows(to + l * width + j, width, depth, lanes);
+                }
         } else {
             for (int64_t l = 0; l < k; l++)
                 for (int j = 0; j < count; j++) to[l * width + j] = p[l * row + j * col];
