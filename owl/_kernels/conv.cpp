@@ -11,14 +11,15 @@ enum class Direction { forward, data, filter };
 template <Direction D>
 const Kernel& choose(const void* args) {
     const ConvArgs& a = *static_cast<const ConvArgs*>(args);
-    const bool winograd = D == Direction::filter ? filter_gradient_uses_winograd(a) : conv_uses_winograd(a);
-    const bool grouped = !winograd && grouped_applies(a, D == Direction::data);
-    switch (D) {
-        case Direction::forward: return winograd ? winograd_forward : grouped ? grouped_forward : direct_forward;
-        case Direction::data:
-            return winograd ? winograd_backward_data : grouped ? grouped_backward_data : direct_backward_data;
-        default: return winograd ? winograd_backward_filter : grouped ? grouped_backward_filter : direct_backward_filter;
+    const bool adjoint = D == Direction::data;
+    if (D == Direction::filter) {
+        if (filter_gradient_uses_winograd(a)) return winograd_backward_filter;
+        return grouped_applies(a, adjoint) ? grouped_backward_filter : direct_backward_filter;
     }
+    if (conv_uses_winograd(a)) return adjoint ? winograd_backward_data : winograd_forward;
+    if (grouped_applies(a, adjoint)) return adjoint ? grouped_backward_data : grouped_forward;
+    if (pointwise_applies(a, adjoint)) return adjoint ? pointwise_backward_data : pointwise_forward;
+    return adjoint ? direct_backward_data : direct_forward;
 }
 
 template <Direction D>

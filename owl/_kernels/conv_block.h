@@ -5,15 +5,13 @@
 #include <string.h>
 
 #include "conv_args.h"
+#include "lanes.h"
 #include "transpose.h"
 
 namespace owl {
 namespace OWL_ISA {
 
-OWL_INLINE int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 OWL_INLINE int64_t floor_div(int64_t a, int64_t b) { return a >= 0 ? a / b : -((-a + b - 1) / b); }
-OWL_INLINE int64_t min64(int64_t a, int64_t b) { return a < b ? a : b; }
-OWL_INLINE int64_t max64(int64_t a, int64_t b) { return a > b ? a : b; }
 
 // Hands out 64-byte aligned parts of a scratch area; without an area it only counts.
 struct Carver {

@@ -113,7 +113,7 @@ struct Gradient {
 
         Scratch(const Gradient& d, Carver& carver)
             : taps(d.y, d.x, carver), offset(carver.take<int64_t>(d.numbers)), pooled(d.a, d.a.pool.out_h, carver) {
-            input = carver.take<T>(d.in * Phases(d.y, d.x, d.strips.rows).channel);
+            input = carver.take<T>(d.in_place() ? 0 : d.in * Phases(d.y, d.x, d.strips.rows).channel);
             // Gradients that are not pooled are loaded by strips, into as much room as a strip needs.
             block = carver.take<T>(2 * kWidth<T> * d.strips.rows * d.a.out_w);
         }
@@ -137,25 +137,34 @@ struct Gradient {
             for (int64_t image = images.begin(image_group); image < images.end(image_group); ++image)
                 for (int64_t strip = 0; strip < strips.count(); ++strip) {
                     const int64_t first_row = strips.begin(strip), rows = strips.end(strip) - first_row;
-                    const Phases p(y, x, rows);
+                    Phases p(y, x, rows);
+                    if (in_place()) p.channel = a.w * a.h;
+                    const T* input = s.input;
                     if (a.filter_diff) {
                         if (prepared_rows != rows) prepare_offsets(p, s);
                         prepared_rows = rows;
                         const T* planes = static_cast<const T*>(a.x) + (image * a.groups + group) * in * a.w * a.h;
-                        load_phases(y, x, p, planes, in, first_row, s.input);
+                        if (in_place()) input = planes + first_row * a.w;
+                        else load_phases(y, x, p, planes, in, first_row, s.input);
                     }
                     for (int64_t unit = first; unit < last; ++unit) {
                         T* sums = partial(image_group, group, unit);
-                        if (units.vectors(unit) == 2) add_strip<2>(image, group, unit, first_row, rows, p, sums, s);
-                        else add_strip<1>(image, group, unit, first_row, rows, p, sums, s);
+                        if (units.vectors(unit) == 2)
+                            add_strip<2>(image, group, unit, first_row, rows, input, p.pitch, sums, s);
+                        else add_strip<1>(image, group, unit, first_row, rows, input, p.pitch, sums, s);
                     }
                 }
         }
     }
 
+    // Without padding and strides, inputs are read where they lie.
+    bool in_place() const {
+        return a.stride_w == 1 && a.stride_h == 1 && a.pad_w == 0 && a.pad_h == 0;
+    }
+
     template <int Vectors>
-    void add_strip(int64_t image, int64_t group, int64_t unit, int64_t first_row, int64_t rows, const Phases& p,
-                   T* sums, const Scratch& s) const {
+    void add_strip(int64_t image, int64_t group, int64_t unit, int64_t first_row, int64_t rows, const T* input,
+                   int64_t pitch, T* sums, const Scratch& s) const {
         const int64_t vector = rows * a.out_w * kWidth<T>;
         for (int v = 0; v < Vectors; ++v) {
             const int64_t offset = unit * Units<T>::kSize + v * kWidth<T>, channels = min64(kWidth<T>, out - offset);
@@ -170,7 +179,11 @@ struct Gradient {
         const int64_t shorter = numbers / parts, longer = numbers % parts;
         const CorrelateFunction<T> function[2] = {correlate_function<T, Vectors>(shorter),
                                                   correlate_function<T, Vectors>(shorter + 1)};
-        Correlation<T> args = {s.input, s.offset, p.pitch, s.block, vector, rows, a.out_w, sums};
+        Correlation<T> args = {input, s.offset, pitch, s.block, vector, rows, a.out_w, sums};
+        if (pitch == a.out_w) {  // rows that follow each other without a gap are one
+            args.rows = 1;
+            args.columns = rows * a.out_w;
+        }
         for (int64_t i = 0; i < parts; ++i) {
             const int64_t count = shorter + (i < longer);
             function[i < longer](args);
