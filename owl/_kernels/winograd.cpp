@@ -1,8 +1,8 @@
 // Winograd convolution, forward and the adjoint in the data.
 //
-// Phase 0 transforms the filters: U[i][input channel][output channel] for each of the P * P numbers i of a tile. Phase
-// 1: a chunk is a few images, or a strip of a large one. Its inputs are transformed tile by tile to V[i][tile][input
-// channel], multiplied to M[i][tile][output channel] = V[i] U[i], and transformed back.
+// Phase 0 transforms the filters: U[i][pair of output vectors][input channel][output channel] for each of the P * P
+// numbers i of a tile. Phase 1: a chunk is a few images, or a strip of a large one. Its inputs are transformed tile by
+// tile to V[i][tile][input channel], multiplied to M[i][tile][output channel] = V[i] U[i], and transformed back.
 #include "winograd.h"
 
 #include "conv_algorithms.h"
@@ -16,8 +16,7 @@ constexpr int most_tiles(int vectors) { return kVectorRegisters == 32 ? 14 : vec
 struct Product {
     const float* v;  // [vector of channels][tile][lane]
     int64_t v_vector, channels;
-    const float* u;  // [channel][output channel]
-    int64_t u_row;
+    const float* u;  // [channel][two vectors of output channels]
     float* m;  // [vector of channels][tile][lane]
     int64_t m_vector;
 };
@@ -29,7 +28,7 @@ void multiply(const Product& a) {
     for (int64_t c = 0; c < a.channels; c += kLanes) {
         const float* v = a.v + c / kLanes * a.v_vector;
         const int64_t lanes = min64(kLanes, a.channels - c);
-        for (int64_t lane = 0; lane < lanes; ++lane, ++v, u += a.u_row) {
+        for (int64_t lane = 0; lane < lanes; ++lane, ++v, u += 2 * kLanes) {
             VecF f[Vectors];
 #pragma GCC unroll 2
             for (int k = 0; k < Vectors; ++k) f[k] = load(u + k * kLanes);
@@ -66,8 +65,9 @@ struct Transformed {
 
     explicit Transformed(const ConvArgs& args) : a(args), p(args, Adjoint) {
         const int64_t budget = p.tile_budget(P), rows = result_rows();
-        images = max64(1, min64(budget / (p.tiles_x * p.tiles_y), a.batch / 16));
-        const int64_t tile_rows = max64(1, budget / p.tiles_x);
+        images = max64(1, min64(budget / (p.tiles_x * p.tiles_y), a.batch / (p.wide(P) ? 8 : 16)));
+        int64_t tile_rows = max64(1, budget / p.tiles_x);
+        tile_rows = ceil_div(p.tiles_y, ceil_div(p.tiles_y, tile_rows));
         strip_rows = tile_rows >= p.tiles_y || (Adjoint && pools(a)) ? rows : kTile * tile_rows;
         if (!Adjoint && pools(a) && strip_rows < rows) strip_rows = max64(1, strip_rows / a.pool.stride_h);
         strips = max64(1, ceil_div(rows, strip_rows));
@@ -103,8 +103,10 @@ struct Transformed {
         }
     };
 
-    int64_t u_row() const { return p.out_vectors * kLanes; }
-    int64_t u_point() const { return p.in * u_row(); }
+    // A point's transforms are cut into pairs of output vectors, so that a product reads them from end to end.
+    static constexpr int64_t kPair = 2 * kLanes;
+    int64_t u_pair() const { return p.in * kPair; }
+    int64_t u_point() const { return ceil_div(p.out_vectors, 2) * u_pair(); }
     int64_t u_group() const { return P * P * u_point(); }
 
     // A chunk is an input channel of a group.
@@ -114,13 +116,11 @@ struct Transformed {
         for (int64_t i = begin; i < end; ++i) {
             const int64_t group = i / p.in, c = i % p.in;
             const float* filter = static_cast<const float*>(a.filter) + group * p.in * p.out * kArea + c * in_step;
-            float* u = static_cast<float*>(a.workspace) + group * u_group() + c * u_row();
+            float* u = static_cast<float*>(a.workspace) + group * u_group() + c * kPair;
             for (int64_t o = 0; o < p.out; o += kLanes) {
-                VecF g[R][R] = {};
-                for (int64_t lane = 0; lane < min64(kLanes, p.out - o); ++lane)
-                    for (int64_t k = 0; k < kArea; ++k)
-                        // A convolution is the correlation with the flipped filter, and its adjoint with the filter.
-                        g[k / R][k % R][lane] = filter[(o + lane) * out_step + (Adjoint ? k : kArea - 1 - k)];
+                float* place = u + o / kPair * u_pair() + o % kPair;
+                VecF g[R][R];
+                load_filters(filter + o * out_step, out_step, int(min64(kLanes, p.out - o)), g);
                 VecF t[P][R];
                 for (int x = 0; x < P; ++x)
                     for (int j = 0; j < R; ++j) {
@@ -131,8 +131,23 @@ struct Transformed {
                     for (int y = 0; y < P; ++y) {
                         VecF sum = W::G[y][0] * t[x][0];
                         for (int k = 1; k < R; ++k) sum = fma(set1(W::G[y][k]), t[x][k], sum);
-                        store(u + (x * P + y) * u_point() + o, sum);
+                        store(place + (x * P + y) * u_point(), sum);
                     }
+            }
+        }
+    }
+
+    // A convolution is the correlation with the flipped filter, and its adjoint with the filter.
+    static OWL_INLINE void load_filters(const float* filter, int64_t step, int count, VecF (&g)[R][R]) {
+        constexpr int kArea = R * R;
+        for (int first = 0; first < kArea; first += kLanes) {
+            const int numbers = int(min64(kArea - first, kLanes));
+            Tile<float> tile;
+            tile.load_rows(filter + first, step, count, numbers);
+            tile.transpose();
+            for (int i = 0; i < numbers; ++i) {
+                const int k = Adjoint ? first + i : kArea - 1 - first - i;
+                g[k / R][k % R] = tile.row[i];
             }
         }
     }
@@ -178,10 +193,9 @@ struct Transformed {
             Product args;
             args.v_vector = args.m_vector = tiles * kLanes;
             args.channels = p.in;
-            args.u_row = u_row();
             const float* u = static_cast<const float*>(a.workspace) + group * u_group() + i * u_point();
             for (int64_t o = 0; o < p.out_vectors; o += 2) {
-                args.u = u + o * kLanes;
+                args.u = u + o / 2 * u_pair();
                 args.v = s.v + i * p.in_vectors * tiles * kLanes;
                 args.m = s.m + (i * p.out_vectors + o) * tiles * kLanes;
                 if (p.out_vectors - o >= 2) multiply_tiles<2>(args, tiles);

@@ -108,6 +108,7 @@ constexpr int64_t kLanes = kWidth<float>;
 
 // The scratch areas that hold tiles' transforms take about this much of a core's cache.
 constexpr int64_t kTransformBytes = 512 * 1024;
+constexpr int64_t kFilterNumbers = 256 * 1024;
 
 // A convolution at stride 1 between `in` and `out` channels of a group, as a correlation of padded inputs; the adjoint
 // in the data is one, too.
@@ -131,10 +132,13 @@ struct Plane {
         tiles_y = ceil_div(out_h, kTile);
     }
 
+    // The transformed filters leave little room in a core's cache: they are read anew for each chunk.
+    bool wide(int points) const { return points * points * in * out > kFilterNumbers; }
+
     // How many tiles to transform at a time.
     int64_t tile_budget(int points) const {
         const int64_t bytes = points * points * (in_vectors + out_vectors) * kVectorBytes;
-        return min64(max64(kTransformBytes / bytes, 12), 64);
+        return min64(max64(kTransformBytes / bytes, wide(points) ? 32 : 12), 64);
     }
 };
 
