@@ -104,12 +104,27 @@ struct Phases {
     }
 };
 
+// The numbers at 0, 2, 4, …; nothing beyond the last one is read.
+template <class T>
+OWL_INLINE void load_every_other(const T* row, int64_t count, T* target) {
+    constexpr int N = kWidth<T>;
+    int64_t j = 0;
+    for (; j + N < count; j += N) store(target + j, even_lanes(load(row + 2 * j), load(row + 2 * j + N)));
+    const int rest = int(count - j), numbers = 2 * rest - 1;
+    if (rest <= 0) return;
+    const Vec<T> low = load_lanes(row + 2 * j, numbers < N ? numbers : N);
+    const Vec<T> high = numbers > N ? load_partial(row + 2 * j + N, numbers - N) : Vec<T>{};
+    store_lanes(target + j, even_lanes(low, high), rest);
+}
+
 // One row of a phase; a loop, since most rows are too short for the library's functions to pay.
 template <class T>
 OWL_INLINE void load_phase_row(const T* row, int64_t step, int64_t begin, int64_t end, int64_t count, T* target) {
     for (int64_t j = 0; j < begin; ++j) target[j] = T(0);
     if (step == 1)
         for (int64_t j = begin; j < end; ++j) target[j] = row[j];
+    else if (step == 2)
+        load_every_other(row + 2 * begin, end - begin, target + begin);
     else
         for (int64_t j = begin; j < end; ++j) target[j] = row[j * step];
     for (int64_t j = end; j < count; ++j) target[j] = T(0);

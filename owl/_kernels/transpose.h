@@ -42,12 +42,8 @@ struct Tile {
     }
 
 private:
-    template <int... I> struct Lanes {};
-    template <int K, int... I> struct Count : Count<K - 1, K - 1, I...> {};
-    template <int... I> struct Count<0, I...> { using type = Lanes<I...>; };
-
     template <int D, int... I>
-    static OWL_INLINE void exchange_pair(Vec<T>& a, Vec<T>& b, Lanes<I...>) {
+    static OWL_INLINE void exchange_pair(Vec<T>& a, Vec<T>& b, LaneList<I...>) {
         const Vec<T> low = __builtin_shufflevector(a, b, ((I & D) ? N + I - D : I)...);
         const Vec<T> high = __builtin_shufflevector(a, b, ((I & D) ? N + I : I + D)...);
         a = low;
@@ -59,7 +55,7 @@ private:
         if constexpr (D < N) {
 #pragma GCC unroll 16
             for (int i = 0; i < N; ++i)
-                if (!(i & D)) exchange_pair<D>(row[i], row[i + D], typename Count<N>::type());
+                if (!(i & D)) exchange_pair<D>(row[i], row[i + D], typename CountLanes<N>::type());
             exchange<2 * D>();
         }
     }
