@@ -117,17 +117,30 @@ OWL_INLINE void load_every_other(const T* row, int64_t count, T* target) {
     store_lanes(target + j, even_lanes(low, high), rest);
 }
 
-// One row of a phase; a loop, since most rows are too short for the library's functions to pay.
+// Most rows are too short for the library's functions to pay, and its compiler would call them.
+template <class T>
+OWL_INLINE void clear_row(T* target, int64_t count) {
+    constexpr int N = kWidth<T>;
+    for (; count > 0; count -= N, target += N) store_lanes(target, Vec<T>{}, int(min64(count, N)));
+}
+template <class T>
+OWL_INLINE void copy_row(const T* row, int64_t count, T* target) {
+    constexpr int N = kWidth<T>;
+    for (; count > 0; count -= N, row += N, target += N) {
+        const int lanes = int(min64(count, N));
+        store_lanes(target, load_lanes(row, lanes), lanes);
+    }
+}
+
+// One row of a phase: numbers [begin, end) of the target are the row's, `step` apart.
 template <class T>
 OWL_INLINE void load_phase_row(const T* row, int64_t step, int64_t begin, int64_t end, int64_t count, T* target) {
-    for (int64_t j = 0; j < begin; ++j) target[j] = T(0);
-    if (step == 1)
-        for (int64_t j = begin; j < end; ++j) target[j] = row[j];
-    else if (step == 2)
-        load_every_other(row + 2 * begin, end - begin, target + begin);
+    clear_row(target, begin);
+    if (step == 1) copy_row(row + begin, end - begin, target + begin);
+    else if (step == 2) load_every_other(row + 2 * begin, end - begin, target + begin);
     else
         for (int64_t j = begin; j < end; ++j) target[j] = row[j * step];
-    for (int64_t j = end; j < count; ++j) target[j] = T(0);
+    clear_row(target + end, count - end);
 }
 
 // For the output lines from `first_line` on.
