@@ -11,7 +11,7 @@ struct ImageGroups {
 
     explicit ImageGroups(const ConvArgs& a) : batch(a.batch) {
         constexpr int64_t kMost = 16, kWorkspaceNumbers = 2 << 20, kWinogradPoints = 64;
-        const int64_t numbers = a.c_in / a.groups * a.c_out * max64(a.kw * a.kh, kWinogradPoints);
+        const int64_t numbers = a.c_in / a.groups * a.c_out * (winograd_applies(a) ? kWinogradPoints : a.kw * a.kh);
         count = max64(1, min64(min64(batch, kMost), kWorkspaceNumbers / max64(numbers, 1)));
     }
     int64_t begin(int64_t group) const { return group * batch / count; }

@@ -182,7 +182,7 @@ struct Gradient {
         for (int64_t c = 0; c < source.sources; ++c)
             for (int64_t ky = 0; ky < a.kh; ++ky)
                 for (int64_t kx = 0; kx < a.kw; ++kx) {
-                    int64_t row, column;
+                    int64_t row = 0, column = 0;  // forward, every tap reads
                     source.rows.tap(y, 0, ky, &row);
                     source.columns.tap(x, 0, kx, &column);
                     const int64_t pixel = (row - source.rows.low) * source.pitch + column - source.columns.low;
