@@ -4,7 +4,7 @@
 // that a thread takes next; B is read where it lies unless its strides would be slow. The order of k is the natural one
 // for every element, whatever the cutting.
 #include "ew_block.h"
-#include "gemm_micro.h"
+#include "gemm_few.h"
 #include "registry.h"
 
 namespace owl {
@@ -191,6 +191,91 @@ class Product {
     int64_t packed_panel_ = -1, packed_a_part_ = -1, packed_range_ = -1, packed_b_part_ = -1;
 };
 
+// A product of a matrix with few vectors; a chunk is a range of the long operand's rows. Few rows times a matrix is the
+// transposed product of the matrix with few columns.
+template <class T>
+class Few {
+  public:
+    static bool applies(const GemmArgs& g) {
+        if (g.k < 1 || g.m < 1 || g.n < 1) return false;
+        if (columns_are_few(g)) return g.a_row == 1 || g.a_col == 1;
+        return g.m <= kFewColumns && !g.epilogue && (g.b_row == 1 || g.b_col == 1);
+    }
+
+    Few(const GemmArgs& g, void* scratch) : g_(g), swapped_(!columns_are_few(g)), scratch_((char*)scratch) {
+        const int64_t length = swapped_ ? g.n : g.m;
+        few_ = int(swapped_ ? g.m : g.n);
+        const int64_t most = kEwBlock / few_ / W * W;
+        const int64_t wanted = ceil_div(ceil_div(length, kRanges), W) * W;
+        pitch_ = max64(W, min64(most, max64(wanted, kLeastRows)));
+        ranges_ = ceil_div(length, pitch_);
+    }
+
+    int64_t chunks() const { return ranges_; }
+
+    size_t scratch() const {
+        const size_t sums = g_.epilogue ? size_t(g_.epilogue->n_sums * pitch_) * sizeof(T) : 0;
+        return round_up(block_bytes()) + round_up(sums);
+    }
+
+    void run(int64_t begin, int64_t end) const {
+        for (int64_t i = begin; i < end; i++) {
+            if (g_.epilogue) run_program(i * pitch_);
+            else if (swapped_) multiply_swapped(i * pitch_);
+            else multiply(i * pitch_, (T*)scratch_), store_block(i * pitch_);
+        }
+    }
+
+  private:
+    static constexpr int W = kWidth<T>;
+    static constexpr int64_t kRanges = 8, kLeastRows = 64;
+
+    static bool columns_are_few(const GemmArgs& g) { return g.n <= kFewColumns && g.n <= g.m; }
+
+    size_t block_bytes() const {
+        return g_.epilogue ? EwBlock<T>::bytes(*g_.epilogue) : size_t(few_ * pitch_) * sizeof(T);
+    }
+    int64_t rows(int64_t first) const { return min64(pitch_, (swapped_ ? g_.n : g_.m) - first); }
+
+    void multiply(int64_t first, T* y) const {
+        const T* a = (const T*)g_.a + first * g_.a_row;
+        few_columns_of<T>(few_, g_.a_row == 1)(
+            {a, g_.a_row, g_.a_col, (const T*)g_.b, g_.b_row, g_.b_col, rows(first), g_.k, y, pitch_});
+    }
+
+    void store_block(int64_t first) const {
+        const T* y = (const T*)scratch_;
+        for (int j = 0; j < few_; j++) ew_store_run((T*)g_.c + first + j * g_.m, y + j * pitch_, int(rows(first)));
+    }
+
+    void multiply_swapped(int64_t first) const {
+        T* y = (T*)scratch_;
+        const T* b = (const T*)g_.b + first * g_.b_col;
+        few_columns_of<T>(few_, g_.b_col == 1)(
+            {b, g_.b_col, g_.b_row, (const T*)g_.a, g_.a_col, g_.a_row, rows(first), g_.k, y, pitch_});
+        T* c = (T*)g_.c + first * g_.m;
+        for (int64_t i = 0; i < rows(first); i++)
+            for (int j = 0; j < few_; j++) c[i * g_.m + j] = y[j * pitch_ + i];
+    }
+
+    void run_program(int64_t first) const {
+        const EwProgram& p = *g_.epilogue;
+        EwBlock<T> block(p, g_.scalars, scratch_);
+        T* sums = (T*)(scratch_ + round_up(block_bytes()));
+        const EwTile t = {first, 0, int(rows(first)), few_, int(pitch_)};
+        ew_clear_sums(p, sums, t.pitch);
+        multiply(first, block.own(0));
+        ew_run_tile(block, p, g_.input, 1, g_.output, g_.m, t, sums);
+        ew_store_sums(p, g_.sum, g_.workspace, g_.m, 1, 0, t.row, t.rows, sums, t.pitch);
+    }
+
+    const GemmArgs& g_;
+    const bool swapped_;
+    char* scratch_;
+    int few_;
+    int64_t pitch_, ranges_;
+};
+
 // ------------------------------------------------------------------------------------------------------------- kernel
 
 int phases(const void* args) {
@@ -198,18 +283,24 @@ int phases(const void* args) {
     return g.epilogue && g.epilogue->n_sums && ew_sum_groups(g.n) > 1 ? 2 : 1;
 }
 
+template <class T>
+int64_t chunks_as(const GemmArgs& g) {
+    return Few<T>::applies(g) ? Few<T>(g, nullptr).chunks() : Plan::of<T>(g).chunks();
+}
+
 int64_t chunks(const void* args, int phase) {
     const GemmArgs& g = *(const GemmArgs*)args;
     if (phase == 1) return ceil_div(g.m, kCombineRows);
-    return g.dtype == DType::f32 ? Plan::of<float>(g).chunks() : Plan::of<double>(g).chunks();
+    return g.dtype == DType::f32 ? chunks_as<float>(g) : chunks_as<double>(g);
 }
 
 template <class T>
 void run_as(const GemmArgs& g, int phase, int64_t begin, int64_t end, void* scratch) {
-    if (phase == 0) Product<T>(g, scratch).run(begin, end);
-    else
+    if (phase == 1)
         ew_combine_sums<T>(*g.epilogue, g.sum, g.workspace, g.m, ew_sum_groups(g.n), begin * kCombineRows,
                            min64(end * kCombineRows, g.m));
+    else if (Few<T>::applies(g)) Few<T>(g, scratch).run(begin, end);
+    else Product<T>(g, scratch).run(begin, end);
 }
 
 void run(const void* args, int phase, int64_t begin, int64_t end, void* scratch) {
@@ -218,10 +309,14 @@ void run(const void* args, int phase, int64_t begin, int64_t end, void* scratch)
     else run_as<double>(g, phase, begin, end, scratch);
 }
 
+template <class T>
+size_t scratch_as(const GemmArgs& g) {
+    return Few<T>::applies(g) ? Few<T>(g, nullptr).scratch() : Scratch::of<T>(g, Plan::of<T>(g)).total;
+}
+
 size_t scratch(const void* args) {
     const GemmArgs& g = *(const GemmArgs*)args;
-    return g.dtype == DType::f32 ? Scratch::of<float>(g, Plan::of<float>(g)).total
-                                 : Scratch::of<double>(g, Plan::of<double>(g)).total;
+    return g.dtype == DType::f32 ? scratch_as<float>(g) : scratch_as<double>(g);
 }
 
 size_t workspace(const void* args) {

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hypothesis.strategies as st
 import numpy as np
 import pytest
-from agreement import DTYPES, agree, array, values, wide
+from agreement import DTYPES, agree, array, same_bits, values, wide
 from hypothesis import given
 
 import owl
@@ -32,6 +32,30 @@ def test_products_of_matrices_and_transposes(m, n, k, seed, dtype, left, right):
 def test_products_that_span_blocks_and_threads(m, n, k, dtype, rng):
     a, b = values(rng, [m, k], dtype), values(rng, [k, n], dtype)
     agree(array(a) * array(b), wide(b) @ wide(a), dtype, terms=k, scale=9 * k**0.5)
+
+
+@given(
+    m=st.integers(1, 900),
+    few=st.integers(1, 9),
+    k=st.integers(1, 60),
+    seed=seeds,
+    dtype=st.sampled_from(DTYPES),
+    left=st.booleans(),
+    right=st.booleans(),
+    swap=st.booleans(),
+)
+def test_few_columns_or_rows_are_those_of_a_larger_product(m, few, k, seed, dtype, left, right, swap):
+    """They are computed in another way, of which no bit tells."""
+    rng = np.random.default_rng(seed)
+    a, b = values(rng, [m, k], dtype), values(rng, [k, 40], dtype)
+
+    def product(columns: int) -> np.ndarray:
+        part = b[:columns]
+        x = array(a.T).trans() if left else array(a)
+        y = array(np.ascontiguousarray(part.T)).trans() if right else array(part)
+        return (y.trans() * x.trans()).to_numpy().T if swap else (x * y).to_numpy()
+
+    same_bits(product(few), product(40)[:few])
 
 
 @given(m=sizes, n=sizes, k=sizes, seed=seeds)
