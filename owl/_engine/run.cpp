@@ -1,7 +1,11 @@
 #include "run.h"
 
+#include <sched.h>
+
 #include <chrono>
 #include <condition_variable>
+
+#include "team.h"
 
 namespace owl {
 namespace {
@@ -180,17 +184,20 @@ void Progress::reset_after_fork() {
     runs.store(0);
 }
 
+using Clock = std::chrono::steady_clock;
+constexpr auto kSpin = std::chrono::microseconds(20);
+
 struct ThreadWaiter::State {
     std::mutex mutex;
     std::condition_variable changed;
-    bool done = false;
+    std::atomic<bool> done{false};
 };
 
 namespace {
 void wake_thread(Waiter* waiter, Node*) {
     auto* self = static_cast<ThreadWaiter*>(waiter);
     std::lock_guard<std::mutex> guard(self->state->mutex);
-    self->state->done = true;
+    self->state->done.store(true, std::memory_order_release);
     // Under the lock: the waiter may be gone as soon as it is released.
     self->state->changed.notify_one();
 }
@@ -199,9 +206,21 @@ void wake_thread(Waiter* waiter, Node*) {
 ThreadWaiter::ThreadWaiter() : state(new State) { notify = wake_thread; }
 ThreadWaiter::~ThreadWaiter() { delete state; }
 
+// Spins for a moment before it sleeps: waking up takes longer than most small plans.
 bool ThreadWaiter::wait(int milliseconds) {
+    if (!spun) {
+        const auto deadline = Clock::now() + kSpin;
+        for (int spins = 1; !state->done.load(std::memory_order_acquire); ++spins) {
+            pause_briefly();
+            if (spins % 64) continue;
+            sched_yield();
+            if (Clock::now() > deadline) break;
+        }
+        spun = true;
+    }
+    if (state->done.load(std::memory_order_acquire)) return true;
     std::unique_lock<std::mutex> lock(state->mutex);
-    return state->changed.wait_for(lock, std::chrono::milliseconds(milliseconds), [this] { return state->done; });
+    return state->changed.wait_for(lock, std::chrono::milliseconds(milliseconds), [this] { return state->done.load(); });
 }
 
 }  // namespace owl

@@ -74,6 +74,7 @@ struct ThreadWaiter : Waiter {
     bool wait(int milliseconds);
     struct State;
     State* state;
+    bool spun = false;
 };
 
 int64_t live_runs();
