@@ -109,7 +109,7 @@ struct Pointwise {
 
     void multiply(int64_t group, int64_t first, int64_t channel, int columns, const Scratch& s) const {
         const GemmTile<T> tile = gemm_tile_of<T, kTileVectors, false>(columns);
-        tile(s.panel, packed(group, channel), kTileColumns, 1, in, kEmptyTile<T>, s.block, kPanel, W);
+        tile(s.panel, kPanel, packed(group, channel), kTileColumns, 1, in, kEmptyTile<T>, s.block, kPanel, W);
         each_image(first, [&](int64_t image, int64_t pixel, int64_t at, int64_t count) {
             const int64_t to = ((image * a.groups + group) * out + channel) * plane + pixel;
             T* result = static_cast<T*>(adjoint ? a.x_diff : a.y) + to;

@@ -13,13 +13,26 @@ namespace {
 
 constexpr int64_t kDepth = 1024;      // the longest part of k at a time: a panel of A stays in the L2 cache
 constexpr int64_t kChunkColumns = 240;
+constexpr int64_t kCachedBytes = 8 << 20;  // a matrix that the caches of some cores hold
 constexpr int64_t kChunks = 16;       // as many as that are wanted at least
 static_assert(kChunkColumns == kSumGroup, "a chunk's columns are within one group of the sums");
+
+// Columns a multiple of 4 KB apart share their sets in the caches.
+template <class T>
+bool crowded(int64_t stride) { return stride * int64_t(sizeof(T)) % 4096 == 0; }
+
+// Few columns of B do not pay for packing an A that fits the caches.
+template <class T>
+bool reads_a_directly(const GemmArgs& g) {
+    return g.a_row == 1 && g.n <= 2 * kTileColumns && !crowded<T>(g.a_col) &&
+           g.m * g.k * int64_t(sizeof(T)) <= kCachedBytes;
+}
 
 // How a product is cut, by shape and strides alone.
 struct Plan {
     int64_t panels, panel_rows, ranges, range_columns;
     int64_t parts, depth;  // k in `parts` of at most `depth`
+    bool direct_a;  // whole panels of A are read where they lie
     bool pack_b, b_columns;
 
     template <class T>
@@ -37,10 +50,9 @@ struct Plan {
         p.ranges = max64(1, ceil_div(g.n, p.range_columns));
         p.parts = max64(1, ceil_div(g.k, kDepth));
         p.depth = ceil_div(g.k, p.parts);
-        // Columns a multiple of 4 KB apart share their sets in the L1 cache.
-        const auto crowded = [](int64_t stride) { return stride * int64_t(sizeof(T)) % 4096 == 0; };
+        p.direct_a = reads_a_directly<T>(g);
         const bool strided = g.b_row != 1 && g.b_col != 1;
-        p.pack_b = g.k > 1 && g.n > 1 && (strided || (g.k > 16 && crowded(g.b_row == 1 ? g.b_col : g.b_row)));
+        p.pack_b = g.k > 1 && g.n > 1 && (strided || (g.k > 16 && crowded<T>(g.b_row == 1 ? g.b_col : g.b_row)));
         p.b_columns = !p.pack_b && (g.b_row == 1 || g.k <= 1) && !(g.n <= 1 && g.b_row != 1);
         return p;
     }
@@ -99,6 +111,7 @@ class Product {
         vectors_ = int(ceil_div(rows_, W));
         first_ = range * plan_.range_columns;
         columns_ = min64(g_.n - first_, plan_.range_columns);
+        direct_a_ = plan_.direct_a && rows_ == vectors_ * W;
         for (int64_t part = 0; part < plan_.parts; part++) {
             const int64_t l = part * plan_.depth, k = min64(plan_.depth, g_.k - l);
             pack(panel, range, part, l, k);
@@ -109,7 +122,7 @@ class Product {
     }
 
     void pack(int64_t panel, int64_t range, int64_t part, int64_t l, int64_t k) {
-        if (panel != packed_panel_ || part != packed_a_part_) {
+        if (!direct_a_ && (panel != packed_panel_ || part != packed_a_part_)) {
             const T* a = (const T*)g_.a + row_ * g_.a_row + l * g_.a_col;
             pack_rows(part_at(at_.a), a, g_.a_row, g_.a_col, rows_, vectors_ * W, k);
             packed_panel_ = panel;
@@ -141,7 +154,8 @@ class Product {
             f = plan_.b_columns ? gemm_tile_of<T, 1, true>(columns) : gemm_tile_of<T, 1, false>(columns);
         else
             f = plan_.b_columns ? gemm_tile_of<T, 2, true>(columns) : gemm_tile_of<T, 2, false>(columns);
-        f(part_at(at_.a), b, b_row, b_col, k, more ? partial(j) : kEmptyTile<T>, to, pitch, lanes);
+        const T* a = direct_a_ ? (const T*)g_.a + row_ + l * g_.a_col : part_at(at_.a);
+        f(a, direct_a_ ? g_.a_col : vectors_ * W, b, b_row, b_col, k, more ? partial(j) : kEmptyTile<T>, to, pitch, lanes);
     }
 
     void accumulate(int64_t l, int64_t k, bool more) const {
@@ -188,6 +202,7 @@ class Product {
     char* scratch_;
     int64_t row_ = 0, first_ = 0, columns_ = 0;
     int rows_ = 0, vectors_ = 0;
+    bool direct_a_ = false;
     int64_t packed_panel_ = -1, packed_a_part_ = -1, packed_range_ = -1, packed_b_part_ = -1;
 };
 
@@ -198,7 +213,7 @@ class Few {
   public:
     static bool applies(const GemmArgs& g) {
         if (g.k < 1 || g.m < 1 || g.n < 1) return false;
-        if (columns_are_few(g)) return g.a_row == 1 || g.a_col == 1;
+        if (columns_are_few(g)) return (g.a_row == 1 || g.a_col == 1) && (g.n == 1 || !reads_a_directly<T>(g));
         return g.m <= kFewColumns && !g.epilogue && (g.b_row == 1 || g.b_col == 1);
     }
 

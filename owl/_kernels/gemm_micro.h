@@ -13,12 +13,12 @@ constexpr int kTileVectors = 2;
 constexpr int kTileColumns = kVectorRegisters == 32 ? 12 : kHasFma ? 6 : 4;
 static_assert(240 % kTileColumns == 0, "a group of columns that is summed must hold whole tiles");
 
-// One tile, k products long. A is packed: `VR` vectors of rows for each l. B is read where it lies: its element (l, j)
+// One tile, k products long. A has `VR` vectors of rows for each l, `a_col` numbers apart. B is read where it lies: its element (l, j)
 // is b[l * b_row + j * b_col], one of the strides being 1. `from` holds what was accumulated before, columns of VR
 // vectors; a branch for "nothing yet" would keep the accumulators out of registers, so that is an array of zeros. The
 // result goes to columns `pitch` apart, the last vector of each being of `lanes` rows.
 template <class T, int VR, int NR, bool BColumns>
-void gemm_tile(const T* a, const T* b, int64_t b_row, int64_t b_col, int64_t k, const T* from, T* to, int64_t pitch,
+void gemm_tile(const T* a, int64_t a_col, const T* b, int64_t b_row, int64_t b_col, int64_t k, const T* from, T* to, int64_t pitch,
                int lanes) {
     constexpr int W = kWidth<T>;
     Vec<T> acc[NR][VR];
@@ -35,8 +35,8 @@ void gemm_tile(const T* a, const T* b, int64_t b_row, int64_t b_col, int64_t k, 
     for (int64_t l = 0; l < k; l++) {
         Vec<T> x[VR];
 #pragma GCC unroll 2
-        for (int v = 0; v < VR; v++) x[v] = load_aligned(a + v * W);
-        a += VR * W;
+        for (int v = 0; v < VR; v++) x[v] = load(a + v * W);
+        a += a_col;
 #pragma GCC unroll 12
         for (int j = 0; j < NR; j++) {
             const Vec<T> y = BColumns ? set1(base[j / 3][(j % 3) * b_col + l]) : set1(b[j]);
@@ -58,7 +58,7 @@ template <class T>
 alignas(64) constexpr T kEmptyTile[kTileVectors * kTileColumns * kWidth<T>] = {};
 
 template <class T>
-using GemmTile = void (*)(const T*, const T*, int64_t, int64_t, int64_t, const T*, T*, int64_t, int);
+using GemmTile = void (*)(const T*, int64_t, const T*, int64_t, int64_t, int64_t, const T*, T*, int64_t, int);
 
 template <class T, int VR, bool BColumns, int NR = kTileColumns>
 inline GemmTile<T> gemm_tile_of(int columns) {
