@@ -8,19 +8,14 @@ turned round once, and before anything is timed both must agree.
 from __future__ import annotations
 
 import argparse
-import statistics
-import sys
-import time
-from collections.abc import Callable
-from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from benchmarks.harness import Idleness, Worker, circumstances, interleave, serve, threads
+from benchmarks.calls import Calls, Read, compete, serve_calls, waiting
+from benchmarks.harness import threads
 
-TOLERANCE = 1e-4
 DIRECTIONS = ("forward", "data", "filter")
 
 
@@ -80,10 +75,8 @@ LAYERS = {
     "3x3 in 32 groups, 128 to 128, 28x28": Layer(8, 128, 28, 128, 3, 1, groups=32),
 }
 
-Calls = dict[str, Callable[[], Any]]
 
-
-def owl_calls(layer: Layer) -> tuple[Calls, Callable[[Any], np.ndarray]]:
+def owl_calls(layer: Layer) -> tuple[Calls, Read]:
     import owl
     from owl import conv
 
@@ -97,27 +90,19 @@ def owl_calls(layer: Layer) -> tuple[Calls, Callable[[Any], np.ndarray]]:
         dilation_h=layer.dilation,
         groups=layer.groups,
     )
-
-    def done(make: Callable[[], Any]) -> Callable[[], Any]:
-        def call() -> Any:
-            result = make()
-            result.wait_for_eval()
-            return result
-
-        return call
-
     calls = {
-        "forward": done(lambda: convolver.ff(x, w, b)),
-        "data": done(lambda: convolver.bp(g, x, w)),
-        "filter": done(lambda: convolver.weight_grad(g, x, w)),
+        "forward": waiting(lambda: convolver.ff(x, w, b)),
+        "data": waiting(lambda: convolver.bp(g, x, w)),
+        "filter": waiting(lambda: convolver.weight_grad(g, x, w)),
     }
     return calls, lambda result: result.to_numpy()
 
 
-def torch_calls(layer: Layer, channels_last: bool) -> tuple[Calls, Callable[[Any], np.ndarray]]:
+def torch_calls(layer: Layer, channels_last: bool) -> tuple[Calls, Read]:
     import torch
     import torch.nn.functional as F
 
+    torch.set_grad_enabled(False)
     torch.set_num_threads(threads())
     arrays = layer.arrays()
     arrays["w"] = arrays["w"][:, :, ::-1, ::-1].copy()
@@ -131,59 +116,12 @@ def torch_calls(layer: Layer, channels_last: bool) -> tuple[Calls, Callable[[Any
             *(g, x, w, [layer.filters], stride, pad, dilation, False, [0, 0], layer.groups), list(wanted)
         )
 
-    calls: Calls = {
+    calls = {
         "forward": lambda: F.conv2d(x, w, b, stride, pad, dilation, layer.groups),
         "data": lambda: backward(True, False, False)[0],
         "filter": lambda: backward(False, True, False)[1].flip(2, 3),
     }
     return calls, lambda result: result.contiguous().numpy()
-
-
-def work(contestant: str) -> None:
-    """A contestant's process, which knows one layer at a time."""
-    calls: Calls = {}
-    read: Callable[[Any], np.ndarray]
-    if contestant != "owl":
-        import torch
-
-        torch.set_grad_enabled(False)
-
-    def prepare(layer: str) -> None:
-        nonlocal calls, read
-        calls = {}
-        if contestant == "owl":
-            calls, read = owl_calls(LAYERS[layer])
-        else:
-            calls, read = torch_calls(LAYERS[layer], contestant == "channels last")
-
-    def sample(direction: str) -> list[float]:
-        """Some of the result's numbers, the same places in each process."""
-        result = read(calls[direction]()).ravel()
-        places = np.random.default_rng(1).integers(0, result.size, 1000)
-        return [float(number) for number in result[places]]
-
-    def measure(direction: str, seconds: float) -> float:
-        """Seconds for each call, over as many calls as take about `seconds`."""
-        call, count = calls[direction], 0
-        start = time.perf_counter()
-        while True:
-            call()
-            count += 1
-            spent = time.perf_counter() - start
-            if spent >= seconds:
-                return spent / count
-
-    serve({"prepare": prepare, "sample": sample, "measure": measure})
-
-
-def check(workers: dict[str, Worker], layer: str) -> None:
-    for direction in DIRECTIONS:
-        samples = {name: np.array(worker.call("sample", direction=direction)) for name, worker in workers.items()}
-        expected = samples["plain"]
-        for name, found in samples.items():
-            error = np.abs(found - expected).max() / np.abs(expected).max()
-            if not error < TOLERANCE:
-                sys.exit(f"{layer}, {direction}: {name} and PyTorch differ by {error:.1e} of the greatest number")
 
 
 def main() -> None:
@@ -193,48 +131,25 @@ def main() -> None:
     parser.add_argument("--only", default="", help="layers whose name contains this")
     parser.add_argument("--worker", choices=["owl", "plain", "channels last"], help=argparse.SUPPRESS)
     options = parser.parse_args()
+    if options.worker == "owl":
+        serve_calls(lambda name: owl_calls(LAYERS[name]))
+        return
     if options.worker:
-        work(options.worker)
+        serve_calls(lambda name: torch_calls(LAYERS[name], options.worker == "channels last"))
         return
 
-    from benchmarks.peers import TUNED_MALLOC
+    def operations(layer: Layer) -> Any:
+        return lambda direction: layer.operations
 
-    print("| layer | direction | owl, ms | GFLOP/s | PyTorch, ms | its layout | speed against PyTorch |")
-    print("|---|---|---:|---:|---:|---|---:|")
-    with ExitStack() as stack:
-        idleness = stack.enter_context(Idleness())
-        workers = {
-            name: stack.enter_context(
-                Worker(
-                    "benchmarks.layers",
-                    name,
-                    env={"OMP_NUM_THREADS": str(threads()), **({} if name == "owl" else TUNED_MALLOC)},
-                )
-            )
-            for name in ("owl", "plain", "channels last")
-        }
-
-        def turn(worker: Worker, direction: str) -> Callable[[], float]:
-            return lambda: worker.call("measure", direction=direction, seconds=options.seconds)
-
-        for name, layer in LAYERS.items():
-            if options.only not in name:
-                continue
-            for worker in workers.values():
-                worker.call("prepare", layer=name)
-            check(workers, name)
-            for direction in DIRECTIONS:
-                turns = {contestant: turn(worker, direction) for contestant, worker in workers.items()}
-                interleave(turns, 1)  # warm-up
-                seconds = interleave(turns, options.rounds)
-                median = {contestant: statistics.median(values) for contestant, values in seconds.items()}
-                peer = min(("plain", "channels last"), key=lambda contestant: median[contestant])
-                ratio = statistics.median(other / own for other, own in zip(seconds[peer], seconds["owl"]))
-                rate = layer.operations / median["owl"] / 1e9
-                figures = f"{median['owl'] * 1e3:.2f} | {rate:.0f} | {median[peer] * 1e3:.2f} | {peer} | {ratio:.2f}"
-                print(f"| {name if direction == 'forward' else ''} | {direction} | {figures} |", flush=True)
-    print()
-    print(circumstances(idleness))
+    compete(
+        "benchmarks.layers",
+        ["plain", "channels last"],
+        {name: operations(layer) for name, layer in LAYERS.items() if options.only in name},
+        DIRECTIONS,
+        unit="ms",
+        rounds=options.rounds,
+        seconds=options.seconds,
+    )
 
 
 if __name__ == "__main__":

@@ -1,0 +1,74 @@
+"""Matrix products, each waited for: what a request costs that goes through one layer, alone or in a small batch.
+
+``w * x`` is a matrix times a batch of columns, ``w.trans() * x`` reads the matrix the other way round, as gradients do.
+PyTorch computes the same products of its row-major arrays, in which a batch is rows.
+"""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+import numpy as np
+
+from benchmarks.calls import Calls, Read, compete, serve_calls, waiting
+from benchmarks.harness import threads
+
+SHAPES = [(256, 784, n) for n in (1, 4, 16, 64, 256)] + [(1024, 1024, n) for n in (1, 8, 32, 128, 1024)]
+SHAPES += [(4000, 4000, n) for n in (1, 8)]
+CASES = {f"{m}x{k}, {n} column{'s' if n > 1 else ''}": (m, k, n) for m, k, n in SHAPES}
+CALLS = ("w * x", "w.trans() * x")
+
+
+def arrays(case: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The matrix row by row of inputs, and a batch for each way of reading it."""
+    m, k, n = CASES[case]
+    rng = np.random.default_rng(0)
+    return tuple(rng.standard_normal(shape, np.float32) for shape in ((k, m), (n, k), (n, m)))
+
+
+def owl_calls(case: str) -> tuple[Calls, Read]:
+    import owl
+
+    owl.set_num_threads(threads())
+    owl.set_device(owl.create_cpu_device())
+    w, x, y = (owl.from_numpy(array) for array in arrays(case))
+    calls = {"w * x": waiting(lambda: w * x), "w.trans() * x": waiting(lambda: w.trans() * y)}
+    return calls, lambda result: result.to_numpy()
+
+
+def torch_calls(case: str) -> tuple[Calls, Read]:
+    import torch
+
+    torch.set_num_threads(threads())
+    w, x, y = (torch.from_numpy(array) for array in arrays(case))
+    return {"w * x": lambda: x @ w, "w.trans() * x": lambda: y @ w.t()}, lambda result: result.numpy()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=9, help="turns for each contestant")
+    parser.add_argument("--seconds", type=float, default=0.05, help="a turn's length")
+    parser.add_argument("--only", default="", help="products whose name contains this")
+    parser.add_argument("--worker", choices=["owl", "PyTorch"], help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.worker:
+        serve_calls(owl_calls if options.worker == "owl" else torch_calls)
+        return
+
+    def operations(m: int, k: int, n: int) -> Any:
+        return lambda call: 2 * m * k * n
+
+    compete(
+        "benchmarks.products",
+        ["PyTorch"],
+        {name: operations(*shape) for name, shape in CASES.items() if options.only in name},
+        CALLS,
+        unit="µs",
+        rounds=options.rounds,
+        seconds=options.seconds,
+    )
+
+
+if __name__ == "__main__":
+    main()
