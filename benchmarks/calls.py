@@ -1,4 +1,4 @@
-"""Single calls of owl and of PyTorch, case by case: what `benchmarks.layers` and `benchmarks.products` have in common."""
+"""Single calls of owl and of PyTorch, case by case: the part that `benchmarks.layers` and `products` share."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def _check(workers: Mapping[str, Worker], case: str, call: str) -> None:
 def compete(
     module: str,
     peers: Sequence[str],
-    cases: Mapping[str, Callable[[str], float]],
+    cases: Mapping[str, float],
     calls: Iterable[str],
     *,
     unit: str,
@@ -80,7 +80,7 @@ def compete(
 ) -> None:
     """Prints a table of owl against the fastest of its peers in each row.
 
-    `cases` has the names of the cases, and how many additions and multiplications a call makes there.
+    `cases` has the names of the cases, and how many additions and multiplications each call makes there.
     """
     from benchmarks.peers import TUNED_MALLOC
 
@@ -109,7 +109,7 @@ def compete(
                 median = {name: statistics.median(values) for name, values in spent.items()}
                 peer = min(peers, key=lambda name: median[name])
                 ratio = statistics.median(other / own for other, own in zip(spent[peer], spent["owl"]))
-                rate = operations(call) / median["owl"] / 1e9
+                rate = operations / median["owl"] / 1e9
                 own, other = (f"{median[name] * scale:.{2 if unit == 'ms' else 1}f}" for name in ("owl", peer))
                 first = case if call == calls[0] else ""
                 print(f"| {first} | {call} | {own} | {rate:.0f} | {other} | {peer} | {ratio:.2f} |", flush=True)

@@ -138,13 +138,10 @@ def main() -> None:
         serve_calls(lambda name: torch_calls(LAYERS[name], options.worker == "channels last"))
         return
 
-    def operations(layer: Layer) -> Any:
-        return lambda direction: layer.operations
-
     compete(
         "benchmarks.layers",
         ["plain", "channels last"],
-        {name: operations(layer) for name, layer in LAYERS.items() if options.only in name},
+        {name: layer.operations for name, layer in LAYERS.items() if options.only in name},
         DIRECTIONS,
         unit="ms",
         rounds=options.rounds,

@@ -220,9 +220,9 @@ class Few {
     Few(const GemmArgs& g, void* scratch) : g_(g), swapped_(!columns_are_few(g)), scratch_((char*)scratch) {
         const int64_t length = swapped_ ? g.n : g.m;
         few_ = int(swapped_ ? g.m : g.n);
-        const int64_t most = kEwBlock / few_ / W * W;
-        const int64_t wanted = ceil_div(ceil_div(length, kRanges), W) * W;
-        pitch_ = max64(W, min64(most, max64(wanted, kLeastRows)));
+        const int64_t most = max64(W, kEwBlock / few_ / W * W);
+        const int64_t wanted = ceil_div(length, max64(kRanges, ceil_div(length, most)));  // ranges of equal length
+        pitch_ = min64(most, max64(ceil_div(wanted, W) * W, kLeastRows));
         ranges_ = ceil_div(length, pitch_);
     }
 
