@@ -7,6 +7,7 @@ PyTorch computes the same products of its row-major arrays, in which a batch is 
 from __future__ import annotations
 
 import argparse
+
 import numpy as np
 
 from benchmarks.calls import Calls, Read, compete, serve_calls, waiting
