@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 
 Array = np.ndarray
@@ -14,11 +16,20 @@ def _windows(x: Array, kernel: tuple[int, int], pad: int, stride: int) -> Array:
 
 
 def convolve(x: Array, w: Array, pad: int, stride: int) -> Array:
-    """True convolution: the filters ``[out, in, h, w]`` are turned round."""
+    """True convolution: the filters ``[out, in, h, w]`` are turned round. A group has as many channels as they take."""
+    if x.shape[1] > w.shape[1]:
+        return np.concatenate([convolve(part, filters, pad, stride) for part, filters in _groups(x, w)], 1)
     return np.einsum("nchwkl,ockl->nohw", _windows(x, w.shape[2:], pad, stride), w[:, :, ::-1, ::-1])
 
 
+def _groups(x: Array, w: Array, *y: Array) -> Iterable[tuple[Array, ...]]:
+    count = x.shape[1] // w.shape[1]
+    return zip(np.split(x, count, 1), np.split(w, count), *(np.split(array, count, 1) for array in y))
+
+
 def data_gradient(y: Array, x: Array, w: Array, pad: int, stride: int) -> Array:
+    if x.shape[1] > w.shape[1]:
+        return np.concatenate([data_gradient(g, part, f, pad, stride) for part, f, g in _groups(x, w, y)], 1)
     out = np.zeros((*x.shape[:2], x.shape[2] + 2 * pad, x.shape[3] + 2 * pad))
     rows, columns = y.shape[2:]
     for k in range(w.shape[2]):
@@ -29,6 +40,8 @@ def data_gradient(y: Array, x: Array, w: Array, pad: int, stride: int) -> Array:
 
 
 def filter_gradient(y: Array, x: Array, w: Array, pad: int, stride: int) -> Array:
+    if x.shape[1] > w.shape[1]:
+        return np.concatenate([filter_gradient(g, part, f, pad, stride) for part, f, g in _groups(x, w, y)])
     windows = _windows(x, w.shape[2:], pad, stride)[:, :, : y.shape[2], : y.shape[3]]
     return np.einsum("nchwkl,nohw->ockl", windows, y)[:, :, ::-1, ::-1]
 

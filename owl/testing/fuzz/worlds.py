@@ -224,7 +224,7 @@ class OwlWorld:
             if name == "normalise_back":
                 return lrner.bp(x, y, scale, x + 1)
             return scale if name == "scale" else y
-        convolver = owl.conv.Convolver(pad, pad, stride, stride)
+        convolver = owl.conv.Convolver(pad, pad, stride, stride, groups=x.shape[2] // w.shape[2])
         if name == "convolve_relu_pool":
             bias = owl.from_numpy(np.arange(w.shape[3]) * 0.5, dtype=x.dtype)
             y = elewise.relu(convolver.ff(x, w, bias))

@@ -206,7 +206,9 @@ class Writer(Tracer):
         if self.book.exact[x].size * channels > MOST // 4:
             return
         kernel, pad, stride = (3, 1, 2, 3)[s.b % 4], s.c % 2, 1 + s.c // 2 % 2
-        filters = _numbers(s.a, s.b, s.c, 3).uniform(-0.4, 0.4, (1 + s.c // 4 % 4, channels, kernel, kernel))
+        groups = channels if s.c >= 24 else 1
+        shape = (groups * (1 + s.c // 4 % 4), channels // groups, kernel, kernel)
+        filters = _numbers(s.a, s.b, s.c, 3).uniform(-0.4, 0.4, shape)
         dtype = np.dtype(self.book.dtypes[x])
         filters = filters.astype(dtype)
         w = self.make(out, lambda world, _: world.leaf(filters, False), dtype=dtype)
