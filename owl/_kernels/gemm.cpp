@@ -1,8 +1,9 @@
 // Matrix products, with an element-wise program and sums over columns on each tile while it is in cache.
 //
 // A chunk is one panel of rows of A times a range of columns of B. The panel is packed once and kept for the chunks
-// that a thread takes next; B is read where it lies unless its strides would be slow. The order of k is the natural one
-// for every element, whatever the cutting.
+// that a thread takes next; B is read where it lies unless its strides would be slow. Where B is packed, a range of it is
+// kept for the chunks that come next, and a phase of its own packs all of A before. The order of k is the natural one for
+// every element, whatever the cutting.
 #include "ew_block.h"
 #include "gemm_few.h"
 #include "registry.h"
@@ -33,6 +34,7 @@ struct Plan {
     int64_t panels, panel_rows, ranges, range_columns;
     int64_t parts, depth;  // k in `parts` of at most `depth`
     bool direct_a;  // whole panels of A are read where they lie
+    bool shared_a;  // A is packed in the workspace
     bool pack_b, b_columns;
 
     template <class T>
@@ -53,13 +55,19 @@ struct Plan {
         p.direct_a = reads_a_directly<T>(g);
         const bool strided = g.b_row != 1 && g.b_col != 1;
         p.pack_b = g.k > 1 && g.n > 1 && (strided || (g.k > 16 && crowded<T>(g.b_row == 1 ? g.b_col : g.b_row)));
+        p.shared_a = p.pack_b && p.ranges > 1 && !p.direct_a;
         p.b_columns = !p.pack_b && (g.b_row == 1 || g.k <= 1) && !(g.n <= 1 && g.b_row != 1);
         return p;
     }
     int64_t chunks() const { return panels * ranges; }
+    template <class T>
+    size_t shared_bytes(const GemmArgs& g) const { return shared_a ? size_t(panels * panel_rows * g.k) * sizeof(T) : 0; }
 };
 
 size_t round_up(size_t bytes) { return (bytes + 63) / 64 * 64; }
+
+// The workspace begins with the sums of groups of columns; packed panels of A follow.
+size_t sums_bytes(const GemmArgs& g) { return g.epilogue ? ew_sum_workspace(*g.epilogue, g.m, g.n) : 0; }
 
 // The parts of a thread's scratch memory, in bytes from its start.
 struct Scratch {
@@ -75,7 +83,7 @@ struct Scratch {
             return start;
         };
         const size_t range = size_t(p.range_columns) * sizeof(T);
-        s.a = take(size_t(p.panel_rows * p.depth) * sizeof(T));
+        s.a = take(p.shared_a ? 0 : size_t(p.panel_rows * p.depth) * sizeof(T));
         s.b = take(p.pack_b ? range * p.depth : 0);
         s.partial = take(p.parts > 1 ? range * p.panel_rows : 0);
         s.block = take(g.epilogue ? EwBlock<T>::bytes(*g.epilogue) : 0);
@@ -100,15 +108,29 @@ class Product {
         }
     }
 
+    // The phase before, of all panels.
+    void pack_panels(int64_t begin, int64_t end) {
+        for (int64_t panel = begin; panel < end; panel++) {
+            take_panel(panel);
+            pack_rows(shared_panel(), (const T*)g_.a + row_ * g_.a_row, g_.a_row, g_.a_col, rows_, vectors_ * W, g_.k);
+        }
+    }
+
   private:
     static constexpr int W = kWidth<T>;
 
     T* part_at(size_t offset) const { return (T*)(scratch_ + offset); }
 
-    void run_chunk(int64_t panel, int64_t range) {
+    void take_panel(int64_t panel) {
         row_ = panel * plan_.panel_rows;
         rows_ = int(min64(g_.m - row_, plan_.panel_rows));
         vectors_ = int(ceil_div(rows_, W));
+    }
+
+    T* shared_panel() const { return (T*)((char*)g_.workspace + round_up(sums_bytes(g_))) + row_ * g_.k; }
+
+    void run_chunk(int64_t panel, int64_t range) {
+        take_panel(panel);
         first_ = range * plan_.range_columns;
         columns_ = min64(g_.n - first_, plan_.range_columns);
         direct_a_ = plan_.direct_a && rows_ == vectors_ * W;
@@ -122,7 +144,7 @@ class Product {
     }
 
     void pack(int64_t panel, int64_t range, int64_t part, int64_t l, int64_t k) {
-        if (!direct_a_ && (panel != packed_panel_ || part != packed_a_part_)) {
+        if (!direct_a_ && !plan_.shared_a && (panel != packed_panel_ || part != packed_a_part_)) {
             const T* a = (const T*)g_.a + row_ * g_.a_row + l * g_.a_col;
             pack_rows(part_at(at_.a), a, g_.a_row, g_.a_col, rows_, vectors_ * W, k);
             packed_panel_ = panel;
@@ -154,7 +176,9 @@ class Product {
             f = plan_.b_columns ? gemm_tile_of<T, 1, true>(columns) : gemm_tile_of<T, 1, false>(columns);
         else
             f = plan_.b_columns ? gemm_tile_of<T, 2, true>(columns) : gemm_tile_of<T, 2, false>(columns);
-        const T* a = direct_a_ ? (const T*)g_.a + row_ + l * g_.a_col : part_at(at_.a);
+        const T* a = direct_a_         ? (const T*)g_.a + row_ + l * g_.a_col
+                     : plan_.shared_a ? shared_panel() + l * vectors_ * W
+                                      : part_at(at_.a);
         f(a, direct_a_ ? g_.a_col : vectors_ * W, b, b_row, b_col, k, more ? partial(j) : kEmptyTile<T>, to, pitch, lanes);
     }
 
@@ -293,20 +317,29 @@ class Few {
 
 // ------------------------------------------------------------------------------------------------------------- kernel
 
+template <class T>
+bool packs_first(const GemmArgs& g) { return !Few<T>::applies(g) && Plan::of<T>(g).shared_a; }
+
+// Phase -1 packs, phase 0 multiplies, phase 1 combines the sums of groups of columns.
+int first_phase(const GemmArgs& g) { return (g.dtype == DType::f32 ? packs_first<float>(g) : packs_first<double>(g)) ? -1 : 0; }
+
 int phases(const void* args) {
     const GemmArgs& g = *(const GemmArgs*)args;
-    return g.epilogue && g.epilogue->n_sums && ew_sum_groups(g.n) > 1 ? 2 : 1;
+    return (g.epilogue && g.epilogue->n_sums && ew_sum_groups(g.n) > 1 ? 2 : 1) - first_phase(g);
 }
 
 template <class T>
-int64_t chunks_as(const GemmArgs& g) {
-    return Few<T>::applies(g) ? Few<T>(g, nullptr).chunks() : Plan::of<T>(g).chunks();
+int64_t chunks_as(const GemmArgs& g, int phase) {
+    if (phase == 1) return ceil_div(g.m, kCombineRows);
+    if (Few<T>::applies(g)) return Few<T>(g, nullptr).chunks();
+    const Plan p = Plan::of<T>(g);
+    return phase < 0 ? p.panels : p.chunks();
 }
 
 int64_t chunks(const void* args, int phase) {
     const GemmArgs& g = *(const GemmArgs*)args;
-    if (phase == 1) return ceil_div(g.m, kCombineRows);
-    return g.dtype == DType::f32 ? chunks_as<float>(g) : chunks_as<double>(g);
+    phase += first_phase(g);
+    return g.dtype == DType::f32 ? chunks_as<float>(g, phase) : chunks_as<double>(g, phase);
 }
 
 template <class T>
@@ -314,12 +347,14 @@ void run_as(const GemmArgs& g, int phase, int64_t begin, int64_t end, void* scra
     if (phase == 1)
         ew_combine_sums<T>(*g.epilogue, g.sum, g.workspace, g.m, ew_sum_groups(g.n), begin * kCombineRows,
                            min64(end * kCombineRows, g.m));
+    else if (phase < 0) Product<T>(g, scratch).pack_panels(begin, end);
     else if (Few<T>::applies(g)) Few<T>(g, scratch).run(begin, end);
     else Product<T>(g, scratch).run(begin, end);
 }
 
 void run(const void* args, int phase, int64_t begin, int64_t end, void* scratch) {
     const GemmArgs& g = *(const GemmArgs*)args;
+    phase += first_phase(g);
     if (g.dtype == DType::f32) run_as<float>(g, phase, begin, end, scratch);
     else run_as<double>(g, phase, begin, end, scratch);
 }
@@ -336,7 +371,10 @@ size_t scratch(const void* args) {
 
 size_t workspace(const void* args) {
     const GemmArgs& g = *(const GemmArgs*)args;
-    return g.epilogue ? ew_sum_workspace(*g.epilogue, g.m, g.n) : 0;
+    if (!first_phase(g)) return sums_bytes(g);
+    const size_t packed = g.dtype == DType::f32 ? Plan::of<float>(g).shared_bytes<float>(g)
+                                                : Plan::of<double>(g).shared_bytes<double>(g);
+    return round_up(sums_bytes(g)) + packed;
 }
 
 }  // namespace

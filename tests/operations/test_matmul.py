@@ -34,6 +34,23 @@ def test_products_that_span_blocks_and_threads(m, n, k, dtype, rng):
     agree(array(a) * array(b), wide(b) @ wide(a), dtype, terms=k, scale=9 * k**0.5)
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(("m", "n", "k"), [(513, 300, 1024), (33, 1000, 2048), (64, 241, 512)])
+def test_columns_that_share_cache_sets(m, n, k, dtype, rng):
+    """4 KB apart, they are packed, and the other operand as a whole before; neither that nor an order shows."""
+    a, b, bias = values(rng, [m, k], dtype), values(rng, [k, n], dtype), values(rng, [m, 1], dtype)
+    product = array(a) * array(b)
+    agree(product, wide(b) @ wide(a), dtype, terms=k, scale=9 * k**0.5)
+    for x in (array(a), array(np.ascontiguousarray(a.T)).trans()):
+        for y in (array(b), array(np.ascontiguousarray(b.T)).trans()):
+            same_bits((x * y).to_numpy(), product.to_numpy())
+            rectified = owl.elewise.relu(x * y + array(bias))
+            total = rectified.sum(1)
+            expected = np.maximum(product.to_numpy() + bias, 0)
+            same_bits(rectified.to_numpy(), expected)
+            agree(total, wide(expected).sum(0, keepdims=True), dtype, terms=n, scale=30 * n)
+
+
 @given(
     m=st.integers(1, 900),
     few=st.integers(1, 9),
