@@ -12,10 +12,11 @@ namespace owl {
 namespace OWL_ISA {
 namespace {
 
-constexpr int64_t kDepth = 1024;      // the longest part of k at a time: a panel of A stays in the L2 cache
+constexpr int64_t kDepth = 1024;  // the longest part of k at a time: a panel of A stays in the L2 cache
 constexpr int64_t kChunkColumns = 240;
-constexpr int64_t kCachedBytes = 8 << 20;  // a matrix that the caches of some cores hold
-constexpr int64_t kChunks = 16;       // as many as that are wanted at least
+constexpr int64_t kChunks = 16;  // as many as that are wanted at least
+constexpr int64_t kCachedBytes = 8 << 20;   // of a matrix that the caches of some cores hold
+constexpr int64_t kSharedBytes = 64 << 20;  // the most that all of A may take once more when it is packed
 static_assert(kChunkColumns == kSumGroup, "a chunk's columns are within one group of the sums");
 
 // Columns a multiple of 4 KB apart share their sets in the caches.
@@ -55,13 +56,13 @@ struct Plan {
         p.direct_a = reads_a_directly<T>(g);
         const bool strided = g.b_row != 1 && g.b_col != 1;
         p.pack_b = g.k > 1 && g.n > 1 && (strided || (g.k > 16 && crowded<T>(g.b_row == 1 ? g.b_col : g.b_row)));
-        p.shared_a = p.pack_b && p.ranges > 1 && !p.direct_a;
+        p.shared_a = p.pack_b && p.ranges > 1 && !p.direct_a && p.shared_bytes<T>(g) <= kSharedBytes;
         p.b_columns = !p.pack_b && (g.b_row == 1 || g.k <= 1) && !(g.n <= 1 && g.b_row != 1);
         return p;
     }
     int64_t chunks() const { return panels * ranges; }
     template <class T>
-    size_t shared_bytes(const GemmArgs& g) const { return shared_a ? size_t(panels * panel_rows * g.k) * sizeof(T) : 0; }
+    int64_t shared_bytes(const GemmArgs& g) const { return panels * panel_rows * g.k * int64_t(sizeof(T)); }
 };
 
 size_t round_up(size_t bytes) { return (bytes + 63) / 64 * 64; }
@@ -372,9 +373,8 @@ size_t scratch(const void* args) {
 size_t workspace(const void* args) {
     const GemmArgs& g = *(const GemmArgs*)args;
     if (!first_phase(g)) return sums_bytes(g);
-    const size_t packed = g.dtype == DType::f32 ? Plan::of<float>(g).shared_bytes<float>(g)
-                                                : Plan::of<double>(g).shared_bytes<double>(g);
-    return round_up(sums_bytes(g)) + packed;
+    return round_up(sums_bytes(g)) + size_t(g.dtype == DType::f32 ? Plan::of<float>(g).shared_bytes<float>(g)
+                                                                  : Plan::of<double>(g).shared_bytes<double>(g));
 }
 
 }  // namespace
