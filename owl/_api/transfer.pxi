@@ -73,7 +73,7 @@ def from_numpy(array, dtype=None, copy=True):
         float32 by default (or what ``OWL_DTYPE`` says), whatever the dtype of `array`.
     copy : bool or None
         True copies before it returns (without the GIL from 64 KiB on), so that `array` may be changed at once. False
-        borrows: `array` must be C-contiguous and of the right dtype, and must not be changed while owl may read it.
+        borrows: `array` must be a C-contiguous NumPy array of the right dtype, and must not be changed while owl may read it.
         None borrows what can be borrowed and copies what cannot, as `numpy.asarray` does.
 
     Examples
@@ -84,7 +84,7 @@ def from_numpy(array, dtype=None, copy=True):
     cdef Buffer* buffer
     cdef Borrowed owner
     cdef DType wanted = parse_dtype(dtype, "from_numpy")
-    cdef bint given = isinstance(array, np.ndarray)
+    cdef bint given = isinstance(array, (np.ndarray, NArray))
     cdef bint as_it_is
     drain()
     if type(array) is NArray:
@@ -101,9 +101,9 @@ def from_numpy(array, dtype=None, copy=True):
         raise DTypeError(f"[from_numpy] elements of dtype {array.dtype} are not numbers that owl computes with")
     if array.ndim > kMaxDims:
         raise ShapeError(f"[from_numpy] at most {kMaxDims} dimensions, not {array.ndim}")
-    as_it_is = array.dtype == kind and array.flags.c_contiguous
+    as_it_is = array.dtype == kind and array.flags.c_contiguous and array.flags.aligned
     if not copy and copy is not None and not (as_it_is and given):
-        raise OwlValueError(f"[from_numpy] only a C-contiguous array of dtype {kind} can be borrowed (copy=False)")
+        raise OwlValueError(f"[from_numpy] only a C-contiguous NumPy array of dtype {kind} can be borrowed (copy=False)")
     if copy or not as_it_is:
         return leaf(array, wanted, copy_of(array, wanted, as_it_is))
     owner = Borrowed.__new__(Borrowed)

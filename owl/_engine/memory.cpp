@@ -1,5 +1,8 @@
 #include "memory.h"
 
+#include <unistd.h>
+
+#include <algorithm>
 #include <cstdlib>
 
 #ifdef __linux__
@@ -11,7 +14,7 @@ namespace {
 
 constexpr size_t kAlignment = 64;
 constexpr size_t kHugePage = 2u << 20;
-constexpr size_t kSlack = 64u << 20;
+constexpr size_t kSlack = 64u << 20;  // small programs may keep this much more
 std::atomic<int64_t> buffers{0};
 
 struct Deferred {
@@ -32,6 +35,11 @@ void* system_allocate(size_t bytes) {
     if (bytes >= kHugePage) madvise(data, bytes, MADV_HUGEPAGE);
 #endif
     return data;
+}
+
+size_t machine_memory() {
+    const long pages = sysconf(_SC_PHYS_PAGES), size = sysconf(_SC_PAGE_SIZE);
+    return pages > 0 && size > 0 ? size_t(pages) * size_t(size) : SIZE_MAX;
 }
 
 }  // namespace
@@ -63,32 +71,96 @@ size_t MemoryPool::round_up(size_t bytes, int* size_class) {
     return rounded;
 }
 
+// Lies in the very block that nobody uses.
+struct MemoryPool::FreeBlock {
+    size_t capacity;
+    FreeBlock *older, *newer;              // of all
+    FreeBlock *older_alike, *newer_alike;  // of its size
+};
+
+void MemoryPool::keep(FreeBlock* block, int size_class) {
+    static_assert(sizeof(FreeBlock) <= kAlignment, "the smallest block holds it");
+    block->older = newest_;
+    block->newer = nullptr;
+    (newest_ ? newest_->newer : oldest_) = block;
+    newest_ = block;
+    block->older_alike = free_[size_class];
+    block->newer_alike = nullptr;
+    if (free_[size_class]) free_[size_class]->newer_alike = block;
+    free_[size_class] = block;
+    cached_ += block->capacity;
+}
+
+void MemoryPool::take(FreeBlock* block, int size_class) {
+    (block->older ? block->older->newer : oldest_) = block->newer;
+    (block->newer ? block->newer->older : newest_) = block->older;
+    if (block->older_alike) block->older_alike->newer_alike = block->newer_alike;
+    (block->newer_alike ? block->newer_alike->older_alike : free_[size_class]) = block->older_alike;
+    cached_ -= block->capacity;
+}
+
+// Twice what the program once needed at the same time: a program that goes through arrays of several sizes holds few of
+// them at once, but asks for all of them again in its next step. What takes much of the machine is not held twice.
+size_t MemoryPool::most_held() const {
+    static const size_t half_of_machine = machine_memory() / 2;
+    const size_t twice = 2 * peak_ + kSlack;
+    const size_t most = std::max(peak_, std::min(twice, half_of_machine));
+    return limit_ ? std::min(limit_, most) : most;
+}
+
+// Sizes that a program has turned away from make room for those that it uses now. What goes is linked by `older`.
+MemoryPool::FreeBlock* MemoryPool::drop_beyond(size_t held) {
+    FreeBlock* dropped = nullptr;
+    while (oldest_ && in_use_ + cached_ > held) {
+        FreeBlock* block = oldest_;
+        int size_class;
+        round_up(block->capacity, &size_class);
+        take(block, size_class);
+        block->older = dropped;
+        dropped = block;
+    }
+    return dropped;
+}
+
+// Without the lock: the system takes its time.
+void MemoryPool::give_back(FreeBlock* dropped) {
+    while (dropped) {
+        FreeBlock* next = dropped->older;
+        std::free(dropped);
+        dropped = next;
+    }
+}
+
 Buffer* MemoryPool::allocate(size_t bytes) {
     int size_class;
     if (bytes > (size_t{1} << 46)) return nullptr;
     const size_t capacity = round_up(bytes, &size_class);
     void* data = nullptr;
+    FreeBlock* dropped = nullptr;
     {
         std::lock_guard<std::mutex> guard(mutex_);
         if (limit_ && in_use_ + capacity > limit_) return nullptr;
-        auto& free_blocks = free_[size_class];
-        if (!free_blocks.empty()) {
-            data = free_blocks.back().data;
-            free_blocks.pop_back();
-            cached_ -= capacity;
+        if (FreeBlock* block = free_[size_class]) {
+            take(block, size_class);
+            data = block;
         }
         in_use_ += capacity;
-        if (in_use_ > peak_) peak_ = in_use_;
+        if (data) peak_ = std::max(peak_, in_use_);
+        else dropped = drop_beyond(std::max(most_held(), in_use_));
     }
-    if (!data) data = system_allocate(capacity);
     if (!data) {
-        trim();
+        give_back(dropped);
         data = system_allocate(capacity);
-    }
-    if (!data) {
+        if (!data) {
+            drop_cached();
+            data = system_allocate(capacity);
+        }
         std::lock_guard<std::mutex> guard(mutex_);
-        in_use_ -= capacity;
-        return nullptr;
+        if (!data) {
+            in_use_ -= capacity;
+            return nullptr;
+        }
+        peak_ = std::max(peak_, in_use_);
     }
     auto* buffer = new Buffer;
     buffer->data = data;
@@ -99,50 +171,33 @@ Buffer* MemoryPool::allocate(size_t bytes) {
     return buffer;
 }
 
-// Twice what the program once needed at the same time: a program that goes through arrays of several sizes holds few of
-// them at once, but asks for all of them again in its next step.
-size_t MemoryPool::most_held() const {
-    const size_t most = 2 * peak_ + kSlack;
-    return limit_ && limit_ < most ? limit_ : most;
-}
-
 void MemoryPool::recycle(void* data, size_t capacity) {
     int size_class;
     round_up(capacity, &size_class);
-    std::vector<void*> dropped;
+    auto* block = static_cast<FreeBlock*>(data);
+    block->capacity = capacity;
+    FreeBlock* dropped;
     {
         std::lock_guard<std::mutex> guard(mutex_);
         in_use_ -= capacity;
-        free_[size_class].push_back({data, capacity, given_back_++});
-        cached_ += capacity;
-        if (in_use_ + cached_ > most_held()) drop_oldest(most_held(), &dropped);
+        keep(block, size_class);
+        dropped = drop_beyond(most_held());
     }
-    for (void* block : dropped) std::free(block);
-}
-
-// Sizes that a program has turned away from make room for those that it uses now.
-void MemoryPool::drop_oldest(size_t held, std::vector<void*>* dropped) {
-    while (cached_ && in_use_ + cached_ > held) {
-        std::vector<Cached>* oldest = nullptr;
-        for (auto& blocks : free_)
-            if (!blocks.empty() && (!oldest || blocks.front().since < oldest->front().since)) oldest = &blocks;
-        dropped->push_back(oldest->front().data);
-        cached_ -= oldest->front().capacity;
-        oldest->erase(oldest->begin());
-    }
+    give_back(dropped);
 }
 
 void MemoryPool::drop_cached() {
-    for (auto& blocks : free_) {
-        for (const Cached& block : blocks) std::free(block.data);
-        blocks.clear();
+    FreeBlock* dropped;
+    {
+        std::lock_guard<std::mutex> guard(mutex_);
+        dropped = drop_beyond(0);
     }
-    cached_ = 0;
+    give_back(dropped);
 }
 
 void MemoryPool::trim() {
-    std::lock_guard<std::mutex> guard(mutex_);
     drop_cached();
+    std::lock_guard<std::mutex> guard(mutex_);
     peak_ = in_use_;
 }
 

@@ -52,20 +52,18 @@ class MemoryPool {
     friend struct Buffer;
     void recycle(void* data, size_t capacity);
     static size_t round_up(size_t bytes, int* size_class);
+    struct FreeBlock;
+    void keep(FreeBlock* block, int size_class);
+    void take(FreeBlock* block, int size_class);
     size_t most_held() const;
-    void drop_oldest(size_t held, std::vector<void*>* dropped);
+    FreeBlock* drop_beyond(size_t held);
+    static void give_back(FreeBlock* dropped);
     void drop_cached();
-
-    struct Cached {
-        void* data;
-        size_t capacity;
-        uint64_t since;  // how many blocks had been given back before it
-    };
 
     static constexpr int kClasses = 512;
     std::mutex mutex_;
-    std::vector<Cached> free_[kClasses];  // the one given back last is the one taken next
-    uint64_t given_back_ = 0;
+    FreeBlock* free_[kClasses] = {};  // of each size the one given back last, which is taken next
+    FreeBlock *oldest_ = nullptr, *newest_ = nullptr;
     size_t in_use_ = 0, cached_ = 0, peak_ = 0;
     size_t limit_ = 0;
 };

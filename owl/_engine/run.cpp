@@ -198,7 +198,7 @@ void wake_thread(Waiter* waiter, Node*) {
     auto* self = static_cast<ThreadWaiter*>(waiter);
     std::lock_guard<std::mutex> guard(self->state->mutex);
     self->state->done.store(true, std::memory_order_release);
-    // Under the lock: the waiter may be gone as soon as it is released.
+    // Under the lock, so that a thread between its last look and its sleep does not miss it.
     self->state->changed.notify_one();
 }
 }  // namespace

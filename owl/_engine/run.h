@@ -70,11 +70,12 @@ struct ThreadWaiter : Waiter {
     ThreadWaiter();
     ~ThreadWaiter();
     ThreadWaiter(const ThreadWaiter&) = delete;
-    // True once notified; false after `milliseconds` without.
+    // True once notified, maybe while the notifier is still inside `notify`: it holds the graph's lock, so whoever has
+    // taken that since may delete the waiter. False after `milliseconds` without.
     bool wait(int milliseconds);
     struct State;
     State* state;
-    bool spun = false;
+    bool spun = false;  // only the first wait spins
 };
 
 int64_t live_runs();

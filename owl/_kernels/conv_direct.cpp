@@ -93,9 +93,9 @@ struct Direct {
     // time.
     Strips make_strips() const {
         const int64_t block_row = 2 * kVectorBytes * x.out;
-        if (!adjoint) return Strips(result_h(a), a.batch, block_row * (pools(a) ? a.pool.stride_h : 1));
+        if (!adjoint) return Strips::shared(result_h(a), block_row * (pools(a) ? a.pool.stride_h : 1), a.batch);
         const int64_t lines = y.lines(0);
-        return pools(a) ? Strips(lines, 1 << 20, 0) : Strips(lines, a.batch, block_row * y.step_out());
+        return pools(a) ? Strips::whole(lines) : Strips::shared(lines, block_row * y.step_out(), a.batch);
     }
 
     int64_t most_lines() const {

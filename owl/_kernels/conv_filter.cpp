@@ -91,7 +91,7 @@ struct Gradient {
     explicit Gradient(const ConvArgs& args)
         : a(args), y(vertical(a, false)), x(horizontal(a, false)), in(a.c_in / a.groups), out(a.c_out / a.groups),
           numbers(in * a.kw * a.kh), units{out}, images(a),
-          strips(a.out_h, 1 << 20, pools(a) ? 0 : 2 * kVectorBytes * a.out_w) {}
+          strips(pools(a) ? Strips::whole(a.out_h) : Strips::cached(a.out_h, 2 * kVectorBytes * a.out_w)) {}
 
     T* partial(int64_t image_group, int64_t group, int64_t unit) const {
         const int64_t vector = (image_group * a.groups + group) * units.vectors() + 2 * unit;

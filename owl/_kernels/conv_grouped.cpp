@@ -75,17 +75,18 @@ struct Grouped {
 
     Grouped(const ConvArgs& args, bool adjoint_)
         : a(args), adjoint(adjoint_), y(vertical(a, adjoint)), x(horizontal(a, adjoint)),
-          source((adjoint ? a.c_out : a.c_in) / a.groups, (adjoint ? a.c_in : a.c_out) / a.groups, a.groups, y, x),
+          source((adjoint ? a.c_out : a.c_in) / a.groups, (adjoint ? a.c_in : a.c_out) / a.groups, a.groups, y, x,
+                 adjoint && pools(a)),
           strips(make_strips()) {}
 
     // In lines of a class backward, in rows of the result forward. A pooled gradient is expanded a whole image at a
     // time.
     Strips make_strips() const {
         const int64_t lines = adjoint ? y.lines(0) : result_h(a);
-        if (adjoint && pools(a)) return Strips(lines, 1 << 20, 0);
+        if (adjoint && pools(a)) return Strips::whole(lines);
         const int64_t per_line = !adjoint && pools(a) ? a.pool.stride_h : 1;
         const int64_t in = source.room(1) / source.rows.lines(1) * y.step_in(), out = y.step_out() * x.out * N;
-        return Strips(lines, a.batch * source.vectors(), (in + out) * per_line * int64_t(sizeof(T)));
+        return Strips::shared(lines, (in + out) * per_line * int64_t(sizeof(T)), a.batch * source.vectors());
     }
 
     int64_t most_lines() const {

@@ -50,10 +50,11 @@ struct GroupedSource {
     const int64_t sources, results, groups;  // channels of a group, and how many groups there are
     const Axis &y, &x;
     const Window rows, columns;
+    const bool whole;  // all source lines are loaded, needed or not
     const int64_t pitch;
 
-    GroupedSource(int64_t sources_, int64_t results_, int64_t groups_, const Axis& y_, const Axis& x_)
-        : sources(sources_), results(results_), groups(groups_), y(y_), x(x_), rows(y), columns(x),
+    GroupedSource(int64_t sources_, int64_t results_, int64_t groups_, const Axis& y_, const Axis& x_, bool whole_)
+        : sources(sources_), results(results_), groups(groups_), y(y_), x(x_), rows(y), columns(x), whole(whole_),
           pitch(max64(columns.lines(x.lines(0)), x.in - columns.low)) {}
 
     int64_t vectors() const { return ceil_div(groups * results, N); }
@@ -64,7 +65,10 @@ struct GroupedSource {
     bool spreads() const { return results > 1; }
 
     // Numbers of a block that serves `lines` result lines, and of all that `prepare` makes.
-    int64_t block(int64_t lines) const { return rows.lines(lines) * pitch * N; }
+    int64_t block(int64_t lines) const { return block_lines(lines) * pitch * N; }
+    int64_t block_lines(int64_t lines) const {
+        return whole ? max64(rows.lines(lines), y.in - rows.low) : rows.lines(lines);
+    }
     int64_t room(int64_t lines) const { return (spreads() ? 1 + sources : 1) * block(lines); }
 
     // Where `load` puts source line `line` for result lines from `first_line` on.
@@ -75,7 +79,7 @@ struct GroupedSource {
     void needed(int64_t first_line, int64_t lines, int64_t* begin, int64_t* end) const {
         const int64_t from = rows.step * first_line + rows.low;
         *begin = min64(max64(from, 0), y.in);
-        *end = max64(*begin, min64(from + rows.lines(lines), y.in));
+        *end = max64(*begin, min64(from + block_lines(lines), y.in));
     }
 
     // Zeros around the lines [begin, end), which somebody else fills in.

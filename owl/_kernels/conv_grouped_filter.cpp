@@ -88,8 +88,9 @@ struct Gradient {
 
     explicit Gradient(const ConvArgs& args)
         : a(args), y(vertical(a, false)), x(horizontal(a, false)),
-          source(a.c_in / a.groups, a.c_out / a.groups, a.groups, y, x), images(a),
-          strips(a.out_h, 1 << 20, pools(a) ? 0 : row_bytes()), numbers(source.sources * a.kw * a.kh) {}
+          source(a.c_in / a.groups, a.c_out / a.groups, a.groups, y, x, false), images(a),
+          strips(pools(a) ? Strips::whole(a.out_h) : Strips::cached(a.out_h, row_bytes())),
+          numbers(source.sources * a.kw * a.kh) {}
 
     int64_t row_bytes() const {
         const int64_t in = source.room(1) / source.rows.lines(1) * y.step_in();
@@ -122,14 +123,17 @@ struct Gradient {
         const Scratch s(*this, carver);
         for (int64_t i = begin; i < end; ++i) {
             const int64_t v = i % source.vectors(), image_group = i / source.vectors();
+            int64_t prepared_rows = -1;  // for how many rows the offsets are filled in
             if (a.filter_diff) memset(partial(image_group, v), 0, size_t(N * numbers) * sizeof(T));
             for (int64_t image = images.begin(image_group); image < images.end(image_group); ++image)
                 for (int64_t strip = 0; strip < strips.count(); ++strip)
-                    add_strip(image, v, strips.begin(strip), strips.end(strip), partial(image_group, v), s);
+                    add_strip(image, v, strips.begin(strip), strips.end(strip), partial(image_group, v), s,
+                              &prepared_rows);
         }
     }
 
-    void add_strip(int64_t image, int64_t v, int64_t first, int64_t last, T* sums, const Scratch& s) const {
+    void add_strip(int64_t image, int64_t v, int64_t first, int64_t last, T* sums, const Scratch& s,
+                   int64_t* prepared_rows) const {
         const int64_t channel = source.first(v), channels = source.count(v), rows = last - first;
         load_result_gradient(image, channel, channels, first, rows, s);
         if (a.bias_diff) {
@@ -139,7 +143,8 @@ struct Gradient {
         }
         if (!a.filter_diff) return;
         const T* input = load_source(image, v, first, rows, s);
-        find_offsets(rows, s);
+        if (*prepared_rows != rows) find_offsets(rows, s);
+        *prepared_rows = rows;
         const int64_t parts = ceil_div(numbers, kMostTaps), shorter = numbers / parts, longer = numbers % parts;
         const int64_t step = source.columns.step;
         const CorrelateFunction<T> function[2] = {correlate_function<T>(step, shorter),

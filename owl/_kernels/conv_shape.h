@@ -180,21 +180,36 @@ struct Units {
     int vectors(int64_t unit) const { return size(unit) > kWidth<T> ? 2 : 1; }
 };
 
-// Rows are cut into strips of nearly equal height such that a strip's block fits a core's cache, and such that a small
-// batch still gives some 32 chunks.
+// Rows are cut into strips of nearly equal height.
 struct Strips {
     int64_t total, rows;
 
-    Strips(int64_t total_rows, int64_t batch, int64_t bytes_per_row, int64_t granularity = 1) : total(total_rows) {
-        constexpr int64_t kCacheBytes = 256 * 1024, kChunks = 32;
-        int64_t most = max64(1, kCacheBytes / max64(bytes_per_row, 1));
-        if (batch < kChunks) most = min64(most, max64(4, ceil_div(total * batch, kChunks)));
-        rows = ceil_div(max64(total, 1), ceil_div(max64(total, 1), most));
-        rows = min64(max64(total, 1), ceil_div(rows, granularity) * granularity);
+    static Strips whole(int64_t total) { return {total, max64(total, 1)}; }
+
+    // A strip's block fits a core's cache.
+    static Strips cached(int64_t total, int64_t bytes_per_row) { return cut(total, most_rows(bytes_per_row)); }
+
+    // The same, and few images, or other parts that are shared out, still give some 32 chunks.
+    static Strips shared(int64_t total, int64_t bytes_per_row, int64_t parts) {
+        constexpr int64_t kChunks = 32;
+        int64_t most = most_rows(bytes_per_row);
+        if (parts < kChunks) most = min64(most, max64(4, ceil_div(total * parts, kChunks)));
+        return cut(total, most);
     }
+
     int64_t count() const { return max64(1, ceil_div(total, rows)); }
     int64_t begin(int64_t strip) const { return strip * rows; }
     int64_t end(int64_t strip) const { return min64(total, (strip + 1) * rows); }
+
+private:
+    static int64_t most_rows(int64_t bytes_per_row) {
+        constexpr int64_t kCacheBytes = 256 * 1024;
+        return max64(1, kCacheBytes / max64(bytes_per_row, 1));
+    }
+    static Strips cut(int64_t total, int64_t most) {
+        const int64_t rows = max64(total, 1);
+        return {total, ceil_div(rows, ceil_div(rows, most))};
+    }
 };
 
 }  // namespace OWL_ISA

@@ -180,7 +180,8 @@ class Product {
         const T* a = direct_a_         ? (const T*)g_.a + row_ + l * g_.a_col
                      : plan_.shared_a ? shared_panel() + l * vectors_ * W
                                       : part_at(at_.a);
-        f(a, direct_a_ ? g_.a_col : vectors_ * W, b, b_row, b_col, k, more ? partial(j) : kEmptyTile<T>, to, pitch, lanes);
+        const int64_t a_col = direct_a_ ? g_.a_col : vectors_ * W;
+        f(a, a_col, b, b_row, b_col, k, more ? partial(j) : kEmptyTile<T>, to, pitch, lanes);
     }
 
     void accumulate(int64_t l, int64_t k, bool more) const {
@@ -322,7 +323,9 @@ template <class T>
 bool packs_first(const GemmArgs& g) { return !Few<T>::applies(g) && Plan::of<T>(g).shared_a; }
 
 // Phase -1 packs, phase 0 multiplies, phase 1 combines the sums of groups of columns.
-int first_phase(const GemmArgs& g) { return (g.dtype == DType::f32 ? packs_first<float>(g) : packs_first<double>(g)) ? -1 : 0; }
+int first_phase(const GemmArgs& g) {
+    return (g.dtype == DType::f32 ? packs_first<float>(g) : packs_first<double>(g)) ? -1 : 0;
+}
 
 int phases(const void* args) {
     const GemmArgs& g = *(const GemmArgs*)args;

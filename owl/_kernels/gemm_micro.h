@@ -13,13 +13,13 @@ constexpr int kTileVectors = 2;
 constexpr int kTileColumns = kVectorRegisters == 32 ? 12 : kHasFma ? 6 : 4;
 static_assert(240 % kTileColumns == 0, "a group of columns that is summed must hold whole tiles");
 
-// One tile, k products long. A has `VR` vectors of rows for each l, `a_col` numbers apart. B is read where it lies: its element (l, j)
-// is b[l * b_row + j * b_col], one of the strides being 1. `from` holds what was accumulated before, columns of VR
+// One tile, k products long. A has `VR` vectors of rows for each l, `a_col` numbers apart. B is read where it lies: its
+// element (l, j) is b[l * b_row + j * b_col], one of the strides being 1. `from` holds what was accumulated before, columns of VR
 // vectors; a branch for "nothing yet" would keep the accumulators out of registers, so that is an array of zeros. The
 // result goes to columns `pitch` apart, the last vector of each being of `lanes` rows.
 template <class T, int VR, int NR, bool BColumns>
-void gemm_tile(const T* a, int64_t a_col, const T* b, int64_t b_row, int64_t b_col, int64_t k, const T* from, T* to, int64_t pitch,
-               int lanes) {
+void gemm_tile(const T* a, int64_t a_col, const T* b, int64_t b_row, int64_t b_col, int64_t k, const T* from, T* to,
+               int64_t pitch, int lanes) {
     constexpr int W = kWidth<T>;
     Vec<T> acc[NR][VR];
 #pragma GCC unroll 12
@@ -82,6 +82,7 @@ void pack_rows(T* to, const T* a, int64_t row, int64_t col, int64_t rows, int pi
             for (int v = 0; v < pitch; v += W) __builtin_prefetch(a + kPackAhead * col + v);
             for (int v = 0; v < whole; v += W) store_aligned(to + v, load(a + v));
             if (lanes) store_aligned(to + whole, load_partial(a + whole, lanes));
+            for (int v = whole + (lanes ? W : 0); v < pitch; v += W) store_aligned(to + v, Vec<T>{});
         }
         return;
     }

@@ -280,15 +280,17 @@ OWL_INLINE V sqrt(V x) {
 #endif
 #endif
 
-// Lanes 0, 2, 4, … of x and y, one after the other.
+// The numbers 0 … K - 1 as arguments of a template.
 template <int... I>
 struct LaneList {};
 template <int K, int... I>
 struct CountLanes : CountLanes<K - 1, K - 1, I...> {};
 template <int... I>
 struct CountLanes<0, I...> { using type = LaneList<I...>; };
+
 template <class V, int... I>
 OWL_INLINE V every_other(V x, V y, LaneList<I...>) { return __builtin_shufflevector(x, y, (2 * I)...); }
+// Lanes 0, 2, 4, … of x and y, one after the other.
 template <class V>
 OWL_INLINE V even_lanes(V x, V y) { return every_other(x, y, typename CountLanes<kWidth<Lane<V>>>::type()); }
 

@@ -65,16 +65,17 @@ struct Transformed {
 
     explicit Transformed(const ConvArgs& args) : a(args), p(args, Adjoint) {
         const int64_t budget = p.tile_budget(P), rows = result_rows();
-        images = max64(1, min64(budget / (p.tiles_x * p.tiles_y), a.batch / (p.wide(P) ? 8 : 16)));
-        int64_t tile_rows = max64(1, budget / p.tiles_x);
-        tile_rows = ceil_div(p.tiles_y, ceil_div(p.tiles_y, tile_rows));
-        strip_rows = tile_rows >= p.tiles_y || (Adjoint && pools(a)) ? rows : kTile * tile_rows;
+        const int64_t tiles_x = max64(1, p.tiles_x), tiles_y = max64(1, p.tiles_y);  // backward, none may be wanted
+        images = max64(1, min64(budget / (tiles_x * tiles_y), a.batch / (p.wide(P) ? 8 : 16)));
+        int64_t tile_rows = max64(1, budget / tiles_x);
+        tile_rows = ceil_div(tiles_y, ceil_div(tiles_y, tile_rows));
+        strip_rows = tile_rows >= tiles_y || (Adjoint && pools(a)) ? max64(1, rows) : kTile * tile_rows;
         if (!Adjoint && pools(a) && strip_rows < rows) strip_rows = max64(1, strip_rows / a.pool.stride_h);
         strips = max64(1, ceil_div(rows, strip_rows));
     }
 
     int64_t result_rows() const { return Adjoint ? p.out_h : result_h(a); }
-    int64_t chunks() const { return ceil_div(a.batch, images) * strips; }
+    int64_t chunks() const { return p.out_w && p.out_h ? ceil_div(a.batch, images) * strips : 0; }
 
     // Tiles are counted from the image's corner, so that strips do not change how an output is computed.
     TileRows tile_rows(int64_t first, int64_t last) const {

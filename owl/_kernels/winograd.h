@@ -108,6 +108,7 @@ constexpr int64_t kLanes = kWidth<float>;
 
 // The scratch areas that hold tiles' transforms take about this much of a core's cache.
 constexpr int64_t kTransformBytes = 512 * 1024;
+// So many transformed filters fill half of it.
 constexpr int64_t kFilterNumbers = 256 * 1024;
 
 // A convolution at stride 1 between `in` and `out` channels of a group, as a correlation of padded inputs; the adjoint

@@ -101,6 +101,17 @@ def test_a_missing_bias_is_no_bias():
     same_bits(convolver.ff(x, w).to_numpy(), convolver.ff(x, w, owl.zeros([5])).to_numpy())
 
 
+@pytest.mark.parametrize("size", [(0, 30), (30, 0)])
+def test_an_empty_image_may_have_padding_enough_for_a_filter(size):
+    # Once, its gradient, for which Winograd's algorithm has no tiles, divided by their number.
+    convolver = conv.Convolver(4, 4, 1, 1)
+    x, w = owl.zeros([*size, 16, 2]), owl.ones([5, 5, 16, 16])
+    y = convolver.ff(x, w)
+    assert not y.to_numpy().any()
+    assert convolver.bp(y, x, w).to_numpy().size == 0
+    assert not convolver.weight_grad(y, x, w).to_numpy().any()
+
+
 def test_an_empty_batch_is_convolved():
     convolver = conv.Convolver(2, 2, 1, 1)
     x, w, b = owl.zeros([8, 8, 3, 0]), owl.ones([5, 5, 3, 4]), owl.ones([4])

@@ -198,3 +198,39 @@ def test_a_failed_gradient_fails_what_spreads_it(op):
     with faults("exp"), pytest.raises(owl.ExecutionError, match="exp"):
         filters.to_numpy()
     assert np.isfinite(p.to_numpy()).all()
+
+
+def gradients(convolver: conv.Convolver, pooler: conv.Pooler, arrays: list[np.ndarray], which: str) -> np.ndarray:
+    """One gradient through a pooling, from leaves: no other kernel of its plan reserves memory."""
+    x, w, a, g = (owl.from_numpy(array) for array in arrays)
+    p = pooler.ff(a)
+    p.wait_for_eval()
+    s = ele.relu_back(pooler.bp(g, p, a), a)
+    if which == "data":
+        return convolver.bp(s, x, w).to_numpy()
+    return (convolver.weight_grad(s, x, w) if which == "filter" else convolver.bias_grad(s)).to_numpy()
+
+
+@pytest.mark.parametrize("which", ["data", "filter", "bias"])
+@pytest.mark.parametrize("op", [conv.pool_op.max, conv.pool_op.avg])
+@pytest.mark.parametrize(
+    ("groups", "size", "kernel", "pad", "window"),
+    [
+        (4, (2, 2), (1, 1), (40, 5), (8, 8)),  # once, a pooled gradient had more rows than the block it was spread in
+        (4, (5, 3), (3, 2), (30, 0), (2, 2)),
+        (2, (300_001, 1), (3, 1), (0, 0), (2, 1)),  # once, more rows than a cache holds were two strips of one image
+        (1, (300_001, 1), (3, 1), (0, 0), (2, 1)),
+    ],
+)
+def test_poolings_of_far_more_rows_than_the_data_has_or_a_cache_holds(
+    groups, size, kernel, pad, window, op, which, rng
+):
+    convolver = conv.Convolver(*pad, 1, 1, groups=groups)
+    pooler = conv.Pooler(*window, *window, op=op)
+    rows, columns = (n + 2 * p - k + 1 for n, p, k in zip(size, pad, kernel))
+    pooled = [-(-n // k) for n, k in zip((rows, columns), window)]
+    shapes = [(1, groups, *size), (groups, 1, *kernel), (1, groups, rows, columns), (1, groups, *pooled)]
+    arrays = [rng.standard_normal(shape).astype(np.float32) for shape in shapes]
+    found = gradients(convolver, pooler, arrays, which)
+    with unfused():
+        same_bits(gradients(convolver, pooler, arrays, which), found)

@@ -207,6 +207,11 @@ def test_copy_none_borrows_what_it_can():
     assert owl.from_numpy([1, 2], copy=None).to_numpy().tolist() == [1, 2]
     with pytest.raises(owl.OwlValueError, match="borrowed"):
         owl.from_numpy([1, 2], copy=False)
+    assert owl.from_numpy(owl.ones([2]), copy=False).to_numpy().tolist() == [1, 1]
+    misaligned = np.frombuffer(bytes(17), np.uint8)[1:].view(np.float32)
+    assert not owl.from_numpy(misaligned, copy=None).to_numpy().any()
+    with pytest.raises(owl.OwlValueError, match="borrowed"):
+        owl.from_numpy(misaligned, copy=False)
 
 
 def test_a_conversion_that_raises_leaves_nothing_behind():

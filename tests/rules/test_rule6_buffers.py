@@ -1,6 +1,7 @@
 """A buffer is recycled only after its last consumer has finished."""
 
 import numpy as np
+import pytest
 
 import owl
 from owl import _runtime
@@ -98,3 +99,50 @@ def test_a_program_that_turns_to_another_size_gets_its_blocks_again(python):
     done = python(ANOTHER_SIZE)
     assert done.returncode == 0, done.stderr
     assert int(done.stdout) < 50  # page faults
+
+
+HELD = """
+import sys
+import numpy as np
+import owl
+
+MB = 1 << 18  # float32
+source = np.ones(256 * MB, np.float32)
+
+def resident():
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[1]) * 4096 >> 20
+
+def use(count, size):
+    arrays = [owl.from_numpy(source[: size * MB]) for _ in range(count)]
+    del arrays
+    owl.from_numpy(source[:1])
+
+if sys.argv[1] == "refused":
+    try:
+        (owl.zeros([1 << 43]) + 1).to_numpy()
+    except owl.ExecutionError:
+        pass
+before = resident()
+for count, size in ((1, 256), (2, 128), (4, 64), (8, 32), (3, 80), (5, 50), (7, 35), (1, 200), (1, 225)):
+    use(count, size)
+print(resident() - before)
+"""
+
+
+@pytest.mark.parametrize("first", ["nothing", "refused"])
+def test_blocks_of_many_sizes_do_not_pile_up(python, first):
+    # Once, a block of a new size came on top of all that was kept; and a request that was refused raised the bound.
+    done = python(HELD, first)
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) < 2 * 256 + 64 + 40
+
+
+def test_very_many_blocks_make_room_quickly():
+    # Once, each block that went was looked for among all sizes, and moved all others of its size.
+    source = np.ones(250, np.float32)
+    for size in (100, 150, 180, 200, 250, 100, 150):
+        arrays = [owl.from_numpy(source[:size]) for _ in range(100_000)]
+        del arrays
+    settle()
+    assert _runtime.debug_counters()["buffers"] < 1000
