@@ -8,6 +8,7 @@
 // Phase 0 packs the filters, phase 1 computes; a chunk of it is a strip of rows of one image.
 #include "conv_algorithms.h"
 
+#include "conv_kernel.h"
 #include "conv_result.h"
 
 namespace owl {
@@ -113,6 +114,12 @@ struct Direct {
         return (group * units.vectors() + 2 * unit) * kWidth<T> * in * a.kw * a.kh;
     }
     int64_t packed_size() const { return a.groups * units.vectors() * kWidth<T> * in * a.kw * a.kh; }
+
+    int64_t chunks(int phase) const { return phase == 0 ? a.groups * units.count() : a.batch * strips.count(); }
+    void run_phase(int phase, int64_t begin, int64_t end, void* memory) const {
+        phase == 0 ? pack(begin, end, memory) : run(begin, end, memory);
+    }
+    int64_t workspace() const { return packed_size() * int64_t(sizeof(T)); }
 
     struct Scratch {
         Taps taps;
@@ -237,51 +244,10 @@ struct Direct {
     }
 };
 
-template <bool Adjoint>
-int64_t chunks(const void* args, int phase) {
-    const ConvArgs& a = *static_cast<const ConvArgs*>(args);
-    auto count = [&](const auto& d) { return phase == 0 ? a.groups * d.units.count() : a.batch * d.strips.count(); };
-    return a.dtype == DType::f64 ? count(Direct<double>(a, Adjoint)) : count(Direct<float>(a, Adjoint));
-}
-
-template <bool Adjoint>
-void run(const void* args, int phase, int64_t begin, int64_t end, void* scratch) {
-    const ConvArgs& a = *static_cast<const ConvArgs*>(args);
-    auto go = [&](const auto& d) { phase == 0 ? d.pack(begin, end, scratch) : d.run(begin, end, scratch); };
-    if (a.dtype == DType::f64) go(Direct<double>(a, Adjoint));
-    else go(Direct<float>(a, Adjoint));
-}
-
-template <class T>
-size_t scratch_of(const Direct<T>& d) {
-    Carver carver{nullptr};
-    typename Direct<T>::Scratch(d, carver);
-    return carver.used;
-}
-
-template <bool Adjoint>
-size_t scratch_size(const void* args) {
-    const ConvArgs& a = *static_cast<const ConvArgs*>(args);
-    return a.dtype == DType::f64 ? scratch_of(Direct<double>(a, Adjoint)) : scratch_of(Direct<float>(a, Adjoint));
-}
-
-template <bool Adjoint>
-size_t workspace_size(const void* args) {
-    const ConvArgs& a = *static_cast<const ConvArgs*>(args);
-    return a.dtype == DType::f64 ? size_t(Direct<double>(a, Adjoint).packed_size()) * sizeof(double)
-                                 : size_t(Direct<float>(a, Adjoint).packed_size()) * sizeof(float);
-}
-
-int phases(const void*) { return 2; }
-
 }  // namespace
 
-const Kernel direct_forward = {
-    "conv_forward", phases, chunks<false>, run<false>, scratch_size<false>, workspace_size<false>,
-};
-const Kernel direct_backward_data = {
-    "conv_backward_data", phases, chunks<true>, run<true>, scratch_size<true>, workspace_size<true>,
-};
+const Kernel direct_forward = ConvKernel<ByDtype<Direct, false>>::named("conv_forward");
+const Kernel direct_backward_data = ConvKernel<ByDtype<Direct, true>>::named("conv_backward_data");
 
 }  // namespace OWL_ISA
 }  // namespace owl

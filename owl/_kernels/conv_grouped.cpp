@@ -4,6 +4,7 @@
 // of one image.
 #include "conv_algorithms.h"
 #include "conv_grouped.h"
+#include "conv_kernel.h"
 
 namespace owl {
 namespace OWL_ISA {
@@ -96,6 +97,14 @@ struct Grouped {
 
     int64_t area() const { return a.kw * a.kh; }
     int64_t packed_vector() const { return source.sources * area() * N; }
+
+    int64_t chunks(int phase) const {
+        return phase == 0 ? source.vectors() : a.batch * source.vectors() * strips.count();
+    }
+    void run_phase(int phase, int64_t begin, int64_t end, void* memory) const {
+        phase == 0 ? pack(begin, end, memory) : run(begin, end, memory);
+    }
+    int64_t workspace() const { return source.vectors() * packed_vector() * int64_t(sizeof(T)); }
 
     struct Scratch {
         int64_t *offset, *filter, *class_begin;
@@ -219,45 +228,6 @@ struct Grouped {
     }
 };
 
-template <bool Adjoint, class Visit>
-auto visit(const void* args, Visit visit_shape) {
-    const ConvArgs& a = *static_cast<const ConvArgs*>(args);
-    return a.dtype == DType::f64 ? visit_shape(Grouped<double>(a, Adjoint)) : visit_shape(Grouped<float>(a, Adjoint));
-}
-
-int phases(const void*) { return 2; }
-
-template <bool Adjoint>
-int64_t chunks(const void* args, int phase) {
-    return visit<Adjoint>(args, [&](const auto& d) {
-        return phase == 0 ? d.source.vectors() : d.a.batch * d.source.vectors() * d.strips.count();
-    });
-}
-
-template <bool Adjoint>
-void run(const void* args, int phase, int64_t begin, int64_t end, void* scratch) {
-    visit<Adjoint>(args, [&](const auto& d) { phase == 0 ? d.pack(begin, end, scratch) : d.run(begin, end, scratch); });
-}
-
-template <class T>
-size_t scratch_of(const Grouped<T>& d) {
-    Carver carver{nullptr};
-    typename Grouped<T>::Scratch(d, carver);
-    return carver.used;
-}
-
-template <bool Adjoint>
-size_t scratch_size(const void* args) {
-    return visit<Adjoint>(args, [](const auto& d) { return scratch_of(d); });
-}
-
-template <bool Adjoint>
-size_t workspace_size(const void* args) {
-    return visit<Adjoint>(args, [](const auto& d) {
-        return size_t(d.source.vectors() * d.packed_vector()) * dtype_size(d.a.dtype);
-    });
-}
-
 }  // namespace
 
 bool grouped_applies(const ConvArgs& a, bool adjoint) {
@@ -267,12 +237,8 @@ bool grouped_applies(const ConvArgs& a, bool adjoint) {
                                  : vector_holds_groups<float>(a.groups, sources, results);
 }
 
-const Kernel grouped_forward = {
-    "conv_forward", phases, chunks<false>, run<false>, scratch_size<false>, workspace_size<false>,
-};
-const Kernel grouped_backward_data = {
-    "conv_backward_data", phases, chunks<true>, run<true>, scratch_size<true>, workspace_size<true>,
-};
+const Kernel grouped_forward = ConvKernel<ByDtype<Grouped, false>>::named("conv_forward");
+const Kernel grouped_backward_data = ConvKernel<ByDtype<Grouped, true>>::named("conv_backward_data");
 
 }  // namespace OWL_ISA
 }  // namespace owl

@@ -6,6 +6,7 @@
 #include "conv_algorithms.h"
 #include "conv_gradient.h"
 #include "conv_grouped.h"
+#include "conv_kernel.h"
 
 namespace owl {
 namespace OWL_ISA {
@@ -105,6 +106,12 @@ struct Gradient {
         return static_cast<T*>(a.workspace) + partial_size() + (image * source.vectors() + v) * N;
     }
     int64_t bias_size() const { return a.batch * source.vectors() * N; }
+
+    int64_t chunks(int phase) const { return source.vectors() * (phase == 0 ? images.count : 1); }
+    void run_phase(int phase, int64_t begin, int64_t end, void* memory) const {
+        phase == 0 ? run(begin, end, memory) : add_groups(begin, end);
+    }
+    int64_t workspace() const { return (partial_size() + bias_size()) * int64_t(sizeof(T)); }
 
     struct Scratch {
         int64_t* offset;
@@ -211,40 +218,9 @@ struct Gradient {
     }
 };
 
-template <class Visit>
-auto visit(const void* args, Visit visit_shape) {
-    const ConvArgs& a = *static_cast<const ConvArgs*>(args);
-    return a.dtype == DType::f64 ? visit_shape(Gradient<double>(a)) : visit_shape(Gradient<float>(a));
-}
-
-int phases(const void*) { return 2; }
-
-int64_t chunks(const void* args, int phase) {
-    return visit(args, [&](const auto& d) { return d.source.vectors() * (phase == 0 ? d.images.count : 1); });
-}
-
-void run(const void* args, int phase, int64_t begin, int64_t end, void* scratch) {
-    visit(args, [&](const auto& d) { phase == 0 ? d.run(begin, end, scratch) : d.add_groups(begin, end); });
-}
-
-template <class T>
-size_t scratch_of(const Gradient<T>& d) {
-    Carver carver{nullptr};
-    typename Gradient<T>::Scratch(d, carver);
-    return carver.used;
-}
-
-size_t scratch_size(const void* args) {
-    return visit(args, [](const auto& d) { return scratch_of(d); });
-}
-
-size_t workspace_size(const void* args) {
-    return visit(args, [](const auto& d) { return size_t(d.partial_size() + d.bias_size()) * dtype_size(d.a.dtype); });
-}
-
 }  // namespace
 
-const Kernel grouped_backward_filter = {"conv_backward_filter", phases, chunks, run, scratch_size, workspace_size};
+const Kernel grouped_backward_filter = ConvKernel<ByDtype<Gradient>>::named("conv_backward_filter");
 
 }  // namespace OWL_ISA
 }  // namespace owl

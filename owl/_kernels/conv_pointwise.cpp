@@ -5,6 +5,7 @@
 // chunk is a panel of pixels of the whole batch times a range of the result's channels; the panel is packed once for the
 // chunks that a thread takes next.
 #include "conv_algorithms.h"
+#include "conv_kernel.h"
 #include "conv_result.h"
 #include "gemm_micro.h"
 
@@ -50,6 +51,10 @@ struct Pointwise {
     }
 
     int64_t chunks(int phase) const { return a.groups * (phase == 0 ? tiles : panels * ranges); }
+    void run_phase(int phase, int64_t begin, int64_t end, void* memory) const {
+        phase == 0 ? pack_filters(begin, end) : run(begin, end, memory);
+    }
+    int64_t workspace() const { return packed_size() * int64_t(sizeof(T)); }
 
     void pack_filters(int64_t begin, int64_t end) const {
         const int64_t row = adjoint ? out : 1, column = adjoint ? 1 : in;
@@ -135,44 +140,6 @@ struct Pointwise {
     }
 };
 
-template <bool Adjoint, class Visit>
-auto visit(const void* args, Visit visit_shape) {
-    const ConvArgs& a = *static_cast<const ConvArgs*>(args);
-    return a.dtype == DType::f64 ? visit_shape(Pointwise<double>(a, Adjoint))
-                                 : visit_shape(Pointwise<float>(a, Adjoint));
-}
-
-int phases(const void*) { return 2; }
-
-template <bool Adjoint>
-int64_t chunks(const void* args, int phase) {
-    return visit<Adjoint>(args, [&](const auto& d) { return d.chunks(phase); });
-}
-
-template <bool Adjoint>
-void run(const void* args, int phase, int64_t begin, int64_t end, void* scratch) {
-    visit<Adjoint>(args, [&](const auto& d) {
-        phase == 0 ? d.pack_filters(begin, end) : d.run(begin, end, scratch);
-    });
-}
-
-template <class T>
-size_t scratch_of(const Pointwise<T>& d) {
-    Carver carver{nullptr};
-    typename Pointwise<T>::Scratch(d, carver);
-    return carver.used;
-}
-
-template <bool Adjoint>
-size_t scratch_size(const void* args) {
-    return visit<Adjoint>(args, [](const auto& d) { return scratch_of(d); });
-}
-
-template <bool Adjoint>
-size_t workspace_size(const void* args) {
-    return visit<Adjoint>(args, [](const auto& d) { return size_t(d.packed_size()) * dtype_size(d.a.dtype); });
-}
-
 }  // namespace
 
 bool pointwise_applies(const ConvArgs& a, bool adjoint) {
@@ -181,12 +148,8 @@ bool pointwise_applies(const ConvArgs& a, bool adjoint) {
            !blocked && a.c_in / a.groups > 1 && a.c_out / a.groups > 1;
 }
 
-const Kernel pointwise_forward = {
-    "conv_forward", phases, chunks<false>, run<false>, scratch_size<false>, workspace_size<false>,
-};
-const Kernel pointwise_backward_data = {
-    "conv_backward_data", phases, chunks<true>, run<true>, scratch_size<true>, workspace_size<true>,
-};
+const Kernel pointwise_forward = ConvKernel<ByDtype<Pointwise, false>>::named("conv_forward");
+const Kernel pointwise_backward_data = ConvKernel<ByDtype<Pointwise, true>>::named("conv_backward_data");
 
 }  // namespace OWL_ISA
 }  // namespace owl

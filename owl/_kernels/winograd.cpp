@@ -6,6 +6,7 @@
 #include "winograd.h"
 
 #include "conv_algorithms.h"
+#include "conv_kernel.h"
 
 namespace owl {
 namespace OWL_ISA {
@@ -75,7 +76,14 @@ struct Transformed {
     }
 
     int64_t result_rows() const { return Adjoint ? p.out_h : result_h(a); }
-    int64_t chunks() const { return p.out_w && p.out_h ? ceil_div(a.batch, images) * strips : 0; }
+    int64_t chunks(int phase) const {
+        if (phase == 0) return a.groups * p.in;
+        return p.out_w && p.out_h ? ceil_div(a.batch, images) * strips : 0;
+    }
+    void run_phase(int phase, int64_t begin, int64_t end, void* memory) const {
+        phase == 0 ? transform_filters(begin, end) : run(begin, end, memory);
+    }
+    int64_t workspace() const { return a.groups * u_group() * int64_t(sizeof(float)); }
 
     // Tiles are counted from the image's corner, so that strips do not change how an output is computed.
     TileRows tile_rows(int64_t first, int64_t last) const {
@@ -261,51 +269,18 @@ struct Transformed {
     }
 };
 
-template <bool Adjoint, class Visit>
-auto visit(const void* args, Visit visit_shape) {
-    const ConvArgs& a = *static_cast<const ConvArgs*>(args);
-    return a.kw == 3 ? visit_shape(Transformed<3, Adjoint>(a)) : visit_shape(Transformed<5, Adjoint>(a));
-}
-
-template <int R, bool Adjoint>
-size_t scratch_of(const Transformed<R, Adjoint>& d) {
-    Carver carver{nullptr};
-    typename Transformed<R, Adjoint>::Scratch(d, carver);
-    return carver.used;
-}
-
-int phases(const void*) { return 2; }
-
 template <bool Adjoint>
-int64_t chunks(const void* args, int phase) {
-    return visit<Adjoint>(args, [&](const auto& d) { return phase == 0 ? d.a.groups * d.p.in : d.chunks(); });
-}
-
-template <bool Adjoint>
-void run(const void* args, int phase, int64_t begin, int64_t end, void* scratch) {
-    visit<Adjoint>(args, [&](const auto& d) {
-        phase == 0 ? d.transform_filters(begin, end) : d.run(begin, end, scratch);
-    });
-}
-
-template <bool Adjoint>
-size_t scratch_size(const void* args) {
-    return visit<Adjoint>(args, [](const auto& d) { return scratch_of(d); });
-}
-
-template <bool Adjoint>
-size_t workspace_size(const void* args) {
-    return visit<Adjoint>(args, [](const auto& d) { return size_t(d.a.groups * d.u_group()) * sizeof(float); });
-}
+struct BySize {
+    template <class F>
+    static auto with(const ConvArgs& a, F f) {
+        return a.kw == 3 ? f(Transformed<3, Adjoint>(a)) : f(Transformed<5, Adjoint>(a));
+    }
+};
 
 }  // namespace
 
-const Kernel winograd_forward = {
-    "conv_forward", phases, chunks<false>, run<false>, scratch_size<false>, workspace_size<false>,
-};
-const Kernel winograd_backward_data = {
-    "conv_backward_data", phases, chunks<true>, run<true>, scratch_size<true>, workspace_size<true>,
-};
+const Kernel winograd_forward = ConvKernel<BySize<false>>::named("conv_forward");
+const Kernel winograd_backward_data = ConvKernel<BySize<true>>::named("conv_backward_data");
 
 }  // namespace OWL_ISA
 }  // namespace owl

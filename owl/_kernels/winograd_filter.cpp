@@ -5,6 +5,7 @@
 // the groups and transforms back; a chunk is one input channel.
 #include "conv_algorithms.h"
 #include "conv_gradient.h"
+#include "conv_kernel.h"
 #include "winograd.h"
 
 namespace owl {
@@ -67,6 +68,12 @@ struct Gradient {
     float* sums(int64_t image_group, int64_t group) const {
         return static_cast<float*>(a.workspace) + (image_group * a.groups + group) * sums_size();
     }
+
+    int64_t chunks(int phase) const { return a.groups * (phase == 0 ? groups.count : p.in); }
+    void run_phase(int phase, int64_t begin, int64_t end, void* memory) const {
+        phase == 0 ? run(begin, end, memory) : add_groups(begin, end);
+    }
+    int64_t workspace() const { return (all_sums() + bias_size()) * int64_t(sizeof(float)); }
 
     struct Scratch {
         float *padded, *v, *m, *block;
@@ -221,42 +228,14 @@ struct Gradient {
     }
 };
 
-template <class Visit>
-auto visit(const void* args, Visit visit_shape) {
-    const ConvArgs& a = *static_cast<const ConvArgs*>(args);
-    return a.kw == 3 ? visit_shape(Gradient<3>(a)) : visit_shape(Gradient<5>(a));
-}
-
-template <int R>
-size_t scratch_of(const Gradient<R>& d) {
-    Carver carver{nullptr};
-    typename Gradient<R>::Scratch(d, carver);
-    return carver.used;
-}
-
-int phases(const void*) { return 2; }
-
-int64_t chunks(const void* args, int phase) {
-    return visit(args, [&](const auto& d) { return d.a.groups * (phase == 0 ? d.groups.count : d.p.in); });
-}
-
-void run(const void* args, int phase, int64_t begin, int64_t end, void* scratch) {
-    visit(args, [&](const auto& d) { phase == 0 ? d.run(begin, end, scratch) : d.add_groups(begin, end); });
-}
-
-size_t scratch_size(const void* args) {
-    return visit(args, [](const auto& d) { return scratch_of(d); });
-}
-
-size_t workspace_size(const void* args) {
-    return visit(args, [](const auto& d) {
-        return size_t(d.all_sums() + d.bias_size()) * sizeof(float);
-    });
-}
+struct BySize {
+    template <class F>
+    static auto with(const ConvArgs& a, F f) { return a.kw == 3 ? f(Gradient<3>(a)) : f(Gradient<5>(a)); }
+};
 
 }  // namespace
 
-const Kernel winograd_backward_filter = {"conv_backward_filter", phases, chunks, run, scratch_size, workspace_size};
+const Kernel winograd_backward_filter = ConvKernel<BySize>::named("conv_backward_filter");
 
 }  // namespace OWL_ISA
 }  // namespace owl
