@@ -92,6 +92,12 @@ def set_memory_limit(size):
     host_memory().set_limit(0 if size is None else max(<size_t>1, <size_t>size))
 
 
+def memory_info():
+    """Bytes of host memory: in use, cached for what comes next, the most ever in use at once, and the limit (0: none)."""
+    cdef MemoryInfo memory = host_memory().info()
+    return {"in_use": memory.in_use, "cached": memory.cached, "peak": memory.peak, "limit": memory.limit}
+
+
 def trim_memory():
     """Gives cached memory back to the system."""
     host_memory().trim()
