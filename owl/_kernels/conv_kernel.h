@@ -11,6 +11,10 @@
 
 namespace owl {
 namespace OWL_ISA {
+namespace {
+
+// Each file has these for itself. GCC gives a template external linkage although its argument is a template of an
+// unnamed namespace, and the linker would take classes of one name in two files for the same one.
 
 // The class for the type of the numbers.
 template <template <class> class Algorithm, bool... Adjoint>
@@ -50,5 +54,6 @@ private:
     }
 };
 
+}  // namespace
 }  // namespace OWL_ISA
 }  // namespace owl
