@@ -239,14 +239,14 @@ def test_fifty_steps_follow_float64(rng):
 
 
 def test_fifty_steps_are_exact_but_for_what_a_pooling_takes():
-    """Of seven draws, this is the one in which that matters most."""
+    """The same draw: there that matters most."""
     found = follow(5, rounding, told=True)
     assert max(found.values()) < 3e-5, found
 
 
-@pytest.mark.parametrize("seed", [0, 5])
-def test_fifty_steps_in_float64_follow_to_the_last_digits(python, seed):
-    """The two draws of eight that float32 follows least."""
+def test_fifty_steps_in_float64_follow_to_the_last_digits(python):
+    """The draw of eight that float32 follows least."""
+    seed = 5
     run = f"import json, test_walkthrough; print(json.dumps(test_walkthrough.follow({seed})))"
     program = f"import sys; sys.path.append({str(Path(__file__).parent)!r}); {run}"
     done = python(program, OWL_DTYPE="float64", OWL_DATA=REAL_DATA or None)
