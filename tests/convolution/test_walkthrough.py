@@ -239,13 +239,13 @@ def test_fifty_steps_follow_float64(rng):
 
 
 def test_fifty_steps_are_exact_but_for_what_a_pooling_takes():
-    """The same draw: there that matters most."""
+    """Of eight draws, the one that float32 follows least: there that matters most."""
     found = follow(5, rounding, told=True)
     assert max(found.values()) < 3e-5, found
 
 
 def test_fifty_steps_in_float64_follow_to_the_last_digits(python):
-    """The draw of eight that float32 follows least."""
+    """The same draw."""
     seed = 5
     run = f"import json, test_walkthrough; print(json.dumps(test_walkthrough.follow({seed})))"
     program = f"import sys; sys.path.append({str(Path(__file__).parent)!r}); {run}"
