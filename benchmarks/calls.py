@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import argparse
 import statistics
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from typing import Any
 
@@ -68,30 +69,52 @@ def _check(workers: Mapping[str, Worker], case: str, call: str) -> None:
             sys.exit(f"{case}, {call}: {name} and owl differ by {error:.1e} of the greatest number")
 
 
+def main(
+    module: str,
+    description: str | None,
+    contestants: Mapping[str, Callable[[str], tuple[Calls, Read]]],
+    cases: Mapping[str, float],
+    calls: Sequence[str],
+    unit: str,
+) -> None:
+    """The program: as a worker, a contestant's process; otherwise it prints a table of owl against its peers.
+
+    `contestants` has for each name what makes the calls of a case; all but "owl" are peers, of which the fastest counts
+    in each row. `cases` has the names of the cases, and how many additions and multiplications each call makes there.
+    """
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=7, help="turns for each contestant")
+    parser.add_argument("--seconds", type=float, default=0.05, help="a turn's length")
+    parser.add_argument("--only", default="", help="cases whose name contains this")
+    parser.add_argument("--worker", choices=[*contestants], help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.worker:
+        serve_calls(contestants[options.worker])
+        return
+    chosen = {case: operations for case, operations in cases.items() if options.only in case}
+    compete(module, [*contestants], chosen, calls, unit, options.rounds, options.seconds)
+
+
 def compete(
     module: str,
-    peers: Sequence[str],
+    contestants: Sequence[str],
     cases: Mapping[str, float],
-    calls: Iterable[str],
-    *,
+    calls: Sequence[str],
     unit: str,
     rounds: int,
     seconds: float,
 ) -> None:
-    """Prints a table of owl against the fastest of its peers in each row.
-
-    `cases` has the names of the cases, and how many additions and multiplications each call makes there.
-    """
+    """Measures, row by row, and prints the table."""
     from benchmarks.peers import TUNED_MALLOC
 
     scale = {"µs": 1e6, "ms": 1e3}[unit]
-    calls = list(calls)
+    peers = [name for name in contestants if name != "owl"]
     print(f"| | | owl, {unit} | GFLOP/s | PyTorch, {unit} | best as | speed against PyTorch |")
     print("|---|---|---:|---:|---:|---|---:|")
     with ExitStack() as stack:
         idleness = stack.enter_context(Idleness())
         workers = {}
-        for name in ("owl", *peers):
+        for name in contestants:
             env = {"OMP_NUM_THREADS": str(threads()), **({} if name == "owl" else TUNED_MALLOC)}
             workers[name] = stack.enter_context(Worker(module, name, env=env))
 

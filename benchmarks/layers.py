@@ -7,13 +7,12 @@ turned round once, and before anything is timed both must agree.
 
 from __future__ import annotations
 
-import argparse
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from benchmarks.calls import Calls, Read, compete, serve_calls, waiting
+from benchmarks.calls import Calls, Read, main, waiting
 from benchmarks.harness import threads
 
 DIRECTIONS = ("forward", "data", "filter")
@@ -124,30 +123,16 @@ def torch_calls(layer: Layer, channels_last: bool) -> tuple[Calls, Read]:
     return calls, lambda result: result.contiguous().numpy()
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=7, help="turns for each contestant")
-    parser.add_argument("--seconds", type=float, default=0.05, help="a turn's length")
-    parser.add_argument("--only", default="", help="layers whose name contains this")
-    parser.add_argument("--worker", choices=["owl", "plain", "channels last"], help=argparse.SUPPRESS)
-    options = parser.parse_args()
-    if options.worker == "owl":
-        serve_calls(lambda name: owl_calls(LAYERS[name]))
-        return
-    if options.worker:
-        serve_calls(lambda name: torch_calls(LAYERS[name], options.worker == "channels last"))
-        return
-
-    compete(
-        "benchmarks.layers",
-        ["plain", "channels last"],
-        {name: layer.operations for name, layer in LAYERS.items() if options.only in name},
-        DIRECTIONS,
-        unit="ms",
-        rounds=options.rounds,
-        seconds=options.seconds,
-    )
-
-
 if __name__ == "__main__":
-    main()
+    main(
+        "benchmarks.layers",
+        __doc__,
+        {
+            "owl": lambda name: owl_calls(LAYERS[name]),
+            "plain": lambda name: torch_calls(LAYERS[name], False),
+            "channels last": lambda name: torch_calls(LAYERS[name], True),
+        },
+        {name: layer.operations for name, layer in LAYERS.items()},
+        DIRECTIONS,
+        "ms",
+    )

@@ -6,11 +6,9 @@ PyTorch computes the same products of its row-major arrays, in which a batch is 
 
 from __future__ import annotations
 
-import argparse
-
 import numpy as np
 
-from benchmarks.calls import Calls, Read, compete, serve_calls, waiting
+from benchmarks.calls import Calls, Read, main, waiting
 from benchmarks.harness import threads
 
 SHAPES = [(256, 784, n) for n in (1, 4, 16, 64, 256)] + [(1024, 1024, n) for n in (1, 8, 32, 128, 1024)]
@@ -45,27 +43,6 @@ def torch_calls(case: str) -> tuple[Calls, Read]:
     return {"w * x": lambda: x @ w, "w.trans() * x": lambda: y @ w.t()}, lambda result: result.numpy()
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=9, help="turns for each contestant")
-    parser.add_argument("--seconds", type=float, default=0.05, help="a turn's length")
-    parser.add_argument("--only", default="", help="products whose name contains this")
-    parser.add_argument("--worker", choices=["owl", "PyTorch"], help=argparse.SUPPRESS)
-    options = parser.parse_args()
-    if options.worker:
-        serve_calls(owl_calls if options.worker == "owl" else torch_calls)
-        return
-
-    compete(
-        "benchmarks.products",
-        ["PyTorch"],
-        {name: 2 * m * k * n for name, (m, k, n) in CASES.items() if options.only in name},
-        CALLS,
-        unit="µs",
-        rounds=options.rounds,
-        seconds=options.seconds,
-    )
-
-
 if __name__ == "__main__":
-    main()
+    operations = {case: 2 * m * k * n for case, (m, k, n) in CASES.items()}
+    main("benchmarks.products", __doc__, {"owl": owl_calls, "PyTorch": torch_calls}, operations, CALLS, "µs")
