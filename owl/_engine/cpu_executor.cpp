@@ -128,9 +128,8 @@ class CpuExecutor final : public Executor {
 
     // In a forked child: what the run in hand had reserved goes back; its values are failed with the other runs'.
     void abandon_run() {
-        for (Buffer* buffer : result_.buffers)
-            if (buffer) buffer->release();
-        result_.buffers.clear();
+        release_all(&result_.buffers);
+        release_all(&own_);
         if (arena_) arena_->release();
         arena_ = nullptr;
         for (auto* failures : {&owned_failures_, &held_failures_}) {
@@ -204,14 +203,42 @@ class CpuExecutor final : public Executor {
 
     void perform(Run* run) {
         team().enter();
-        Plan& plan = *plan_;
-        if (reserve(run, plan))
-            compute(run, plan);
-        else
-            fail_all(run, out_of_memory(run, plan));
+        if (plan_->has_arena && (reserve(run, *plan_) || (wait_for_memory(run) && reserve(run, *plan_)))) {
+            compute(run, *plan_);
+        } else {
+            use_unfused_form();
+            compute_by_values(run, *plan_);
+        }
         if (arena_) arena_->release();
         arena_ = nullptr;
         team().leave();
+    }
+
+    // Memory was refused. What is only kept for later goes back, and the runs before this one end and let go of theirs.
+    // Returns whether it is worth another try.
+    bool wait_for_memory(Run* run) {
+        const bool had_scratch = region_->release_scratch();
+        host_memory().drop_cached();
+        bool waited = false;
+        team().leave();
+        for (;;) {
+            const uint64_t seen = progress().count();
+            {
+                std::lock_guard<std::mutex> guard(graph().mutex);
+                if (aborting_.load() || !any_begun_before(run)) break;
+            }
+            waited = true;
+            if (quiesce_.load(std::memory_order_relaxed)) pause_here();
+            progress().wait(seen, 50);
+        }
+        team().enter();
+        return waited || had_scratch;
+    }
+
+    void use_unfused_form() {
+        if (!plan_->has_arena) return;
+        if (!plan_->unfused) plan_->unfused = unfused_form(*plan_, kernels_);
+        plan_ = plan_->unfused.get();
     }
 
     // Under the graph's lock. Finds the inputs. Returns false if nobody can see the outputs any more, or if the executor is
@@ -219,13 +246,13 @@ class CpuExecutor final : public Executor {
     bool bind(Run* run) {
         plan_ = run->plan.get();
         bool wanted = false;
-        for (Node* node : run->outputs) wanted = wanted || node->live() || node->pins || node->waiters;
+        for (Node* node : run->outputs) wanted = wanted || is_seen(node);
         if (aborting_.load(std::memory_order_acquire)) {
             fail_all(run, own(new Failure(FailureKind::dropped, "the work was dropped: the program is ending")));
             return false;
         }
         if (!wanted) {
-            fail_all(run, own(new Failure(FailureKind::dropped, "the work was dropped: nobody could see its result any more")));
+            fail_all(run, unseen());
             return false;
         }
         input_.assign(run->inputs.size(), nullptr);
@@ -241,23 +268,29 @@ class CpuExecutor final : public Executor {
                 input_[i] = node->buffer;
             }
         }
-        if (failed) {
-            if (!plan_->unfused) {
-                plan_->unfused = same_nodes(*plan_);
-                compile_plan(plan_->unfused.get(), kernels_, false);
-            }
-            plan_ = plan_->unfused.get();
-        }
+        if (failed) use_unfused_form();
         donated_.assign(run->inputs.size(), 0);
-        for (const PlanOutput& output : plan_->outputs) {
-            if (output.donated_input < 0) continue;
-            const Node* node = run->inputs[output.donated_input];
-            donated_[output.donated_input] = !node->live() && node->pins == 1 && node->buffer && node->buffer->exclusive();
-        }
+        for (const PlanOutput& output : plan_->outputs)
+            if (output.donated_input >= 0) donated_[output.donated_input] = may_overwrite(run->inputs[output.donated_input]);
         return true;
     }
 
+    // Under the graph's lock. Only this run needs the value.
+    static bool is_ours(const Node* node) { return !node->live() && node->pins == 1; }
+    static bool may_overwrite(const Node* node) { return is_ours(node) && node->buffer && node->buffer->exclusive(); }
+
+    // All memory or none.
     bool reserve(Run* run, const Plan& plan) {
+        const bool reserved = reserve_outputs(plan) && (!plan.arena_bytes || (arena_ = allocate(plan.arena_bytes))) &&
+                              region_->reserve_scratch(plan.scratch_bytes);
+        if (reserved) return true;
+        result_.buffers.resize(run->outputs.size());
+        for (Buffer*& buffer : result_.buffers) let_go(&buffer);
+        let_go(&arena_);
+        return false;
+    }
+
+    bool reserve_outputs(const Plan& plan) {
         for (size_t k = 0; k < plan.outputs.size(); ++k) {
             const PlanOutput& output = plan.outputs[k];
             if (output.alias_input >= 0) {
@@ -271,48 +304,186 @@ class CpuExecutor final : public Executor {
                 return false;
             }
         }
-        if (plan.arena_bytes && !(arena_ = allocate(plan.arena_bytes))) return false;
-        (void)run;
-        return region_->reserve_scratch(plan.scratch_bytes);
+        return true;
+    }
+
+    static void let_go(Buffer** buffer) {
+        if (*buffer) (*buffer)->release();
+        *buffer = nullptr;
+    }
+    static void release_all(std::vector<Buffer*>* buffers) {
+        for (Buffer*& buffer : *buffers) let_go(&buffer);
+        buffers->clear();
     }
 
     char* address(const Slot& slot) const {
         switch (slot.kind) {
             case Slot::input: return input_[slot.number] ? static_cast<char*>(input_[slot.number]->data) : nullptr;
             case Slot::output: return static_cast<char*>(result_.buffers[slot.number]->data);
+            case Slot::own: return static_cast<char*>(own_[slot.number]->data);
             default: return static_cast<char*>(arena_->data) + slot.offset;
         }
     }
 
     void compute(Run* run, Plan& plan) {
+        begin_steps(run, plan);
+        for (Step& step : plan.steps) {
+            if (Failure* failure = reason_not_to(step, run, plan))
+                fail_step(step, failure);
+            else
+                run_step(&step, run, plan);
+        }
+        fail_outputs(plan);
+    }
+
+    void begin_steps(Run* run, const Plan& plan) {
         scalars_.resize(plan.scalar_order.size());
         for (size_t i = 0; i < scalars_.size(); ++i) scalars_[i] = run->scalars[plan.scalar_order[i]];
         node_failure_.assign(plan.nodes.size(), nullptr);
-        for (Step& step : plan.steps) {
-            if (quiesce_.load(std::memory_order_relaxed)) pause_here();
-            if (Failure* failure = reason_not_to(step, run, plan)) {
-                for (int32_t i : step.operations) node_failure_[i] = failure;
-                continue;
-            }
-            if (const int delay = kernel_delay()) std::this_thread::sleep_for(std::chrono::microseconds(delay));
-            auto* args = reinterpret_cast<char*>(step.args.data());
-            for (const Patch& patch : step.patches) {
-                char* pointer = address(plan.slots[patch.slot]) + patch.offset;
-                if (patch.argument >= 0) pointer += run->arguments[patch.argument] * static_cast<int64_t>(patch.item_size);
-                std::memcpy(args + patch.field, &pointer, sizeof pointer);
-            }
-            for (const ArgumentPatch& patch : step.argument_patches)
-                std::memcpy(args + patch.field, &run->arguments[patch.argument], sizeof(int64_t));
-            if (step.scalars_field >= 0) {
-                const double* scalars = scalars_.data() + step.first_scalar;
-                std::memcpy(args + step.scalars_field, &scalars, sizeof scalars);
-            }
-            region_->run(*step.kernel, args);
+    }
+
+    void fail_step(const Step& step, Failure* failure) {
+        for (int32_t i : step.operations) node_failure_[i] = failure;
+    }
+
+    void run_step(Step* step, Run* run, const Plan& plan) {
+        if (const int delay = kernel_delay()) std::this_thread::sleep_for(std::chrono::microseconds(delay));
+        auto* args = reinterpret_cast<char*>(step->args.data());
+        for (const Patch& patch : step->patches) {
+            char* pointer = address(plan.slots[patch.slot]) + patch.offset;
+            if (patch.argument >= 0) pointer += run->arguments[patch.argument] * static_cast<int64_t>(patch.item_size);
+            std::memcpy(args + patch.field, &pointer, sizeof pointer);
         }
+        for (const ArgumentPatch& patch : step->argument_patches)
+            std::memcpy(args + patch.field, &run->arguments[patch.argument], sizeof(int64_t));
+        if (step->scalars_field >= 0) {
+            const double* scalars = scalars_.data() + step->first_scalar;
+            std::memcpy(args + step->scalars_field, &scalars, sizeof scalars);
+        }
+        region_->run(*step->kernel, args);
+    }
+
+    void fail_outputs(const Plan& plan) {
         for (size_t k = 0; k < plan.outputs.size(); ++k) {
             const Ref root = plan.root[plan.outputs[k].node];
             Failure* failure = root >= 0 ? node_failure_[root] : input_failure_[~root];
             if (failure) fail_output(k, failure);
+        }
+    }
+
+    // ------------------------------------------------------------------------------------------------- value by value
+    //
+    // Where an input failed, or memory for the plan as a whole is refused: operation by operation, in the order of
+    // recording. A value gets its memory just before its operation and loses it after its last reader. So an operation
+    // fails only if there is no memory for its result beside what it reads and what the program can still see.
+
+    void compute_by_values(Run* run, Plan& plan) {
+        begin_steps(run, plan);
+        own_.assign(plan.own_bytes.size(), nullptr);
+        for (size_t k = 0; k < plan.outputs.size(); ++k) {
+            const int32_t input = plan.outputs[k].alias_input;
+            if (input >= 0 && input_[input]) result_.buffers[k] = input_[input]->retain();
+        }
+        find_wanted(run, plan);
+        for (Step& step : plan.steps) {
+            Failure* failure = reason_not_to(step, run, plan);
+            if (!failure) failure = is_wanted(step) ? make_room(step, run, plan) : unseen();
+            if (failure)
+                fail_step(step, failure);
+            else
+                run_step(&step, run, plan);
+            end_values(step, run, plan);
+        }
+        release_all(&own_);
+        fail_outputs(plan);
+    }
+
+    static bool is_seen(const Node* node) { return node->live() || node->pins || node->waiters; }
+
+    Failure* unseen() {
+        return own(new Failure(FailureKind::dropped, "the work was dropped: its result was no longer referenced"));
+    }
+
+    // What the program can still see, and what that is computed from.
+    void find_wanted(Run* run, const Plan& plan) {
+        wanted_.assign(plan.nodes.size(), 0);
+        {
+            std::lock_guard<std::mutex> guard(graph().mutex);
+            for (size_t k = 0; k < plan.outputs.size(); ++k)
+                if (is_seen(run->outputs[k])) wanted_[plan.outputs[k].node] = 1;
+        }
+        for (size_t i = plan.nodes.size(); i-- > 0;) {
+            if (!wanted_[i]) continue;
+            for (Ref ref : plan.nodes[i].inputs)
+                if (ref >= 0) wanted_[ref] = 1;
+        }
+    }
+
+    bool is_wanted(const Step& step) const {
+        for (int32_t i : step.operations)
+            if (wanted_[i]) return true;
+        return false;
+    }
+
+    // Memory for the values that this step makes, or why there is none.
+    Failure* make_room(const Step& step, Run* run, const Plan& plan) {
+        for (int32_t number : step.begins) {
+            const Slot& slot = plan.slots[number];
+            const size_t bytes = slot.kind == Slot::own      ? plan.own_bytes[slot.number]
+                                 : slot.kind == Slot::output ? plan.outputs[slot.number].bytes
+                                                             : 0;
+            if (slot.kind == Slot::own) own_[slot.number] = allocate(bytes);
+            if (slot.kind == Slot::output) make_output(slot.number, run, plan);
+            if (slot.kind == Slot::input || (slot.kind == Slot::own ? own_ : result_.buffers)[slot.number]) continue;
+            take_back(step, plan);
+            return out_of_memory(bytes, step.operations, run, plan);
+        }
+        if (region_->reserve_scratch(step.scratch_bytes)) return nullptr;
+        take_back(step, plan);
+        return out_of_memory(step.scratch_bytes * static_cast<size_t>(team().size()), step.operations, run, plan);
+    }
+
+    void make_output(int32_t number, Run* run, const Plan& plan) {
+        const PlanOutput& output = plan.outputs[number];
+        Buffer* buffer = nullptr;
+        if (output.donated_input >= 0) {
+            std::lock_guard<std::mutex> guard(graph().mutex);
+            const Node* node = run->inputs[output.donated_input];
+            if (node && may_overwrite(node)) buffer = node->buffer->retain();
+        }
+        if (!buffer) buffer = allocate(output.bytes);
+        result_.buffers[number] = buffer;
+        if (!buffer) return;
+        for (size_t k = 0; k < plan.outputs.size(); ++k)
+            if (plan.outputs[k].alias_output == number) result_.buffers[k] = buffer->retain();
+    }
+
+    void take_back(const Step& step, const Plan& plan) {
+        for (int32_t number : step.begins) {
+            const Slot& slot = plan.slots[number];
+            if (slot.kind == Slot::own) let_go(&own_[slot.number]);
+            if (slot.kind != Slot::output) continue;
+            let_go(&result_.buffers[slot.number]);
+            for (size_t k = 0; k < plan.outputs.size(); ++k)
+                if (plan.outputs[k].alias_output == slot.number) let_go(&result_.buffers[k]);
+        }
+    }
+
+    // Lets go of the values that this step was the last to read, unless they are needed elsewhere.
+    void end_values(const Step& step, Run* run, const Plan& plan) {
+        std::lock_guard<std::mutex> guard(graph().mutex);
+        for (int32_t number : step.ends) {
+            const Slot& slot = plan.slots[number];
+            if (slot.kind == Slot::own) {
+                let_go(&own_[slot.number]);
+            } else if (slot.kind == Slot::output) {
+                if (result_.buffers[slot.number] && !is_seen(run->outputs[slot.number]))
+                    fail_output(slot.number, unseen());
+            } else if (Node* node = run->inputs[slot.number]; node && is_ours(node)) {
+                graph().unpin(node);
+                run->inputs[slot.number] = nullptr;
+                input_[slot.number] = nullptr;
+            }
         }
     }
 
@@ -328,7 +499,9 @@ class CpuExecutor final : public Executor {
 
     // A step does not run if something it reads does not exist, if a fault was ordered, or if the executor is to stop.
     Failure* reason_not_to(const Step& step, Run* run, const Plan& plan) {
+        if (quiesce_.load(std::memory_order_relaxed)) pause_here();
         for (int32_t i : step.operations) {
+            if (node_failure_[i]) return node_failure_[i];  // an earlier step of the same operation failed
             for (Ref ref : plan.nodes[i].inputs)
                 if (Failure* failure = failure_of(ref, plan)) return failure;
         }
@@ -349,19 +522,12 @@ class CpuExecutor final : public Executor {
         return failure;
     }
 
-    Failure* out_of_memory(Run* run, const Plan& plan) {
-        size_t bytes = plan.arena_bytes;
-        std::vector<int32_t> operations;
-        for (const PlanOutput& output : plan.outputs) {
-            if (output.alias_input >= 0 || output.alias_output >= 0) continue;
-            bytes += output.bytes;
-            operations.push_back(output.node);
-        }
+    Failure* out_of_memory(size_t bytes, const std::vector<int32_t>& operations, Run* run, const Plan& plan) {
         Failure* failure = describe(FailureKind::out_of_memory, operations, run, plan);
         const MemoryInfo info = memory_info();
-        failure->message = "out of memory: the plan needs " + std::to_string(bytes) + " bytes, " +
-                           std::to_string(info.in_use) + " are in use" +
-                           (info.limit ? ", the limit is " + std::to_string(info.limit) : std::string());
+        failure->message = "out of memory: " + std::to_string(bytes) + " bytes were asked for, " +
+                           std::to_string(info.in_use) + " are in use, " +
+                           (info.limit ? "the limit is " + std::to_string(info.limit) : "the system gives no more");
         return own(failure);
     }
 
@@ -393,9 +559,9 @@ class CpuExecutor final : public Executor {
     Plan* plan_ = nullptr;
     RunResult result_;
     Buffer* arena_ = nullptr;
-    std::vector<Buffer*> input_;
+    std::vector<Buffer*> input_, own_;
     std::vector<Failure*> input_failure_, node_failure_, owned_failures_, held_failures_;
-    std::vector<char> donated_;
+    std::vector<char> donated_, wanted_;
     std::vector<double> scalars_;
 };
 

@@ -350,8 +350,9 @@ class Lowerer {
         push(&builder, i);
     }
 
-    // One workspace at the arena's end serves every step in turn; scratch is what the hungriest kernel wants.
+    // One workspace at the arena's end serves every step in turn; scratch is as much as the hungriest kernel asks for.
     void reserve() {
+        if (!plan_.has_arena) return reserve_by_step();
         size_t workspace = 0;
         for (const Step& step : plan_.steps) {
             plan_.scratch_bytes = std::max(plan_.scratch_bytes, step.kernel->scratch(step.args.data()));
@@ -366,6 +367,28 @@ class Lowerer {
                 step.patches.push_back({static_cast<uint32_t>(step.workspace_field), slot, -1, 0, 0});
     }
 
+    // Each step has a workspace of its own, and says which values it is the first or the last to touch.
+    void reserve_by_step() {
+        for (Step& step : plan_.steps) {
+            step.scratch_bytes = step.kernel->scratch(step.args.data());
+            const size_t workspace = step.kernel->workspace(step.args.data());
+            if (!workspace || step.workspace_field < 0) continue;
+            const auto slot = static_cast<int32_t>(plan_.slots.size());
+            plan_.slots.push_back({Slot::own, static_cast<int32_t>(plan_.own_bytes.size()), 0});
+            plan_.own_bytes.push_back(workspace);
+            step.patches.push_back({static_cast<uint32_t>(step.workspace_field), slot, -1, 0, 0});
+        }
+        std::vector<Step*> last(plan_.slots.size(), nullptr);
+        for (Step& step : plan_.steps) {
+            for (const Patch& patch : step.patches) {
+                if (!last[patch.slot]) step.begins.push_back(patch.slot);
+                last[patch.slot] = &step;
+            }
+        }
+        for (size_t slot = 0; slot < last.size(); ++slot)
+            if (last[slot]) last[slot]->ends.push_back(static_cast<int32_t>(slot));
+    }
+
     Plan& plan_;
     const Fusion& f_;
     const Placement& placement_;
@@ -378,7 +401,7 @@ void lower_groups(Plan* plan, const Fusion& fusion, const Placement& placement, 
     Lowerer(plan, fusion, placement, kernels).run();
 }
 
-std::unique_ptr<Plan> same_nodes(const Plan& plan) {
+std::unique_ptr<Plan> unfused_form(const Plan& plan, const KernelTable& kernels) {
     auto copy = std::make_unique<Plan>();
     copy->nodes = plan.nodes;
     // What was left over stays so, and what was stored for its sake is: the outputs are the same.
@@ -388,6 +411,8 @@ std::unique_ptr<Plan> same_nodes(const Plan& plan) {
     copy->device = plan.device;
     copy->n_scalars = plan.n_scalars;
     copy->n_arguments = plan.n_arguments;
+    copy->has_arena = false;
+    compile_plan(copy.get(), kernels, false);
     return copy;
 }
 

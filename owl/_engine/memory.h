@@ -45,6 +45,7 @@ class MemoryPool {
     MemoryInfo info();
     void set_limit(size_t bytes);  // 0: none
     void trim();                   // gives cached blocks back to the system
+    void drop_cached();            // likewise, and remembers how much was needed
     void lock_for_fork() { mutex_.lock(); }
     void unlock_after_fork() { mutex_.unlock(); }
 
@@ -58,7 +59,6 @@ class MemoryPool {
     size_t most_held() const;
     FreeBlock* drop_beyond(size_t held);
     static void give_back(FreeBlock* dropped);
-    void drop_cached();
 
     static constexpr int kClasses = 512;
     std::mutex mutex_;

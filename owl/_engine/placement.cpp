@@ -66,7 +66,8 @@ class Placer {
         }
         find_last_uses();
         make_outputs();
-        fill_arena();
+        if (plan_.has_arena) fill_arena();
+        else give_buffers();
         return std::move(result_);
     }
 
@@ -141,6 +142,15 @@ class Placer {
                     break;
                 }
             }
+        }
+    }
+
+    void give_buffers() {
+        for (size_t i = 0; i < plan_.nodes.size(); ++i) {
+            if (!f_.stored[i] || result_.value_slot[i] >= 0 || f_.group_of[i] < 0) continue;
+            result_.value_slot[i] = static_cast<int32_t>(plan_.slots.size());
+            plan_.slots.push_back({Slot::own, static_cast<int32_t>(plan_.own_bytes.size()), 0});
+            plan_.own_bytes.push_back(bytes_of(static_cast<int>(i)));
         }
     }
 

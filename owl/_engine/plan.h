@@ -32,8 +32,8 @@ struct PlanNode {
 
 // Where a run finds or puts an array.
 struct Slot {
-    enum Kind : uint8_t { input, output, arena } kind;
-    int32_t number;   // of the input or output
+    enum Kind : uint8_t { input, output, arena, own } kind;
+    int32_t number;   // of the input or output, or of the value that has a buffer of its own
     size_t offset;    // in the arena
 };
 
@@ -62,6 +62,9 @@ struct Step {
     std::unique_ptr<EwProgram> program;
     std::vector<int32_t> operations;  // the plan's nodes that this step computes: a failure names them
     int32_t in_blocks = -1;  // the node among them whose value stays in blocks of channels; -1: none
+    // Only in a plan without an arena: slots that this step is the first to touch, or the last.
+    std::vector<int32_t> begins, ends;
+    size_t scratch_bytes = 0;  // likewise; per thread
 };
 
 struct PlanOutput {
@@ -82,10 +85,12 @@ struct Plan {
     std::vector<PlanOutput> outputs;
     std::vector<int32_t> leftovers;  // nodes that are used inside, not stored, and stay recorded
     std::vector<Ref> root;           // of each node: the array that holds its value
-    std::unique_ptr<Plan> unfused;   // one step per operation, for a run with a failed input; compiled when first needed
+    std::unique_ptr<Plan> unfused;   // one step per operation, where an input failed or memory is short; made when needed
     std::vector<Slot> slots;
     std::vector<Step> steps;
     std::vector<int32_t> scalar_order;  // packed scalar i is the run's scalar scalar_order[i]
+    bool has_arena = true;           // false: a buffer for each value, from the first step that touches it to the last
+    std::vector<size_t> own_bytes;   // of each value that has one, which no arena and no output holds
     size_t arena_bytes = 0;
     size_t scratch_bytes = 0;  // per thread
     size_t output_bytes = 0;   // stored outside, donated ones included
@@ -94,8 +99,9 @@ struct Plan {
     std::string explain() const;  // as JSON
 };
 
-// A plan that says what to compute and gives the same outputs, without steps yet.
-std::unique_ptr<Plan> same_nodes(const Plan& plan);
+// The same values and outputs, one step per operation in the order of recording, and without an arena: each value is
+// made and let go of by itself.
+std::unique_ptr<Plan> unfused_form(const Plan& plan, const KernelTable& kernels);
 
 // Compiles `plan->nodes` and `plan->inputs` to steps. `fuse` off: one step per operation.
 void compile_plan(Plan* plan, const KernelTable& kernels, bool fuse);

@@ -67,6 +67,12 @@ bool any_run_within(uint64_t count) {
     return false;
 }
 
+bool any_begun_before(const Run* run) {
+    for (const Run* other : run_list())
+        if (other->number < run->number && !other->unresolved) return true;
+    return false;
+}
+
 bool await_dependencies(Run* run, void (*enqueue)(Run*)) {
     enqueue_run = enqueue;
     runs.fetch_add(1, std::memory_order_relaxed);
@@ -108,7 +114,8 @@ void finish_run(Run* run, RunResult* result) {
         }
         graph().unhold(node);
     }
-    for (Node* input : run->inputs) graph().unpin(input);
+    for (Node* input : run->inputs)
+        if (input) graph().unpin(input);
     run_list().back()->position = run->position;
     run_list()[run->position] = run_list().back();
     run_list().pop_back();
@@ -121,7 +128,8 @@ void fail_runs_after_fork(Failure* failure) {
     for (Run* run : run_list())
         for (Node* output : run->outputs) output->waiters = nullptr;
     for (Run* run : run_list())
-        for (Node* input : run->inputs) input->waiters = nullptr;
+        for (Node* input : run->inputs)
+            if (input) input->waiters = nullptr;
     std::vector<Run*> lost;
     lost.swap(run_list());
     for (Run* run : lost) {
@@ -129,7 +137,8 @@ void fail_runs_after_fork(Failure* failure) {
             graph().fail(output, failure);
             graph().unhold(output);
         }
-        for (Node* input : run->inputs) graph().unpin(input);
+        for (Node* input : run->inputs)
+            if (input) graph().unpin(input);
         recycle_run(run);
     }
 }

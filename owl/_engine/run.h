@@ -17,7 +17,7 @@ struct Dependency : Waiter {
 
 struct Run {
     std::shared_ptr<Plan> plan;
-    std::vector<Node*> inputs;   // pinned
+    std::vector<Node*> inputs;   // pinned; nullptr once let go of early, where memory is short
     std::vector<Node*> outputs;  // held
     std::vector<double> scalars;
     std::vector<int64_t> arguments;
@@ -82,6 +82,8 @@ int64_t live_runs();
 // Under the graph's lock. How many runs were handed over so far, and whether one of the first `count` is not finished yet.
 uint64_t runs_handed_over();
 bool any_run_within(uint64_t count);
+// Under the graph's lock. Whether a run that was handed over before this one is in an executor's hands, and so will end.
+bool any_begun_before(const Run* run);
 // In a forked child, under the graph's lock: nobody will execute what was under way.
 void fail_runs_after_fork(Failure* failure);
 

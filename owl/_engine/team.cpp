@@ -87,8 +87,17 @@ Team& team() {
 
 // ------------------------------------------------------------------------------------------------------------- regions
 
-Region::~Region() {
-    for (Range& range : ranges_) std::free(range.scratch);
+Region::~Region() { release_scratch(); }
+
+bool Region::release_scratch() {
+    const bool any = scratch_bytes_ > 0;
+    for (Range& range : ranges_) {
+        std::free(range.scratch);
+        range.scratch = nullptr;
+    }
+    scratch_bytes_ = 0;
+    scratch_threads_ = 0;
+    return any;
 }
 
 bool Region::reserve_scratch(size_t bytes) {
@@ -99,8 +108,7 @@ bool Region::reserve_scratch(size_t bytes) {
         std::free(ranges_[i].scratch);
         ranges_[i].scratch = nullptr;
         if (i < threads && bytes && posix_memalign(&ranges_[i].scratch, 4096, bytes)) {
-            scratch_bytes_ = 0;
-            scratch_threads_ = 0;
+            release_scratch();
             return false;
         }
     }

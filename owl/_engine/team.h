@@ -27,6 +27,7 @@ class Region {
     void run(const Kernel& kernel, const void* args);
     // Makes sure that every participant has this many bytes of scratch; false if memory is refused.
     bool reserve_scratch(size_t bytes);
+    bool release_scratch();  // whether there was any
     ~Region();
 
    private:

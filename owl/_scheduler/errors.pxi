@@ -55,7 +55,10 @@ class ExecutionError(OwlError, RuntimeError):
 
 
 class OutOfMemoryError(ExecutionError, MemoryError):
-    """A plan could not reserve the memory it needs. Its inputs are intact."""
+    """There is no memory for a value beside what it is computed from and what the program still holds.
+
+    The message says how many bytes were asked for, how many are in use, and the limit. All other values are intact.
+    """
 
 
 cdef tuple FAILURE_KINDS = ("out_of_memory", "injected", "forked", "dropped", "promise")

@@ -1,0 +1,107 @@
+"""Where memory is refused, only the values fail that there is no memory for; all else is computed."""
+
+import numpy as np
+import pytest
+
+import owl
+import owl.aio
+import owl.testing
+from owl import elewise
+from rules.helpers import memory_limit, settle
+
+MB = 1 << 20
+
+
+def trained(w, steps):
+    rng = np.random.default_rng(5)
+    for _ in range(steps):
+        x = owl.from_numpy(rng.standard_normal((16, 64)))
+        w -= 0.001 * (elewise.tanh(w * x) * x.trans())
+    return w
+
+
+def test_pending_updates_survive_an_evaluation_that_is_too_large():
+    start = np.random.default_rng(4).standard_normal((64, 64))
+    expected = trained(owl.from_numpy(start), 30).to_numpy()
+    with memory_limit(8 * MB):
+        w = trained(owl.from_numpy(start), 30)
+        with pytest.raises(owl.OutOfMemoryError):
+            elewise.relu(w * owl.ones([64, 1 << 20])).sum().to_numpy()
+        loss = elewise.relu(w * owl.ones([64, 100])).sum().to_numpy()
+        assert np.isfinite(loss).all()
+        assert np.array_equal(w.to_numpy(), expected)
+
+
+def test_a_neighbor_in_the_same_window_survives():
+    x = owl.from_numpy(np.arange(12, dtype=np.float32).reshape(3, 4))
+    with memory_limit(4 * MB):
+        row = x[1]
+        too_large = owl.ones([4096, 4096]) * 2
+        owl.wait_for_all()
+        assert row.to_numpy().tolist() == [1, 5, 9]
+        with pytest.raises(MemoryError):
+            too_large.to_numpy()
+
+
+async def gathered(small, large):
+    with pytest.raises(owl.OutOfMemoryError):
+        await owl.aio.gather(small, large)
+    return (await small).to_numpy()
+
+
+@pytest.mark.asyncio
+async def test_the_small_one_of_two_gathered_values_survives():
+    with memory_limit(4 * MB):
+        assert (await gathered(owl.ones([4]) + 1, owl.ones([4096, 4096]) + 2)).tolist() == [2, 2, 2, 2]
+
+
+def test_a_chain_runs_in_the_memory_of_two_values():
+    # Fused, the last and all that the handle sees are reserved at once; one by one there is room.
+    x = owl.ones([1 << 18])
+    x.wait_for_eval()
+    with memory_limit(3 * MB + MB // 2):
+        y = x
+        for k in range(20):
+            y = owl.concat([y[: 1 << 17] + k, y[1 << 17 :] - k], 0)
+        values = y.to_numpy()
+    assert values[0] == 1 + sum(range(20))
+    assert values[-1] == 1 - sum(range(20))
+
+
+def test_an_input_that_is_needed_later_is_not_written_over():
+    x = owl.ones([1 << 18])
+    x.wait_for_eval()
+    with memory_limit(2 * MB + MB // 2):
+        first = x + 1
+        too_large = owl.concat([first] * 8, 0)
+        x -= 5
+        owl.wait_for_all()
+        assert first.to_numpy().min() == first.to_numpy().max() == 2
+        assert x.to_numpy().min() == x.to_numpy().max() == -4
+        with pytest.raises(MemoryError):
+            too_large.to_numpy()
+
+
+def test_the_message_says_what_was_asked_for_and_the_limit():
+    with memory_limit(MB):
+        limit = owl._runtime.debug_counters()["bytes"] + MB
+        with pytest.raises(owl.OutOfMemoryError) as raised:
+            (owl.ones([1 << 19]) + 1).to_numpy()
+    assert f"{4 << 19} bytes were asked for" in str(raised.value)
+    assert f"the limit is {limit}" in str(raised.value)
+    assert "in use" in str(raised.value)
+
+
+def test_earlier_runs_of_another_device_end_before_memory_is_refused():
+    one, two = owl.create_cpu_device(), owl.create_cpu_device()
+    x = owl.ones([1 << 18])
+    x.wait_for_eval()
+    settle()
+    with memory_limit(2 * MB), owl.testing.kernel_delay(20000):
+        with one:
+            busy = (owl.ones([1 << 18]) * 3).sum()
+            busy.start_eval()
+        with two:
+            large = owl.ones([1 << 18]) + owl.ones([1 << 18])
+            assert large.sum().to_numpy() == 2 << 18
+        assert busy.to_numpy() == 3 << 18
