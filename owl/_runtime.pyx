@@ -28,8 +28,8 @@ from libcpp.vector cimport vector
 from owl._engine.completion cimport Completion, CompletionRing
 from owl._engine.execution cimport (
     Canonical, Executor, Plan, PlanCache, PlannerCounters, Run, StoredPlaces, ThreadWaiter, WindowHistory,
-    any_run_within, arm_fault, await_dependencies, chunk_end, compile_plan, disarm_faults, fail_runs_after_fork,
-    live_runs, make_cpu_executor, progress, runs_handed_over, set_kernel_delay, team,
+    any_begun_before, any_run_within, arm_fault, await_dependencies, chunk_end, compile_plan, disarm_faults,
+    fail_runs_after_fork, live_runs, make_cpu_executor, progress, runs_handed_over, set_kernel_delay, team,
 )
 from owl._engine.graph cimport (
     Border, Buffer, ClosedWindow, Draft, Expectations, Failure, FailureKind, MemoryInfo, Node, Op,

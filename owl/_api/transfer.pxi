@@ -42,9 +42,7 @@ cdef Buffer* copy_of(cnp.ndarray array, DType dtype, bint as_it_is) except NULL:
     cdef Shape shape
     cdef int d
     cdef size_t size = cnp.PyArray_SIZE(array) * (8 if dtype == DType.f64 else 4)
-    cdef Buffer* buffer = host_memory().allocate(size)
-    if buffer is NULL:
-        raise OutOfMemoryError(f"[from_numpy] out of memory: {size} bytes are needed", "out_of_memory")
+    cdef Buffer* buffer = take_memory(size, "from_numpy")
     if not as_it_is:
         shape.ndim = cnp.PyArray_NDIM(array)
         for d in range(shape.ndim):

@@ -225,7 +225,7 @@ class CpuExecutor final : public Executor {
             const uint64_t seen = progress().count();
             {
                 std::lock_guard<std::mutex> guard(graph().mutex);
-                if (aborting_.load() || !any_begun_before(run)) break;
+                if (aborting_.load() || !any_begun_before(run->number)) break;
             }
             waited = true;
             if (quiesce_.load(std::memory_order_relaxed)) pause_here();

@@ -48,6 +48,7 @@ cdef extern from "_engine/run.h" namespace "owl" nogil:
     int64_t live_runs()
     uint64_t runs_handed_over()
     bool any_run_within(uint64_t count)
+    bool any_begun_before(uint64_t number)
     void fail_runs_after_fork(Failure* failure)
 
 

@@ -67,9 +67,9 @@ bool any_run_within(uint64_t count) {
     return false;
 }
 
-bool any_begun_before(const Run* run) {
-    for (const Run* other : run_list())
-        if (other->number < run->number && !other->unresolved) return true;
+bool any_begun_before(uint64_t number) {
+    for (const Run* run : run_list())
+        if (run->number < number && !run->unresolved) return true;
     return false;
 }
 

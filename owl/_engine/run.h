@@ -82,8 +82,8 @@ int64_t live_runs();
 // Under the graph's lock. How many runs were handed over so far, and whether one of the first `count` is not finished yet.
 uint64_t runs_handed_over();
 bool any_run_within(uint64_t count);
-// Under the graph's lock. Whether a run that was handed over before this one is in an executor's hands, and so will end.
-bool any_begun_before(const Run* run);
+// Under the graph's lock. Whether a run of a smaller number is in an executor's hands, and so will end.
+bool any_begun_before(uint64_t number);
 // In a forked child, under the graph's lock: nobody will execute what was under way.
 void fail_runs_after_fork(Failure* failure);
 

@@ -223,3 +223,37 @@ def wait_for_all():
             break
         PyErr_CheckSignals()
     drain()
+
+
+# Memory that the caller fills. Where it is refused, runs in the executors' hands end first and let go of theirs; those
+# that wait for promised values may never begin.
+cdef Buffer* take_memory(size_t size, str what) except NULL:
+    cdef Buffer* buffer = host_memory().allocate(size)
+    cdef uint64_t seen, last
+    cdef bint busy = buffer is NULL
+    cdef bint waited = False
+    graph().mutex.lock()
+    last = runs_handed_over()
+    graph().mutex.unlock()
+    while busy:
+        with nogil:
+            seen = progress().count()
+            graph().mutex.lock()
+            busy = any_begun_before(last + 1)
+            graph().mutex.unlock()
+            if busy:
+                waited = True
+                progress().wait(seen, 50)
+        PyErr_CheckSignals()
+    if waited:
+        drain()
+        buffer = host_memory().allocate(size)
+    if buffer is NULL:
+        raise OutOfMemoryError(f"[{what}] out of memory: {size} bytes were asked for, {memory_in_words()}", "out_of_memory")
+    return buffer
+
+
+cdef str memory_in_words():
+    cdef MemoryInfo memory = host_memory().info()
+    limit = f"the limit is {memory.limit}" if memory.limit else "the system gives no more"
+    return f"{memory.in_use} are in use, {limit}"

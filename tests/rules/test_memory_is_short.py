@@ -105,3 +105,28 @@ def test_earlier_runs_of_another_device_end_before_memory_is_refused():
             large = owl.ones([5 << 17])
         assert large.to_numpy().min() == 1
         assert busy.to_numpy() == 3 << 18
+
+
+def test_copying_in_waits_for_runs_that_will_give_memory_back():
+    source = np.ones(1 << 18, np.float32)
+    settle()
+    before = _runtime.debug_counters()["bytes"]
+    with memory_limit(MB + MB // 2), owl.testing.kernel_delay(20000):
+        busy = (owl.ones([1 << 18]) * 3).sum()
+        busy.start_eval()
+        until(lambda: _runtime.debug_counters()["bytes"] > before)
+        copied = owl.from_numpy(source)
+    assert copied.to_numpy().min() == 1
+    assert busy.to_numpy() == 3 << 18
+
+
+def test_keeping_a_promise_waits_for_no_run_that_waits_for_the_promise():
+    with memory_limit(MB):
+        promise = owl.testing.promise([1 << 19])
+        dependent = promise.array + 1
+        dependent.start_eval()
+        with pytest.raises(owl.OutOfMemoryError):
+            promise.fulfil(np.ones(1 << 19, np.float32))
+        promise.fail("there was no memory")
+        with pytest.raises(owl.ExecutionError, match="no memory"):
+            dependent.to_numpy()
