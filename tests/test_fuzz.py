@@ -20,6 +20,15 @@ def test_random_programs_agree_under_all_settings():
     assert fuzz.run(programs=25, seed=7, seconds=60) > 0
 
 
+def test_programs_lose_nothing_that_there_is_memory_for():
+    assert fuzz.run(programs=20, seed=7, seconds=60, kind="memory") > 0
+
+
+@pytest.mark.long
+def test_many_programs_lose_nothing_that_there_is_memory_for():
+    assert fuzz.run(programs=600, seed=8, seconds=120, kind="memory") > 0
+
+
 @hypothesis.settings(max_examples=8)
 @hypothesis.given(fuzz.programs())
 def test_programs_are_drawn_by_hypothesis_too(program):

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from owl.testing import fuzz
 from owl.testing.fuzz.check import SETTINGS, SETTINGS_BESIDES
+from owl.testing.fuzz.run import KINDS
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -16,6 +17,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=1, help="which programs (default 1)")
     parser.add_argument("--first", type=int, default=0, help="the number of the first of them (default 0)")
     parser.add_argument("--seconds", type=float, default=float("inf"), help="stop after so long")
+    parser.add_argument(
+        "--kind",
+        choices=tuple(KINDS),
+        default="settings",
+        help="compare settings of the planner (the default), or run out of memory",
+    )
     parser.add_argument("--verbose", action="store_true", help="tell each program's number, to know which one crashed")
     options = parser.parse_args(arguments)
     faulthandler.enable()  # a crash is a find too, and --verbose tells of which program
@@ -26,16 +33,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(f"program {number} of seed {options.seed}", file=sys.stderr, flush=True)
 
     try:
-        passed = fuzz.run(options.programs, options.seed, options.seconds, options.first, tell)
+        passed = fuzz.run(options.programs, options.seed, options.seconds, options.first, tell, options.kind)
     except fuzz.ProgramError as error:
         print(error, file=sys.stderr)
         return 1
     seconds = time.monotonic() - start
     rate = passed / seconds if seconds else 0.0
-    settings = len(SETTINGS) + SETTINGS_BESIDES
-    print(
-        f"{passed} programs agree under {settings} settings, seed {options.seed}, {seconds:.0f} s, {rate:.1f} a second"
-    )
+    agree = f"agree under {len(SETTINGS) + SETTINGS_BESIDES} settings"
+    if options.kind == "memory":
+        agree = "lose nothing that there is memory for"
+    print(f"{passed} programs {agree}, seed {options.seed}, {seconds:.0f} s, {rate:.1f} a second")
     return 0
 
 

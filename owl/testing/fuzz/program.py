@@ -38,6 +38,8 @@ LINES = (*SIMPLE, *SIMPLE, *4 * ("borrow", "device", "collect"), *2 * ("promise"
 # Strands share the arrays, so what is common stays; and what they keep would come in any order.
 QUIET = (*4 * BASIC, *2 * RARE, *4 * ("await",), *2 * ("drop", "cycle", "collect"), "chain", "wait")
 BLOCKS = {"loop": LINES, "branch": LINES, "threads": QUIET, "tasks": QUIET}
+# Of one thread on one device.
+ALONE = (*SIMPLE, *SIMPLE, *2 * ("borrow", "collect", "wait"), "chain")
 
 
 def _number(random: Random) -> int:
@@ -71,6 +73,18 @@ def random_program(random: Random) -> Program:
         return _block(random, tuple(BLOCKS)[which - 2])
 
     return _several(random, 2, 14, one)
+
+
+def lone_program(random: Random) -> Program:
+    """A program of one thread on one device, and of larger blocks than others: what memory it needs can be counted."""
+
+    def one() -> Statement:
+        if random.randrange(3):
+            return _statement(random, ALONE)
+        body = _several(random, 1, 12, lambda: _statement(random, ALONE))
+        return _statement(random, ("loop", "branch"), body)
+
+    return _several(random, 4, 24, one)
 
 
 def programs() -> SearchStrategy[Program]:

@@ -10,11 +10,16 @@ from collections.abc import Callable
 from random import Random
 
 from owl.testing.fuzz.check import check
-from owl.testing.fuzz.program import Program, random_program
+from owl.testing.fuzz.memory import check_memory
+from owl.testing.fuzz.program import Program, lone_program, random_program
 from owl.testing.fuzz.shrink import shrink
 
 BATCH = 200  # programs between two collections of all garbage there is
 REPEATS = 20  # how often a program is run that failed once: some fail by chance of timing
+KINDS: dict[str, tuple[Callable[[Random], Program], Callable[[Program, int], None]]] = {
+    "settings": (random_program, check),
+    "memory": (lone_program, check_memory),
+}
 PATIENCE = 300.0  # seconds without an end of a program after which all threads' tracebacks are printed
 
 
@@ -22,16 +27,16 @@ class ProgramError(AssertionError):
     """A program failed; says which, and what is left of it."""
 
 
-def written(seed: int, number: int) -> tuple[Program, int]:
+def written(seed: int, number: int, kind: str = "settings") -> tuple[Program, int]:
     """A seed's program of a number, and which fault and limit it is to meet."""
     random = Random(f"{seed}/{number}")
-    return random_program(random), random.randrange(256)
+    return KINDS[kind][0](random), random.randrange(256)
 
 
-def failure_of(program: Program, fault: int, repeats: int = 1) -> Exception | None:
+def failure_of(program: Program, fault: int, repeats: int = 1, kind: str = "settings") -> Exception | None:
     try:
         for _ in range(repeats):
-            check(program, fault)
+            KINDS[kind][1](program, fault)
     except Exception as error:
         return error
     return None
@@ -42,19 +47,21 @@ def _headline(error: BaseException) -> str:
     return f"{type(error).__name__}: {str(error).strip().partition(':')[0]}"
 
 
-def minimised(program: Program, fault: int, error: Exception, seconds: float = 120.0) -> tuple[Program, Exception]:
+def minimised(
+    program: Program, fault: int, error: Exception, kind: str = "settings", seconds: float = 120.0
+) -> tuple[Program, Exception]:
     """The smallest program that fails in the same way, and how it did."""
     headline = _headline(error)
     until = time.monotonic() + seconds
-    last = failure_of(program, fault, REPEATS)
+    last = failure_of(program, fault, REPEATS, kind)
     if last is None:
         return program, error
     # What fails by chance gets more chances.
-    repeats = 1 if all(failure_of(program, fault) for _ in range(3)) else REPEATS
+    repeats = 1 if all(failure_of(program, fault, kind=kind) for _ in range(3)) else REPEATS
 
     def fails(candidate: Program) -> bool:
         nonlocal last
-        found = failure_of(candidate, fault, repeats) if time.monotonic() < until else None
+        found = failure_of(candidate, fault, repeats, kind) if time.monotonic() < until else None
         if found is None or _headline(found) != headline:
             return False
         last = found
@@ -63,13 +70,13 @@ def minimised(program: Program, fault: int, error: Exception, seconds: float = 1
     return shrink(program, fails), last
 
 
-def replay(seed: int, number: int) -> None:
+def replay(seed: int, number: int, kind: str = "settings") -> None:
     """Checks one program; raises `ProgramError`, with the smallest program that fails in the same way."""
-    program, fault = written(seed, number)
+    program, fault = written(seed, number, kind)
     try:
-        check(program, fault)
+        KINDS[kind][1](program, fault)
     except Exception as error:
-        small, last = minimised(program, fault, error)
+        small, last = minimised(program, fault, error, kind)
         lines = "\n".join(map(str, small))
         told = "".join(traceback.format_exception(last, chain=False))
         raise ProgramError(
@@ -77,10 +84,18 @@ def replay(seed: int, number: int) -> None:
         ) from None
 
 
-def run(programs: int, seed: int, seconds: float, first: int = 0, told: Callable[[int], object] = bool) -> int:
+def run(
+    programs: int,
+    seed: int,
+    seconds: float,
+    first: int = 0,
+    told: Callable[[int], object] = bool,
+    kind: str = "settings",
+) -> int:
     """Checks programs until so many have passed or the time is over; returns how many did. Raises at a failure.
 
-    `first` is the number of the first program; `told` is called with the number of each before it runs.
+    `first` is the number of the first program; `told` is called with the number of each before it runs. `kind`:
+    "settings" of the planner, or "memory", which runs out.
     """
     end = time.monotonic() + seconds
     passed = 0
@@ -96,7 +111,7 @@ def run(programs: int, seed: int, seconds: float, first: int = 0, told: Callable
                 armed = time.monotonic()
                 faulthandler.dump_traceback_later(PATIENCE, exit=True)
             told(first + passed)
-            replay(seed, first + passed)
+            replay(seed, first + passed, kind)
             passed += 1
     finally:
         faulthandler.cancel_dump_traceback_later()
