@@ -49,7 +49,6 @@ cdef int parse_shape(shape, Shape* out, str what) except -1:
     if len(shape) > kMaxDims:
         raise ShapeError(f"[{what}] at most {kMaxDims} dimensions, not {len(shape)}: {list(shape)}")
     out.ndim = <int32_t>len(shape)
-    cdef int64_t total = 1
     cdef int d = 0
     for size in shape:
         try:
@@ -60,10 +59,24 @@ cdef int parse_shape(shape, Shape* out, str what) except -1:
             raise ShapeError(f"[{what}] a dimension of {size} is too large") from None
         if out.dim[d] < 0:
             raise ShapeError(f"[{what}] a dimension cannot be negative: {list(shape)}")
-        if out.dim[d] and total > (<int64_t>1 << 46) // out.dim[d]:
-            raise ShapeError(f"[{what}] an array of shape {list(shape)} is too large")
-        total *= out.dim[d]
         d += 1
+    return check_size(dereference(out), what)
+
+
+cdef int64_t MOST_ELEMENTS = <int64_t>1 << 46
+
+
+# Every shape that is not that of an operand passes here. Dimensions of 0 do not count, as in NumPy: any product of
+# some of the others is small enough to compute with, whatever a reduction or a broadcast makes of the zeros.
+cdef int check_size(const Shape& shape, str what) except -1:
+    cdef int64_t total = 1
+    cdef int d
+    for d in range(shape.ndim):
+        if shape.dim[d] < 2:
+            continue
+        if total > MOST_ELEMENTS // shape.dim[d]:
+            raise ShapeError(f"[{what}] an array of shape {shape_list(shape)} is too large")
+        total *= shape.dim[d]
     return 0
 
 
@@ -111,4 +124,4 @@ cdef int broadcast(const Shape& a, const Shape& b, Shape* out, str what) except 
             out.dim[d] = b.dim[d]
         else:
             raise ShapeError(f"[{what}] shapes {shape_list(a)} and {shape_list(b)} differ in dimension {d}")
-    return 0
+    return check_size(dereference(out), what)

@@ -17,9 +17,24 @@ cdef int64_t whole_number(value, int64_t least, str name, str what) except -1:
         number = value.__index__()
     except AttributeError:
         raise DTypeError(f"[{what}] {name} is a whole number, not {value!r}") from None
-    if not least <= number < (1 << 24):
-        raise OwlValueError(f"[{what}] {name} cannot be {number}: at least {least} is wanted")
+    return within(number, least, name, what)
+
+
+# Of parameters of convolutions: small enough that sums and products of them with a dimension cannot overflow.
+cdef int64_t MOST = (1 << 24) - 1
+
+
+cdef int64_t within(number, int64_t least, str name, str what) except -1:
+    if not least <= number <= MOST:
+        raise OwlValueError(f"[{what}] {name} cannot be {number}: it lies between {least} and {MOST}")
     return number
+
+
+cdef object copy_info(info):
+    make, arguments, state = info.__reduce__()
+    out = make(*arguments)
+    out.__setstate__(state)
+    return out
 
 
 cdef NArray as_array(value, str name, str what):
@@ -73,40 +88,57 @@ cdef class ConvInfo:
         self.stride_vertical = self.stride_horizontal = 1
         self.dilation_vertical = self.dilation_horizontal = self.groups = 1
 
+    def __reduce__(self):
+        return ConvInfo, (), (self.pad_height, self.pad_width, self.stride_vertical, self.stride_horizontal,
+                              self.dilation_vertical, self.dilation_horizontal, self.groups)
+
+    def __setstate__(self, state):
+        (self.pad_height, self.pad_width, self.stride_vertical, self.stride_horizontal,
+         self.dilation_vertical, self.dilation_horizontal, self.groups) = state
+
 
 cdef int check_info(ConvInfo info, str what) except -1:
-    if min(info.pad_height, info.pad_width) < 0:
-        raise OwlValueError(f"[{what}] padding cannot be negative: {info.pad_height}, {info.pad_width}")
-    if min(info.stride_vertical, info.stride_horizontal) < 1:
-        raise OwlValueError(f"[{what}] a stride is at least 1: {info.stride_vertical}, {info.stride_horizontal}")
-    if min(info.dilation_vertical, info.dilation_horizontal) < 1:
-        raise OwlValueError(f"[{what}] a dilation is at least 1: {info.dilation_vertical}, {info.dilation_horizontal}")
-    if info.groups < 1:
-        raise OwlValueError(f"[{what}] there is at least 1 group, not {info.groups}")
+    within(info.pad_height, 0, "pad_height", what)
+    within(info.pad_width, 0, "pad_width", what)
+    within(info.stride_vertical, 1, "stride_vertical", what)
+    within(info.stride_horizontal, 1, "stride_horizontal", what)
+    within(info.dilation_vertical, 1, "dilation_vertical", what)
+    within(info.dilation_horizontal, 1, "dilation_horizontal", what)
+    within(info.groups, 1, "groups", what)
     return 0
 
 
 cdef ConvInfo as_info(info, str what):
     if type(info) is not ConvInfo:
         raise OwlTypeError(f"[{what}] the last argument is an owl.conv.ConvInfo, not {type(info).__name__}")
-    check_info(<ConvInfo>info, what)
     return <ConvInfo>info
+
+
+cdef int check_filters(const Shape& w, str what) except -1:
+    cdef int d
+    for d in range(2):
+        if not 1 <= w.dim[d] <= MOST:
+            raise ShapeError(f"[{what}] a filter has between 1 and {MOST} numbers in each dimension, not {w.dim[d]}")
+    return 0
 
 
 cdef int64_t convolved_size(int64_t n, int64_t kernel, int64_t pad, int64_t stride, int64_t dilation, str side,
                             str what) except -1:
     cdef int64_t reach = n + 2 * pad - ((kernel - 1) * dilation + 1)
-    if kernel < 1:
-        raise ShapeError(f"[{what}] a filter has at least 1 number in each dimension")
     if reach < 0:
         raise ShapeError(f"[{what}] a kernel of {side} {(kernel - 1) * dilation + 1} does not fit into an image of {side} {n} "
                          f"padded by {pad} on both sides")
     return reach // stride + 1
 
 
-# The shape of the result, if data and filters fit each other.
+# The shape of the result, if data and filters fit each other. The parameters may have been changed since they were given.
 cdef int convolved_shape(ConvInfo info, const Shape& x, const Shape& w, Shape* y, str what) except -1:
-    if w.dim[3] % info.groups or w.dim[3] == 0 or w.dim[2] * info.groups != x.dim[2] or x.dim[2] == 0:
+    check_info(info, what)
+    check_filters(w, what)
+    check_size(x, what)
+    check_size(w, what)
+    if (w.dim[3] % info.groups or w.dim[3] == 0 or x.dim[2] % info.groups or x.dim[2] == 0
+            or x.dim[2] // info.groups != w.dim[2]):
         groups = f" in {info.groups} groups" if info.groups > 1 else ""
         raise ShapeError(f"[{what}] filters of shape {shape_list(w)} ([width, height, in, out]) do not fit data of shape "
                          f"{shape_list(x)} ([width, height, channels, batch]){groups}")
@@ -117,7 +149,7 @@ cdef int convolved_shape(ConvInfo info, const Shape& x, const Shape& w, Shape* y
                               what)
     y.dim[2] = w.dim[3]
     y.dim[3] = x.dim[3]
-    return 0
+    return check_size(dereference(y), what)
 
 
 cdef void add_info(Draft* draft, ConvInfo info) noexcept:
@@ -163,6 +195,10 @@ cdef NArray conv_backward_data(y, x, w, ConvInfo info, str what):
     elif info.stride_horizontal != 1 or info.stride_vertical != 1:
         raise ShapeError(f"[{what}] with a stride, the shape of the data cannot be told from the gradient: pass the data too")
     else:
+        check_info(info, what)
+        check_filters(filters.node.shape, what)
+        if filters.node.shape.dim[2] > MOST_ELEMENTS // info.groups:
+            raise ShapeError(f"[{what}] filters of shape {filters.shape} in {info.groups} groups have too many channels")
         draft.shape.dim[0] = diff.node.shape.dim[0] + (filters.node.shape.dim[0] - 1) * info.dilation_horizontal - 2 * info.pad_width
         draft.shape.dim[1] = diff.node.shape.dim[1] + (filters.node.shape.dim[1] - 1) * info.dilation_vertical - 2 * info.pad_height
         draft.shape.dim[2] = filters.node.shape.dim[2] * info.groups
@@ -191,6 +227,7 @@ cdef NArray conv_backward_filter(y, x, w, ConvInfo info, str what):
         raise ShapeError(f"[{what}] with a stride or a dilation, the shape of the filters cannot be told from the gradient: "
                          "pass the filters too")
     else:
+        check_info(info, what)
         draft.shape.dim[0] = data.node.shape.dim[0] + 2 * info.pad_width - diff.node.shape.dim[0] + 1
         draft.shape.dim[1] = data.node.shape.dim[1] + 2 * info.pad_height - diff.node.shape.dim[1] + 1
         draft.shape.dim[2] = data.node.shape.dim[2] // info.groups
@@ -267,6 +304,12 @@ cdef class Convolver:
         info.groups = whole_number(groups, 1, "groups", "Convolver")
         self.param = info
 
+    def __reduce__(self):
+        return Convolver, (), self.param
+
+    def __setstate__(self, ConvInfo state not None):
+        self.param = copy_info(state)
+
     def ff(self, x, w, b=None):
         """The convolution of `x` with the filters `w`, plus the bias `b` where one is given.
 
@@ -334,11 +377,20 @@ cdef class PoolingInfo:
     def __cinit__(self):
         self.height = self.width = self.stride_vertical = self.stride_horizontal = self.algorithm = 1
 
+    def __reduce__(self):
+        return PoolingInfo, (), (self.height, self.width, self.stride_vertical, self.stride_horizontal,
+                                 self.pad_height, self.pad_width, self.algorithm)
+
+    def __setstate__(self, state):
+        (self.height, self.width, self.stride_vertical, self.stride_horizontal,
+         self.pad_height, self.pad_width, self.algorithm) = state
+
 
 cdef int check_pooling(PoolingInfo info, str what) except -1:
-    if min(info.height, info.width, info.stride_vertical, info.stride_horizontal) < 1:
-        raise OwlValueError(f"[{what}] window and stride are at least 1: {info.height}, {info.width}, "
-                            f"{info.stride_vertical}, {info.stride_horizontal}")
+    within(info.height, 1, "height", what)
+    within(info.width, 1, "width", what)
+    within(info.stride_vertical, 1, "stride_vertical", what)
+    within(info.stride_horizontal, 1, "stride_horizontal", what)
     if not 0 <= info.pad_height < info.height or not 0 <= info.pad_width < info.width:
         raise OwlValueError(f"[{what}] the padding of a pooling is smaller than its window of {info.width}x{info.height}, "
                             f"not {info.pad_width}x{info.pad_height}")
@@ -350,11 +402,11 @@ cdef int check_pooling(PoolingInfo info, str what) except -1:
 cdef PoolingInfo as_pooling(info, str what):
     if type(info) is not PoolingInfo:
         raise OwlTypeError(f"[{what}] the last argument is an owl.conv.PoolingInfo, not {type(info).__name__}")
-    check_pooling(<PoolingInfo>info, what)
     return <PoolingInfo>info
 
 
 cdef int pooled_shape(PoolingInfo info, const Shape& x, Shape* y, str what) except -1:
+    check_pooling(info, what)
     if info.width > x.dim[0] + 2 * info.pad_width or info.height > x.dim[1] + 2 * info.pad_height:
         raise ShapeError(f"[{what}] a window of {info.width}x{info.height} does not fit into images of "
                          f"{x.dim[0]}x{x.dim[1]} padded by {info.pad_width}x{info.pad_height}")
@@ -363,7 +415,7 @@ cdef int pooled_shape(PoolingInfo info, const Shape& x, Shape* y, str what) exce
     y.dim[1] = pooled_size(x.dim[1], info.height, info.stride_vertical, info.pad_height)
     y.dim[2] = x.dim[2]
     y.dim[3] = x.dim[3]
-    return 0
+    return check_size(dereference(y), what)
 
 
 cdef void add_pooling(Draft* draft, PoolingInfo info) noexcept:
@@ -453,6 +505,12 @@ cdef class Pooler:
         check_pooling(info, "Pooler")
         self.param = info
 
+    def __reduce__(self):
+        return Pooler, (1, 1), self.param
+
+    def __setstate__(self, PoolingInfo state not None):
+        self.param = copy_info(state)
+
     def ff(self, x):
         """The pooled data.
 
@@ -498,7 +556,7 @@ cdef NArray lrn_forward(x, scale, local_size, alpha, beta, str what):
         if kept.node.shape != data.node.shape:
             raise ShapeError(f"[{what}] scale has shape {kept.shape}, the data {data.shape}")
         draft.op = Op.lrn_scale
-        repoint(kept, commit(draft), what)
+        repoint(kept, converted(commit(draft), kept.node.dtype), what)
     draft.op = Op.lrn_forward
     return commit(draft)
 
@@ -551,6 +609,9 @@ cdef class Lrner:
             raise OwlValueError(f"[Lrner] local_size is odd, not {local_size}")
         self.alpha = alpha
         self.beta = beta
+
+    def __reduce__(self):
+        return Lrner, (self.local_size, self.alpha, self.beta)
 
     def ff(self, x, scale=None):
         """The normalized data. `scale`, an array of the same shape, is pointed at what `bp` needs. Records only."""

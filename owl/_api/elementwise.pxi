@@ -137,6 +137,7 @@ cdef object product(left, right):
     draft.shape.ndim = 2
     draft.shape.dim[0] = x.node.shape.dim[0]
     draft.shape.dim[1] = y.node.shape.dim[1]
+    check_size(draft.shape, "*")
     draft.add_input(x.node)
     draft.add_input(y.node)
     return commit(draft)

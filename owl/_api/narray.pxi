@@ -185,7 +185,7 @@ cdef class NArray:
         result = product(self, other)
         if result is NotImplemented:
             return result
-        return repoint(self, result, "*=")
+        return repoint(self, converted(<NArray>result, self.node.dtype), "*=")
 
     def __neg__(self):
         return unary(Ew.neg, self)

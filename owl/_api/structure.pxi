@@ -208,10 +208,13 @@ def concat(arrays, dim):
             if d != along and array.node.shape.dim[d] != first.node.shape.dim[d]:
                 raise ShapeError(f"[concat] shapes {first.shape} and {array.shape} differ in dimension {d}")
         total += array.node.shape.dim[along]
+        if total > MOST_ELEMENTS:
+            raise ShapeError(f"[concat] {len(arrays)} arrays have more than {MOST_ELEMENTS} elements along dimension {along}")
     draft.op = Op.concat
     draft.dtype = dtype
     draft.shape = first.node.shape
     draft.shape.dim[along] = total
+    check_size(draft.shape, "concat")
     draft.add_attribute(along)
     for value in arrays:
         draft.add_input((<NArray>value).node)

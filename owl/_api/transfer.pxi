@@ -12,14 +12,19 @@ cdef class Borrowed:
         PyBuffer_Release(&self.view)
 
 
-cdef NArray leaf(object array, DType dtype, Buffer* buffer):
-    cdef NArray out = NArray.__new__(NArray)
+cdef Shape shape_of(object array):
     cdef Shape shape
     cdef int d
     cdef tuple dims = array.shape
     shape.ndim = <int32_t>len(dims)
     for d in range(shape.ndim):
         shape.dim[shape.ndim - 1 - d] = dims[d]
+    return shape
+
+
+cdef NArray leaf(object array, DType dtype, Buffer* buffer):
+    cdef NArray out = NArray.__new__(NArray)
+    cdef Shape shape = shape_of(array)
     cdef RecordingStream* stream = current_stream()
     out.node = record_leaf(shape, dtype, current_device(stream), call_site(), buffer, stream)
     if stream.attention:
@@ -99,6 +104,7 @@ def from_numpy(array, dtype=None, copy=True):
         raise DTypeError(f"[from_numpy] elements of dtype {array.dtype} are not numbers that owl computes with")
     if array.ndim > kMaxDims:
         raise ShapeError(f"[from_numpy] at most {kMaxDims} dimensions, not {array.ndim}")
+    check_size(shape_of(array), "from_numpy")
     as_it_is = array.dtype == kind and array.flags.c_contiguous and array.flags.aligned
     if not copy and copy is not None and not (as_it_is and given):
         raise OwlValueError(f"[from_numpy] only a C-contiguous NumPy array of dtype {kind} can be borrowed (copy=False)")

@@ -360,7 +360,7 @@ class CpuExecutor final : public Executor {
             const double* scalars = scalars_.data() + step->first_scalar;
             std::memcpy(args + step->scalars_field, &scalars, sizeof scalars);
         }
-        region_->run(*step->kernel, args);
+        if (!step->empty) region_->run(*step->kernel, args);
     }
 
     void fail_outputs(const Plan& plan) {

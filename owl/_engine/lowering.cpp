@@ -352,9 +352,13 @@ class Lowerer {
 
     // One workspace at the arena's end serves every step in turn; scratch is as much as the hungriest kernel asks for.
     void reserve() {
+        for (Step& step : plan_.steps)
+            step.empty = std::all_of(step.operations.begin(), step.operations.end(),
+                                     [&](int32_t i) { return plan_.nodes[i].shape.size() == 0; });
         if (!plan_.has_arena) return reserve_by_step();
         size_t workspace = 0;
         for (const Step& step : plan_.steps) {
+            if (step.empty) continue;
             plan_.scratch_bytes = std::max(plan_.scratch_bytes, step.kernel->scratch(step.args.data()));
             workspace = std::max(workspace, step.kernel->workspace(step.args.data()));
         }
@@ -370,6 +374,7 @@ class Lowerer {
     // Each step has a workspace of its own, and says which values it is the first or the last to touch.
     void reserve_by_step() {
         for (Step& step : plan_.steps) {
+            if (step.empty) continue;
             step.scratch_bytes = step.kernel->scratch(step.args.data());
             const size_t workspace = step.kernel->workspace(step.args.data());
             if (!workspace || step.workspace_field < 0) continue;

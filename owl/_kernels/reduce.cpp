@@ -87,14 +87,17 @@ Plan make_plan(const ReduceArgs& a) {
     Plan p;
     int n = 0;
     int64_t count[kMaxDims], stride[kMaxDims], step = 1;
-    bool drop[kMaxDims];
+    bool drop[kMaxDims], nothing = false;
+    for (int d = 0; d < a.ndim; ++d) nothing |= (a.axes >> d & 1) && a.shape[d] == 0;
     for (int d = 0; d < a.ndim; ++d) {
         const bool reduced = a.axes >> d & 1;
         if (a.shape[d] != 1) {
+            // Where one reduced dimension is empty all are: the others may be too large to go through for nothing.
+            const int64_t numbers = nothing && reduced ? 0 : a.shape[d];
             if (n > 0 && drop[n - 1] == reduced) {
-                count[n - 1] *= a.shape[d];
+                count[n - 1] *= numbers;
             } else {
-                count[n] = a.shape[d];
+                count[n] = numbers;
                 stride[n] = step;
                 drop[n++] = reduced;
             }

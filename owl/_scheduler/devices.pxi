@@ -9,6 +9,7 @@ cdef extern from *:
     """
     vector[Executor*] executors "owl::executors"  # guarded by the graph's lock, and against growth by devices_lock
 cdef list device_names = []
+cdef int MOST_DEVICES = 1024  # each has a thread once it computes, and a place in what every hand-over looks at
 cdef object devices_lock = threading.Lock()
 
 
@@ -36,9 +37,12 @@ cdef int load_kernels() except -1:
 
 # With the lock of devices held.
 cdef int add_device() except -1:
+    if len(device_names) >= MOST_DEVICES:
+        raise DeviceError(f"[create_cpu_device] a process has at most {MOST_DEVICES} devices; a device lives as long as the "
+                          "process, so create it once and enter it with `with`")
     load_kernels()
     cdef unique_ptr[Executor] executor = make_cpu_executor(dereference(kernel_table), start_waiting_windows)
-    device_names.append(f"cpu:{sum(name.startswith('cpu') for name in device_names)}")
+    device_names.append(f"cpu:{len(device_names)}")
     graph().mutex.lock()
     executors.push_back(executor.release())
     graph().mutex.unlock()
@@ -67,17 +71,18 @@ class Device(int):
     """
 
     def __repr__(self):
-        return f"Device({int(self)}, {self.name!r})"
+        known = 0 <= int(self) < len(device_names)
+        return f"Device({int(self)}, {self.name!r})" if known else f"Device({int(self)}, not of this process)"
 
     __str__ = __repr__
 
     @property
     def name(self):
         """The kind of device and its number, such as ``cpu:0``."""
-        return device_names[int(self)]
+        return device_names[check_device(self, "Device.name")]
 
     def __enter__(self):
-        push_device(int(self))
+        push_device(check_device(self, "with"))
         return self
 
     def __exit__(self, *_):

@@ -112,3 +112,10 @@ def test_not_a_number_and_infinity_pass_through(bad, rng):
     np.testing.assert_allclose(
         found[[0, 1, 2, 3, 5, 6, 7, 8]], expected[[0, 1, 2, 3, 5, 6, 7, 8]], rtol=1e-4, atol=1e-4
     )
+
+
+def test_a_product_in_place_keeps_the_dtype():
+    x = owl.ones([2, 2])
+    x *= owl.full([2, 2], 0.5, dtype="float64")
+    assert x.dtype == np.float32
+    assert x.to_numpy().tolist() == [[1, 1], [1, 1]]

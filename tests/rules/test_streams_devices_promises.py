@@ -8,7 +8,7 @@ import pytest
 
 import owl
 from owl import _runtime
-from rules.helpers import settle, until
+from rules.helpers import run, settle, until
 
 
 @pytest.fixture(scope="module")
@@ -286,3 +286,56 @@ def test_two_threads_that_read_each_others_values_within_one_window():
         last = owl.elewise.tanh(theirs[0] + first)
         owl.wait_for_all()
         assert np.allclose(last.to_numpy(), np.tanh(1))
+
+
+@pytest.mark.parametrize("number", [-1, 9999, 65536, 2**31, 2**70])
+def test_a_device_that_this_process_does_not_have_is_refused(number):
+    device = owl.Device(number)
+    for use in (
+        device.__enter__,
+        lambda: owl.set_device(device),
+        lambda: owl.ones([2]).to(device),
+        lambda: device.name,
+    ):
+        with pytest.raises(owl.DeviceError, match="there is no device"):
+            use()
+    assert repr(device) == f"Device({number}, not of this process)"
+    assert (owl.ones([2]) + 1).to_numpy().tolist() == [2, 2]
+
+
+def test_an_unpickled_device_of_another_process_is_refused():
+    program = """
+import owl, pickle
+for _ in range(5):
+    device = owl.create_cpu_device()
+print(pickle.dumps(device).hex())
+"""
+    made = run(program).stdout.strip()
+    program = f"""
+import owl, pickle
+device = pickle.loads(bytes.fromhex({made!r}))
+try:
+    with device:
+        owl.ones([2])
+except owl.DeviceError as error:
+    print(error)
+"""
+    out = run(program)
+    assert "there is no device 4; created so far: none yet" in out.stdout
+    assert (out.returncode, out.stderr) == (0, "")
+
+
+def test_devices_have_a_bound():
+    program = """
+import owl
+try:
+    while True:
+        owl.create_cpu_device()
+except owl.DeviceError as error:
+    print(error)
+with owl.Device(1023):
+    print((owl.ones([2]) + 1).to_numpy())
+"""
+    out = run(program)
+    assert "at most 1024 devices" in out.stdout
+    assert "[2. 2.]" in out.stdout

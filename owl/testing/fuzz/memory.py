@@ -156,8 +156,8 @@ class Frugal(_Tidy):
 def check_memory(program: Sequence[Statement], fault: int = 0) -> None:
     """Plays a program in a part of the memory that it needs, and in enough beside operations that are too large.
 
-    Raises AssertionError if a failure is unexplained, or where native objects leak. A program passes if the memory that it
-    needs cannot be counted.
+    Raises AssertionError if a failure is unexplained, or where native objects leak. A program whose need of memory is
+    not countable passes.
     """
     trace, _ = traced(program, fault)
     with contextlib.redirect_stderr(io.StringIO()), owl.testing.assert_no_leaks():  # failures are told there
