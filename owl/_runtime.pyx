@@ -34,7 +34,7 @@ from owl._engine.execution cimport (
 from owl._engine.graph cimport (
     Border, Buffer, ClosedWindow, Draft, Expectations, Failure, FailureKind, MemoryInfo, Node, Op,
     RecordingStream, State, Window, borrow, elementwise_info, elementwise_op, forget_failures_after_fork, graph,
-    has_deferred_releases, has_unobserved_failures, held_unobserved_failures, host_memory, kOperations,
+    has_deferred_releases, has_unobserved_failures, is_reserve_spent, refill_reserve, held_unobserved_failures, host_memory, kOperations,
     live_buffers, lock_failures_for_fork, lock_memory_for_fork, operation_name, purge, record, record_leaf,
     sort_by_sequence, take_deferred_releases, take_unobserved_failures, unlock_failures_after_fork,
     unlock_memory_after_fork, window_bounds,
@@ -44,7 +44,9 @@ from owl._engine.types cimport (
     Distribution, DType, Ew, KernelTable, Reduction, Shape, kMaxDims, select_kernels,
 )
 
+import collections
 import contextvars
+import operator
 import os
 import sys
 import threading
@@ -56,6 +58,7 @@ import numpy as np
 cnp.import_array()
 
 include "_scheduler/errors.pxi"
+include "_scheduler/settings.pxi"
 include "_scheduler/sites.pxi"
 include "_scheduler/devices.pxi"
 include "_scheduler/streams.pxi"
@@ -74,3 +77,4 @@ include "_scheduler/awaiting.pxi"
 include "_scheduler/evaluation.pxi"
 include "_scheduler/inspection.pxi"
 include "_scheduler/explain.pxi"
+include "_scheduler/guards.pxi"

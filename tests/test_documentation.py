@@ -133,7 +133,7 @@ def read_by_the_code() -> set[str]:
         *(path for folder in ("owl", "apps", "tests") for path in (ROOT / folder).rglob("*") if path.suffix in SOURCES),
         ROOT / "setup.py",
     ]
-    pattern = r"""(?:environ(?:\.get\(|\.setdefault\(|\[)|getenv\(|_VARIABLE = )\s*["'](OWL_\w+)["']"""
+    pattern = r"""(?:environ(?:\.get\(|\.setdefault\(|\[)|getenv\(|setting\(|_VARIABLE = )\s*["'](OWL_\w+)["']"""
     return {name for path in files for name in re.findall(pattern, path.read_text())}
 
 

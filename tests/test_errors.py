@@ -47,6 +47,25 @@ CASES = {
     "trans axis": (lambda: a(2, 3).trans([0, 2]), owl.AxisError, ValueError, ["[trans]", "dimension 2"]),
     "index": (lambda: a(2, 3)[2], owl.OwlIndexError, IndexError, ["index 2", "dimension 0 of 2"]),
     "too many indices": (lambda: a(2)[0, 0], owl.OwlIndexError, IndexError, ["2 indices", "1 dimension"]),
+    "transposed by a number": (lambda: a(2, 3).trans(0), owl.OwlValueError, ValueError, ["[trans]", "[0]"]),
+    "slice of floats": (lambda: a(2)[0.5:1], owl.OwlTypeError, TypeError, ["slice(0.5, 1, None)"]),
+    "slice by no step": (lambda: a(2)[::0], owl.OwlValueError, ValueError, ["dimension 0"]),
+    "slice from a float": (lambda: owl.slice(a(2), 0, 0.0, 1), owl.DTypeError, TypeError, ["[slice]", "0.0"]),
+    "huge index": (lambda: a(2)[2**80], owl.OwlIndexError, IndexError, ["dimension 0 of 2"]),
+    "no shape": (lambda: owl.zeros(None), owl.DTypeError, TypeError, ["[zeros]", "None"]),
+    "shape of a float": (lambda: owl.zeros(2.5), owl.DTypeError, TypeError, ["[zeros]", "2.5"]),
+    "shape of a word": (lambda: owl.ones([2, "a"]), owl.DTypeError, TypeError, ["[ones]", "'a'"]),
+    "reshape to nothing": (lambda: a(2).reshape(None), owl.DTypeError, TypeError, ["[reshape]", "None"]),
+    "huge number": (lambda: a(2) + 10**400, owl.OwlOverflowError, OverflowError, ["[+]", "1329 bits"]),
+    "huge number before": (lambda: 10**400 * a(2), owl.OwlOverflowError, OverflowError, ["[*]", "1329 bits"]),
+    "huge operand": (lambda: ele.maximum(a(2), 10**400), owl.OwlOverflowError, OverflowError, ["[maximum]"]),
+    "full of a huge number": (lambda: owl.full([2], 10**400), owl.OwlOverflowError, OverflowError, ["[full]"]),
+    "huge mean": (lambda: owl.randn([2], 10**400), owl.OwlOverflowError, OverflowError, ["[randn]"]),
+    "mean of a word": (lambda: owl.randn([2], "a"), owl.DTypeError, TypeError, ["[randn]", "'a'"]),
+    "range backwards": (lambda: owl.randu([2], 1, 0), owl.OwlValueError, ValueError, ["[randu]", "low=1", "high=0"]),
+    "range from nan": (lambda: owl.randu([2], float("nan"), 0), owl.OwlValueError, ValueError, ["[randu]", "nan"]),
+    "huge range": (lambda: owl.randu([2], -3e38, 3e38), owl.OwlValueError, ValueError, ["[randu]", "float32"]),
+    "long argmax": (lambda: a(2**24 + 1).argmax(0), owl.OwlValueError, ValueError, ["[argmax]", 'dtype="float64"']),
     "two ellipses": (lambda: a(2, 3)[..., ...], owl.OwlIndexError, IndexError, ["ellipsis"]),
     "index by a list": (lambda: a(2, 3)[[0, 1]], owl.OwlIndexError, IndexError, ["[0, 1]"]),
     "index by a float": (lambda: a(2, 3)[1.0], owl.OwlIndexError, IndexError, ["1.0"]),
@@ -307,3 +326,15 @@ print(float(owl.ones([3]).sum()))
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.split() == ["1", "True", "True", "3.0"]
+
+
+def test_a_step_of_any_size_goes_to_one_element():
+    assert owl.from_numpy(np.arange(3.0))[:: 2**70].to_numpy().tolist() == [0]
+    assert owl.from_numpy(np.arange(3.0))[:: -(2**70)].to_numpy().tolist() == [2]
+
+
+def test_a_float64_range_may_be_as_large_as_float64_holds():
+    values = owl.randu([1000], -3e38, 3e38, dtype="float64").to_numpy()
+    assert np.isfinite(values).all()
+    assert values.min() < -1e38
+    assert values.max() > 1e38

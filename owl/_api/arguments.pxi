@@ -41,24 +41,38 @@ cdef tuple numpy_shape(const Shape& shape):
     return tuple([shape.dim[shape.ndim - 1 - d] for d in range(shape.ndim)])
 
 
+# One whole number or several, as a tuple of ints: it stays as it is, whatever the caller's sequence says of itself.
+cdef tuple whole_numbers(values, str what, str name):
+    if isinstance(values, np.ndarray):
+        values = values.tolist()
+    if hasattr(values, "__index__"):
+        values = (values,)
+    try:
+        values = tuple(values)
+    except TypeError:
+        raise DTypeError(f"[{what}] {name} is a whole number or a list of them, not {values!r}") from None
+    numbers = []
+    for value in values:
+        try:
+            numbers.append(operator.index(value))
+        except TypeError:
+            raise DTypeError(f"[{what}] {name} consists of whole numbers, not {value!r}: {list(values)}") from None
+    return tuple(numbers)
+
+
 cdef int parse_shape(shape, Shape* out, str what) except -1:
-    if not isinstance(shape, (list, tuple)):
-        if isinstance(shape, np.ndarray):
-            shape = shape.tolist()
-        shape = [shape] if hasattr(shape, "__index__") else list(shape)
+    shape = whole_numbers(shape, what, "a shape")
     if len(shape) > kMaxDims:
         raise ShapeError(f"[{what}] at most {kMaxDims} dimensions, not {len(shape)}: {list(shape)}")
     out.ndim = <int32_t>len(shape)
     cdef int d = 0
     for size in shape:
+        if size < 0:
+            raise ShapeError(f"[{what}] a dimension cannot be negative: {list(shape)}")
         try:
-            out.dim[d] = size.__index__()
-        except AttributeError:
-            raise DTypeError(f"[{what}] a shape consists of whole numbers, not {size!r}: {list(shape)}") from None
+            out.dim[d] = size
         except OverflowError:
             raise ShapeError(f"[{what}] a dimension of {size} is too large") from None
-        if out.dim[d] < 0:
-            raise ShapeError(f"[{what}] a dimension cannot be negative: {list(shape)}")
         d += 1
     return check_size(dereference(out), what)
 
@@ -82,8 +96,8 @@ cdef int check_size(const Shape& shape, str what) except -1:
 
 cdef int parse_axis(axis, int ndim, str what) except -1:
     try:
-        number = axis.__index__()
-    except AttributeError:
+        number = operator.index(axis)
+    except TypeError:
         raise DTypeError(f"[{what}] a dimension is a whole number, not {axis!r}") from None
     if not -ndim <= number < ndim:
         raise AxisError(f"[{what}] there is no dimension {number} in an array of {ndim} dimensions")
@@ -103,6 +117,16 @@ cdef int parse_axes(axes, int ndim, str what) except -1:
             raise OwlValueError(f"[{what}] dimension {axis} is given twice: {list(axes)}")
         mask |= bit
     return mask
+
+
+# A number as owl computes with it. Larger ones than a float can hold are refused, as NumPy does.
+cdef double as_double(value, str what) except? -1.5:
+    try:
+        return value
+    except OverflowError:
+        raise OwlOverflowError(f"[{what}] a whole number of {int(value).bit_length()} bits is too large for a float") from None
+    except (TypeError, ValueError):
+        raise DTypeError(f"[{what}] a number is wanted, not {value!r}") from None
 
 
 cdef object is_number(value):

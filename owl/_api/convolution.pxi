@@ -9,7 +9,7 @@ cdef extern from "_kernels/conv_args.h" namespace "owl" nogil:
 
     int64_t pooled_size(int64_t n, int64_t window, int64_t stride, int64_t pad)
 
-cdef bint use_winograd = os.environ.get("OWL_WINOGRAD", "1") != "0"
+cdef bint use_winograd = setting("OWL_WINOGRAD", "1", ("0", "1")) == "1"
 
 
 cdef int64_t whole_number(value, int64_t least, str name, str what) except -1:
@@ -293,6 +293,9 @@ cdef class Convolver:
 
     cdef readonly ConvInfo param
 
+    def __cinit__(self, *_, **__):
+        self.param = ConvInfo.__new__(ConvInfo)
+
     def __init__(self, pad_h=0, pad_w=0, stride_v=1, stride_h=1, *, dilation_v=1, dilation_h=1, groups=1):
         cdef ConvInfo info = ConvInfo.__new__(ConvInfo)
         info.pad_height = whole_number(pad_h, 0, "pad_h", "Convolver")
@@ -490,6 +493,9 @@ cdef class Pooler:
     """
 
     cdef readonly PoolingInfo param
+
+    def __cinit__(self, *_, **__):
+        self.param = PoolingInfo.__new__(PoolingInfo)
 
     def __init__(self, h, w, stride_v=1, stride_h=1, pad_h=0, pad_w=0, op=1):
         cdef PoolingInfo info = PoolingInfo.__new__(PoolingInfo)

@@ -3,6 +3,10 @@
 cdef uint64_t random_seed = int.from_bytes(os.urandom(8), "little")
 
 
+cdef double LARGEST_FLOAT = np.finfo(np.float32).max
+cdef double LARGEST_DOUBLE = np.finfo(np.float64).max
+
+
 cdef NArray fill(shape, double value, dtype, str what):
     cdef Draft draft
     parse_shape(shape, &draft.shape, what)
@@ -39,7 +43,7 @@ def full(shape, value, dtype=None):
     """An array that holds `value` everywhere. See `zeros`."""
     if not is_number(value):
         raise DTypeError(f"[full] a number is wanted, not {value!r}")
-    return fill(shape, float(value), dtype, "full")
+    return fill(shape, as_double(value, "full"), dtype, "full")
 
 
 cdef NArray draw(shape, Distribution distribution, double p0, double p1, dtype, str what):
@@ -75,21 +79,36 @@ def randn(shape, mu=0.0, var=1.0, dtype=None):
     Philox 4x32-10 (Salmon et al., SC 2011) and the Box-Muller transform. An array's numbers depend on the seed, on the
     thread or task that records and on how many random arrays it recorded before: not on what is computed, or when.
     """
-    if not var >= 0:
+    cdef double mean = as_double(mu, "randn")
+    cdef double deviation = as_double(var, "randn")
+    if not deviation >= 0:
         raise OwlValueError(f"[randn] the standard deviation cannot be {var}")
-    return draw(shape, Distribution.normal, mu, var, dtype, "randn")
+    return draw(shape, Distribution.normal, mean, deviation, dtype, "randn")
 
 
 def randb(shape, prob, dtype=None):
     """An array of ones with probability `prob` and zeros otherwise. See `randn`."""
-    if not 0 <= prob <= 1:
+    cdef double probability = as_double(prob, "randb")
+    if not 0 <= probability <= 1:
         raise OwlValueError(f"[randb] a probability lies between 0 and 1, not {prob}")
-    return draw(shape, Distribution.bernoulli, prob, 0.0, dtype, "randb")
+    return draw(shape, Distribution.bernoulli, probability, 0.0, dtype, "randb")
 
 
 def randu(shape, low=0.0, high=1.0, dtype=None):
-    """An array of random numbers, uniform from `low` up to but not including `high`. See `randn`."""
-    return draw(shape, Distribution.uniform, low, high, dtype, "randu")
+    """An array of random numbers, uniform from `low` up to but not including `high`. See `randn`.
+
+    If both are equal, so are all numbers. ValueError if `low` is above `high`, or if ``high - low`` is more than the dtype
+    can hold.
+    """
+    cdef double least = as_double(low, "randu")
+    cdef double most = as_double(high, "randu")
+    cdef double largest = LARGEST_DOUBLE if parse_dtype(dtype, "randu") == DType.f64 else LARGEST_FLOAT
+    if not least <= most:
+        raise OwlValueError(f"[randu] low={low} is not below high={high}")
+    if not most - least <= largest:
+        raise OwlValueError(f"[randu] the range from {low} to {high} is larger than {dtype_object(parse_dtype(dtype, 'randu'))} "
+                            "can hold")
+    return draw(shape, Distribution.uniform, least, most, dtype, "randu")
 
 
 def seed(value):

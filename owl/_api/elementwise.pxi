@@ -44,7 +44,7 @@ cdef inline object arithmetic(Ew op, left, right, str symbol):
         draft.dtype = x.node.dtype
         draft.shape = x.node.shape
         draft.add_input(x.node)
-        draft.add_scalar(1, right)
+        draft.add_scalar(1, as_double(right, symbol) if type(right) is int else <double>right)
         return commit(draft)
     if (type(left) is NArray or accepts(left)) and (type(right) is NArray or accepts(right)):
         return record_elementwise(<int>op, (left, right), symbol)
@@ -87,7 +87,7 @@ cdef NArray record_elementwise(int op, operands, str what):
     keep = []
     for k, value in enumerate(operands):
         if is_number(value):
-            draft.add_scalar(k, float(value))
+            draft.add_scalar(k, as_double(value, what))
             continue
         array = as_operand(value, dtype, what)
         if array.node.dtype != dtype:
@@ -115,7 +115,7 @@ cdef object product(left, right):
             draft.dtype = x.node.dtype
             draft.shape = x.node.shape
             draft.add_input(x.node)
-            draft.add_scalar(1, float(number))
+            draft.add_scalar(1, as_double(number, "*"))
             return commit(draft)
         if isinstance(number, np.ndarray):
             raise OwlTypeError("[*] of an owl array and a NumPy array could mean two things: owl.from_numpy first for the "

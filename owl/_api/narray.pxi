@@ -17,7 +17,7 @@ cdef NArray commit(Draft& draft):
     cdef int device = -1
     cdef RecordingStream* doubtful
     cdef RecordingStream* stream = cached_stream(&device)
-    if stream is NULL or device < 0 or has_deferred_releases() or has_unobserved_failures():
+    if stream is NULL or device < 0 or has_deferred_releases() or has_unobserved_failures() or is_reserve_spent():
         return commit_slowly(draft, out)
     draft.site = call_site()
     draft.device = device
@@ -42,6 +42,7 @@ cdef NArray commit_slowly(Draft& draft, NArray out):
     try:
         stream = current_stream()
         drain()
+        check_reserve()
         draft.site = call_site()
         draft.device = current_device(stream)
         out.node = record(draft, stream, &doubtful)
@@ -49,6 +50,8 @@ cdef NArray commit_slowly(Draft& draft, NArray out):
             for k in range(draft.n_inputs):
                 look_after_task(draft.input(k), stream)
             out.node = record(draft, stream, NULL)
+        if out.node is NULL:
+            raise_no_memory_to_record()
     finally:
         graph().mutex.lock()
         for k in range(draft.n_inputs):
@@ -57,6 +60,23 @@ cdef NArray commit_slowly(Draft& draft, NArray out):
     if window_random or stream.attention:
         attend(stream)
     return out
+
+
+# So little memory is left that the system has refused some: what has begun can end, and nothing new begins.
+cdef int check_reserve() except -1:
+    cdef bint refilled
+    if is_reserve_spent():
+        graph().mutex.lock()
+        graph().trim()
+        refilled = refill_reserve()
+        graph().mutex.unlock()
+        if not refilled:
+            raise_no_memory_to_record()
+    return 0
+
+
+cdef int raise_no_memory_to_record() except -1:
+    raise OutOfMemoryError(f"[owl] out of memory while recording: {memory_in_words()}", "out_of_memory")
 
 
 @cython.final
@@ -82,9 +102,6 @@ cdef class NArray:
     """
 
     __array_ufunc__ = None  # NumPy arrays on the left leave the operation to us
-
-    def __init__(self):
-        raise OwlTypeError("[NArray] arrays are made by owl.zeros, owl.from_numpy and the like")
 
     def __dealloc__(self):
         if self.node is not NULL:
@@ -321,7 +338,9 @@ cdef class NArray:
     def __iter__(self):
         if self.node.shape.ndim == 0:
             raise OwlTypeError("[iter] an array of no dimensions cannot be iterated over")
-        return iter([get_item(self, i) for i in range(self.node.shape.dim[0])])
+        cdef Rows rows = Rows.__new__(Rows)
+        rows.array = same_value(self)  # whatever `self` is pointed at meanwhile
+        return rows
 
     # ---------------------------------------------------------------------------------------------------- evaluation
 
@@ -443,6 +462,26 @@ cdef class NArray:
 
     def __int__(self):
         return int(single_element(self, "int"))
+
+
+@cython.final
+cdef class Rows:
+    # What iterating over an array gives: one row after the other, each recorded when its turn comes.
+    cdef NArray array
+    cdef int64_t next
+
+    def __iter__(self):
+        return self
+
+    def __next__(self):
+        if self.next >= self.array.node.shape.dim[0]:
+            raise StopIteration
+        row = get_item(self.array, self.next)
+        self.next += 1
+        return row
+
+    def __length_hint__(self):
+        return self.array.node.shape.dim[0] - self.next
 
 
 cdef object single_element(NArray array, str what):

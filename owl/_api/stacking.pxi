@@ -215,7 +215,13 @@ cdef object _stack_arrays(vector[PyObject*]& column, object allocate):
     else:
         # Making room may run Python, in which the items' owner may drop them.
         held = _hold(column)
-        stacked = allocate(tuple([dims[axis] for axis in range(ndim + 1)]), <object> descr)
+        wanted = tuple([dims[axis] for axis in range(ndim + 1)])
+        room = allocate(wanted, <object> descr)
+        if (type(room) is not np.ndarray or room.shape != wanted or room.dtype != <object> descr
+                or not room.flags.c_contiguous or not room.flags.writeable):
+            raise OwlTypeError(f"[stack_values] allocate{wanted} gave no writable, C-contiguous array of that shape and of "
+                               f"dtype {<object> descr}")
+        stacked = <cnp.ndarray> room
     target = <char*> cnp.PyArray_DATA(stacked)
     if size * count < kWorthReleasing:
         _copy(target, data, size)

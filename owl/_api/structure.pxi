@@ -6,7 +6,11 @@ cdef NArray reduction(NArray x, Reduction kind, axis, bint mean, str what):
     cdef int ndim = x.node.shape.ndim
     cdef int mask, d
     if kind == Reduction.argmax:
-        mask = 1 << parse_axis(axis, ndim, what)
+        d = parse_axis(axis, ndim, what)
+        mask = 1 << d
+        if x.node.dtype == DType.f32 and x.node.shape.dim[d] > (1 << 24):
+            raise OwlValueError(f"[{what}] dimension {d} has {x.node.shape.dim[d]} elements, and float32 holds whole numbers "
+                                f"up to {1 << 24} only: convert to dtype=\"float64\" first, as x.astype(\"float64\")")
     else:
         mask = parse_axes(axis, ndim, what)
     draft.op = Op.reduce
@@ -32,7 +36,7 @@ cdef NArray transpose(NArray x, axes):
     if axes is None:
         axes = range(ndim - 1, -1, -1)
     else:
-        axes = [parse_axis(axis, ndim, "trans") for axis in axes]
+        axes = [parse_axis(axis, ndim, "trans") for axis in whole_numbers(axes, "trans", "the order of dimensions")]
         if sorted(axes) != list(range(ndim)):
             raise OwlValueError(f"[trans] {axes} does not name each of {ndim} dimensions once")
     draft.op = Op.transpose
@@ -49,9 +53,8 @@ cdef NArray transpose(NArray x, axes):
 cdef NArray reshape(NArray x, shape):
     cdef Draft draft
     cdef int64_t size = x.node.shape.size()
-    if not isinstance(shape, (list, tuple)):
-        shape = [shape] if hasattr(shape, "__index__") else list(shape)
-    if list(shape).count(-1) == 1:
+    shape = whole_numbers(shape, "reshape", "a shape")
+    if shape.count(-1) == 1:
         rest = 1
         for part in shape:
             if part != -1:
@@ -105,8 +108,7 @@ cdef NArray get_item(NArray x, key):
     cdef int64_t step_of_dim = 1
     cdef int64_t offset = 0
     cdef int d
-    if not isinstance(key, tuple):
-        key = (key,)
+    key = tuple(key) if isinstance(key, tuple) else (key,)
     given = [part for part in key if part is not Ellipsis]
     if len(key) - len(given) > 1:
         raise OwlIndexError("[NArray] an index may contain one ellipsis only")
@@ -123,15 +125,22 @@ cdef NArray get_item(NArray x, key):
         part = parts[d]
         size = x.node.shape.dim[d]
         if isinstance(part, slice):
-            start, stop, step = part.indices(size)
+            try:
+                start, stop, step = part.indices(size)
+            except TypeError:
+                raise OwlTypeError(f"[NArray] a slice consists of whole numbers, not {part}") from None
+            except ValueError as error:
+                raise OwlValueError(f"[NArray] {part} of dimension {d}: {error}") from None
             count = len(range(start, stop, step))
+            if count < 2:
+                step = 1  # it goes nowhere, however large it is
             shape.dim[shape.ndim] = count
             stride[shape.ndim] = step_of_dim * <int64_t>step
             shape.ndim += 1
             if count:
                 offset += step_of_dim * <int64_t>start
         elif hasattr(part, "__index__") and not isinstance(part, (bool, np.bool_)):
-            position = part.__index__()
+            position = operator.index(part)
             if not -size <= position < size:
                 raise OwlIndexError(f"[NArray] index {position} is outside dimension {d} of {size}")
             offset += step_of_dim * <int64_t>(position % size)
@@ -165,6 +174,7 @@ def slice_(x, dim, start, count):
         raise OwlTypeError(f"[slice] an owl array is wanted, not {type(x).__name__}")
     cdef int d = parse_axis(dim, (<NArray>x).node.shape.ndim, "slice")
     size = (<NArray>x).node.shape.dim[d]
+    start, count = whole_numbers((start, count), "slice", "a place")
     if start < 0 or count < 0 or start + count > size:
         raise OwlIndexError(f"[slice] {count} elements from {start} on do not lie inside dimension {d} of {size}")
     return get_item(<NArray>x, (slice(None),) * d + (slice(start, start + count),))
@@ -216,6 +226,8 @@ def concat(arrays, dim):
     draft.shape.dim[along] = total
     check_size(draft.shape, "concat")
     draft.add_attribute(along)
+    if not draft.reserve(<uint32_t>len(arrays)):
+        raise_no_memory_to_record()
     for value in arrays:
         draft.add_input((<NArray>value).node)
     return commit(draft)

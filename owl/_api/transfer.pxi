@@ -23,8 +23,14 @@ cdef Shape shape_of(object array):
 
 
 cdef NArray leaf(object array, DType dtype, Buffer* buffer):
-    cdef NArray out = NArray.__new__(NArray)
+    cdef NArray out
     cdef Shape shape = shape_of(array)
+    try:
+        check_reserve()
+        out = NArray.__new__(NArray)
+    except BaseException:
+        buffer.release()
+        raise
     cdef RecordingStream* stream = current_stream()
     out.node = record_leaf(shape, dtype, current_device(stream), call_site(), buffer, stream)
     if stream.attention:

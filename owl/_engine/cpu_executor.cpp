@@ -205,6 +205,8 @@ class CpuExecutor final : public Executor {
         team().enter();
         if (plan_->has_arena && (reserve(run, *plan_) || (wait_for_memory(run) && reserve(run, *plan_)))) {
             compute(run, *plan_);
+        } else if (is_reserve_spent() && plan_->has_arena && !plan_->unfused) {
+            fail_all(run, own(exhausted()));  // another plan would be more than there is memory for
         } else {
             use_unfused_form();
             compute_by_values(run, *plan_);
@@ -500,8 +502,8 @@ class CpuExecutor final : public Executor {
     // A step does not run if something it reads does not exist, if a fault was ordered, or if the executor is to stop.
     Failure* reason_not_to(const Step& step, Run* run, const Plan& plan) {
         if (quiesce_.load(std::memory_order_relaxed)) pause_here();
+        if (step.continues) return node_failure_[step.operations[0]];
         for (int32_t i : step.operations) {
-            if (node_failure_[i]) return node_failure_[i];  // an earlier step of the same operation failed
             for (Ref ref : plan.nodes[i].inputs)
                 if (Failure* failure = failure_of(ref, plan)) return failure;
         }
@@ -522,7 +524,18 @@ class CpuExecutor final : public Executor {
         return failure;
     }
 
+    // One for all: there is no memory to tell more.
+    static Failure* exhausted() {
+        static Failure* const failure = [] {
+            auto* shared = new Failure(FailureKind::out_of_memory, "out of memory: the system gives no more");
+            shared->observed.store(true);
+            return shared;
+        }();
+        return failure->retain();
+    }
+
     Failure* out_of_memory(size_t bytes, const std::vector<int32_t>& operations, Run* run, const Plan& plan) {
+        if (is_reserve_spent()) return own(exhausted());
         Failure* failure = describe(FailureKind::out_of_memory, operations, run, plan);
         const MemoryInfo info = memory_info();
         failure->message = "out of memory: " + std::to_string(bytes) + " bytes were asked for, " +

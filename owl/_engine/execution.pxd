@@ -71,6 +71,7 @@ cdef extern from "_engine/plan_cache.h" namespace "owl" nogil:
 
     cppclass StoredPlaces:
         void add(const Node* node)
+        size_t size()
 
     cppclass WindowHistory:
         bool is_regular(uint64_t hash)

@@ -10,8 +10,10 @@ Graph* const graph_instance = new Graph;
 
 Node* Graph::create() {
     if (free_.empty()) {
-        constexpr int kSlab = 128;
-        Node* slab = new Node[kSlab];
+        const size_t nodes = (slabs_.size() + 1) * kSlab;
+        if (free_.capacity() < nodes) free_.reserve(2 * nodes);  // so that freeing a node never allocates
+        slabs_.push_back(nullptr);
+        Node* slab = slabs_.back() = new Node[kSlab];
         for (int i = kSlab; i-- > 0;) free_.push_back(slab + i);
     }
     Node* node = free_.back();
@@ -21,6 +23,24 @@ Node* Graph::create() {
     node->sequence = next_sequence();
     ++live_nodes_;
     return node;
+}
+
+void Graph::trim() {
+    std::sort(slabs_.begin(), slabs_.end());
+    std::sort(free_.begin(), free_.end());
+    size_t kept_slabs = 0, kept_nodes = 0, next = 0;
+    for (Node* slab : slabs_) {
+        const size_t first = next;
+        while (next < free_.size() && free_[next] < slab + kSlab) ++next;
+        if (next - first == kSlab) {
+            delete[] slab;
+            continue;
+        }
+        slabs_[kept_slabs++] = slab;
+        for (size_t i = first; i < next; ++i) free_[kept_nodes++] = free_[i];
+    }
+    slabs_.resize(kept_slabs);
+    free_.resize(kept_nodes);
 }
 
 void Graph::free_node(Node* node) {
@@ -38,7 +58,7 @@ void Graph::free_node(Node* node) {
 }
 
 void Graph::set_inputs(Node* node, Node* const* inputs, int count) {
-    if (count > kInlineInputs) node->more_inputs = new Node*[count];
+    if (count > kInlineInputs && !node->more_inputs) node->more_inputs = new Node*[count];
     Node** mine = node->inputs();
     for (int i = 0; i < count; ++i) {
         mine[i] = inputs[i];

@@ -53,6 +53,8 @@ class Graph {
     Node* copy_on(Node* source, int device);
     void link_copy(Node* source, Node* copy);
 
+    void trim();  // gives memory of which no node is in use back to the system
+
     int64_t live_nodes() const { return live_nodes_; }
     uint64_t next_sequence() { return ++sequence_; }
 
@@ -60,6 +62,8 @@ class Graph {
     void abandon(Node* node);
     void free_node(Node* node);
 
+    static constexpr int kSlab = 128;
+    std::vector<Node*> slabs_;
     std::vector<Node*> free_;
     std::vector<Node*> worklist_;
     uint64_t mark_ = 0;

@@ -100,6 +100,8 @@ cdef extern from "_engine/memory.h" namespace "owl" nogil:
     Buffer* borrow(void* data, size_t bytes, void* owner)
     MemoryPool& host_memory()
     int64_t live_buffers()
+    bool is_reserve_spent()
+    bool refill_reserve()
     vector[void*] take_deferred_releases()
     bool has_deferred_releases()
     void lock_memory_for_fork()
@@ -168,6 +170,7 @@ cdef extern from "_engine/graph.h" namespace "owl" nogil:
         void remove_waiter(Node* node, Waiter* waiter)
         uint64_t new_mark()
         void ancestors(Node* const* targets, int count, vector[Node*]* out)
+        void trim()
         int64_t live_nodes()
 
     Graph& graph()
@@ -249,6 +252,7 @@ cdef extern from "_engine/recorder.h" namespace "owl" nogil:
         void add_number(double value)
         void add_argument(int64_t value)
         void add_input(Node* node)
+        bool reserve(uint32_t inputs)
         Node* input(uint32_t k)
 
     Node* record(const Draft& draft, RecordingStream* stream, RecordingStream** doubtful)

@@ -301,6 +301,7 @@ class Lowerer {
             dense_strides(operand.view, builder.args.src_stride);
             builder.point(builder.args.src, operand.ref);
             builder.point(builder.args.dst, i, offset * stride[dim] * static_cast<int64_t>(dtype_size(node.dtype)));
+            builder.step().continues = offset > 0;
             offset += operand.view.dim[dim];
             push(&builder, i);
         }

@@ -71,6 +71,12 @@ class MemoryPool {
 // Memory that somebody else owns; `owner` is handed to defer_release when the last reader is done.
 Buffer* borrow(void* data, size_t bytes, void* owner);
 
+// Memory put by for what must not fail half-way. Where the system refuses a small allocation of C++, the reserve is given
+// up so that what has begun can end; nothing new is recorded until the reserve is whole again.
+extern std::atomic<bool> reserve_spent;
+inline bool is_reserve_spent() { return reserve_spent.load(std::memory_order_relaxed); }
+bool refill_reserve();  // false if there is no memory for it
+
 // Host memory, shared by all CPU devices.
 MemoryPool& host_memory();
 int64_t live_buffers();

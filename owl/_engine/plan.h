@@ -61,6 +61,7 @@ struct Step {
     int32_t workspace_field = -1;  // where the pointer to the workspace goes; -1: it needs none
     std::unique_ptr<EwProgram> program;
     std::vector<int32_t> operations;  // the plan's nodes that this step computes: a failure names them
+    bool continues = false;  // of the operation whose step the one before was
     bool empty = false;      // no value that it makes has an element: its kernel need not look for any
     int32_t in_blocks = -1;  // the node among them whose value stays in blocks of channels; -1: none
     // Only in a plan without an arena: slots that this step is the first to touch, or the last.

@@ -20,15 +20,28 @@ struct PlannerCounters {
     uint64_t bytes_inside = 0;    // arenas
 };
 
-// Places of the program whose values were left over once and read later: from then on they are stored.
+// Places of the program whose values were left over once and read later: from then on they are stored. A program that
+// makes new shapes without end has places without end: those that were told longest ago are forgotten, half of them at a
+// time, and may be computed twice once more.
 class StoredPlaces {
    public:
-    void add(const Node* node) { places_.insert(place(node)); }
-    bool contains(const Node* node) const { return !places_.empty() && places_.count(place(node)) != 0; }
+    void add(const Node* node) {
+        if (recent_.size() >= kMost / 2) {
+            older_.swap(recent_);
+            recent_.clear();
+        }
+        recent_.insert(place(node));
+    }
+    size_t size() const { return recent_.size() + older_.size(); }
+    static constexpr size_t kMost = 1 << 14;
+    bool contains(const Node* node) const {
+        if (recent_.empty() && older_.empty()) return false;
+        return recent_.count(place(node)) || older_.count(place(node));
+    }
 
    private:
     static uint64_t place(const Node* node) { return mix(node->signature, node->site); }
-    std::unordered_set<uint64_t> places_;
+    std::unordered_set<uint64_t> recent_, older_;
 };
 
 // Whether the program records windows that were seen before. While it does not, windows are handed over in small pieces,

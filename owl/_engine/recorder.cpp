@@ -1,10 +1,20 @@
 #include "recorder.h"
 
+#include <memory>
+#include <new>
+
 namespace owl {
 namespace {
 
+// Nothing has changed if there is no memory.
 Node* make(const Draft& draft, Node* const* inputs, RecordingStream* stream) {
+    std::unique_ptr<Node*[]> more;
+    if (draft.n_inputs > kInlineInputs) {
+        more.reset(new (std::nothrow) Node*[draft.n_inputs]);
+        if (!more) return nullptr;
+    }
     Node* node = graph().create();
+    node->more_inputs = more.release();
     node->op = draft.op;
     node->dtype = draft.dtype;
     node->state = State::recorded;
@@ -97,9 +107,19 @@ Node* bring(Node* source, const Draft& draft, RecordingStream* stream) {
 
 }  // namespace
 
+bool Draft::reserve(uint32_t inputs) {
+    try {
+        if (inputs > kInlineInputs) many_inputs.reserve(inputs);
+    } catch (const std::bad_alloc&) {
+        return false;
+    }
+    return true;
+}
+
 Node* record(const Draft& draft, RecordingStream* stream, RecordingStream** doubtful) {
     std::lock_guard<std::mutex> guard(graph().mutex);
     const bool many = draft.n_inputs > kInlineInputs;
+    if (doubtful) *doubtful = nullptr;
     Node* const* inputs = many ? draft.many_inputs.data() : draft.inline_input;
     if (doubtful && (*doubtful = find_doubtful(inputs, draft.n_inputs, stream))) return nullptr;
     adopt(inputs, draft.n_inputs, stream);
@@ -114,6 +134,7 @@ Node* record(const Draft& draft, RecordingStream* stream, RecordingStream** doub
     } else {
         node = make(draft, inputs, stream);
     }
+    if (!node) return nullptr;
     graph().add_handle(node);
     append(node, stream);
     watch(node, stream);

@@ -26,6 +26,8 @@ struct Draft {
     void add_attribute(int64_t value) { attribute[n_attributes++] = value; }
     void add_number(double value) { memcpy(&attribute[n_attributes++], &value, sizeof value); }
     void add_argument(int64_t value) { argument[n_arguments++] = value; }
+    // Before many inputs are added. False if there is no memory for so many.
+    bool reserve(uint32_t inputs);
     Node* input(uint32_t k) const { return many_inputs.empty() ? inline_input[k] : many_inputs[k]; }
     void add_input(Node* node) {
         if (n_inputs < kInlineInputs) inline_input[n_inputs] = node;
@@ -37,7 +39,7 @@ struct Draft {
     }
 };
 
-// Takes the graph's lock. The new node has one handle, which goes to the caller.
+// Takes the graph's lock. The new node has one handle, which goes to the caller; nullptr if there is no memory for it.
 //
 // What a task that has ended recorded and never handed over moves into the window of whoever uses it. Whether a task has
 // ended only Python knows: at a value of a task's that may have, nothing is recorded, `*doubtful` is its stream and the

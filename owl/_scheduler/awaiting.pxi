@@ -40,8 +40,8 @@ cdef class LoopReader:
     cdef object loop     # weak
     cdef object context  # an empty one: a callback keeps its Context alive for as long as the loop lives
     cdef object closer
-    cdef list room       # futures of those who wait until there is room
-    cdef list idle       # of those who wait for all runs up to one: (its number, future)
+    cdef object room     # futures of those who wait until there is room, the first first
+    cdef object idle     # of those who wait for all runs up to one: (its number, future), by number
     cdef dict called_back  # evaluations with callbacks in this loop, as keys: somebody wants to hear of them
     cdef Py_ssize_t waits
     cdef object __weakref__
@@ -50,8 +50,8 @@ cdef class LoopReader:
         self.ring = new CompletionRing()
         self.loop = weakref.ref(loop)
         self.context = contextvars.Context()
-        self.room = []
-        self.idle = []
+        self.room = collections.deque()
+        self.idle = collections.deque()
         self.called_back = {}
 
     def __dealloc__(self):
@@ -94,16 +94,19 @@ cdef class LoopReader:
         # Watching begins before looking, so that nothing is missed in between.
         if self.room or self.idle:
             self.watch()
-        if self.room and has_room():
-            waiting, self.room = self.room, []
-            for future in waiting:
-                resolve(future)
-        waiting, self.idle = self.idle, []
-        for last, future in waiting:
-            if runs_pending(last):
-                self.idle.append((last, future))
-            else:
-                resolve(future)
+        self.pass_room_on()
+        while self.idle and not runs_pending(self.idle[0][0]):
+            resolve(self.idle.popleft()[1])
+        return 0
+
+    # One at a time: each that goes on wakes the next, if there is room still. Were all woken together, all but one or two
+    # would only wait again.
+    cdef int pass_room_on(self) except -1:
+        while self.room and has_room():
+            future = self.room.popleft()
+            if not future.done():
+                future.set_result(None)
+                break
         return 0
 
     cdef bint useful(self):
@@ -286,16 +289,28 @@ cdef bint has_room() noexcept:
     return backlog() < run_bound
 
 
-def room_future():
-    """A future of the running loop that is done once there may be room; None if there is room now."""
+def room_future(bint again=False):
+    """A future of the running loop that is done once there may be room; None if there is room now.
+
+    `again`: the caller has waited already, and goes before those that came later. Who has waited calls `pass_room_on`, also
+    if it was cancelled.
+    """
     cdef LoopReader reader
     if has_room():
         return None
     reader = current_reader()
     future = reader.loop().create_future()
-    reader.room.append(future)
+    if again:
+        reader.room.appendleft(future)
+    else:
+        reader.room.append(future)
     reader.progress()
     return future
+
+
+def pass_room_on():
+    """Wakes the next that waits for room in the running loop, if there is any."""
+    current_reader().pass_room_on()
 
 
 def all_done_future():

@@ -30,6 +30,10 @@ class OwlValueError(OwlError, ValueError):
     """An argument with an impossible value."""
 
 
+class OwlOverflowError(OwlError, OverflowError):
+    """A number that a float cannot hold."""
+
+
 class DeviceError(OwlError, RuntimeError):
     """A device that does not exist or cannot be used, with what is missing."""
 

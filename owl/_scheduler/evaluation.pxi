@@ -26,9 +26,6 @@ cdef class Evaluation:
         global evaluations
         evaluations += 1
 
-    def __init__(self):
-        raise OwlTypeError("[Evaluation] evaluations are begun by NArray.eval and owl.aio.gather")
-
     def __dealloc__(self):
         global evaluations
         cdef size_t i
@@ -75,9 +72,13 @@ cdef class Evaluation:
             if must_yield():
                 yield
             room = room_future()
-            while room is not None:
-                yield from room
-                room = room_future()
+            if room is not None:
+                try:
+                    while room is not None:
+                        yield from room
+                        room = room_future(True)
+                finally:
+                    pass_room_on()
         else:
             wait = begin_wait(self.nodes, None)
             if wait is not None:

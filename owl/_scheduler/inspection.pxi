@@ -31,9 +31,11 @@ def planner_counters():
     graph().mutex.lock()
     cdef PlannerCounters now = counters
     cdef size_t cached = plan_cache.size()
+    cdef size_t places = stored_places.size()
     graph().mutex.unlock()
     return {"windows": now.windows, "plans": now.plans, "hits": now.hits, "nodes": now.nodes, "dead": now.dead,
-            "leftovers": now.leftovers, "recomputed": now.recomputed, "cached": cached, "bytes_outside": now.bytes_outside, "bytes_inside": now.bytes_inside}
+            "leftovers": now.leftovers, "recomputed": now.recomputed, "cached": cached, "stored_places": places,
+            "bytes_outside": now.bytes_outside, "bytes_inside": now.bytes_inside}
 
 
 def clear_plans():

@@ -3,10 +3,10 @@
 
 cdef int run_bound = 2                   # runs ahead of an executor before recording waits
 cdef bint early_start = True             # closed windows stop waiting when their executor is idle; under the graph's lock
-cdef bint fuse = os.environ.get("OWL_FUSE", "1") != "0"
+cdef bint fuse = setting("OWL_FUSE", "1", ("0", "1")) == "1"
 cdef uint64_t window_random = 0          # OWL_WINDOW=random: seed of the generators that cut windows anywhere; 0: off
-if os.environ.get("OWL_WINDOW", "") == "random":
-    window_random = 0x9E3779B97F4A7C15 ^ int(os.environ.get("OWL_WINDOW_SEED", "1"))
+if setting("OWL_WINDOW", "", ("random",)):
+    window_random = 0x9E3779B97F4A7C15 ^ (number_setting("OWL_WINDOW_SEED", 1) & 0xFFFFFFFF)
 
 cdef extern from *:
     """

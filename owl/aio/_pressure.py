@@ -13,8 +13,15 @@ async def ready() -> None:
     Every other await of owl does the same before it returns at once, so a loop that awaits an array now and then need
     not.
     """
-    while (room := _runtime.room_future()) is not None:
-        await room
+    room = _runtime.room_future()
+    if room is None:
+        return
+    try:
+        while room is not None:
+            await room
+            room = _runtime.room_future(True)
+    finally:
+        _runtime.pass_room_on()
 
 
 def configure(*, on_full: str | None = None) -> dict[str, str]:

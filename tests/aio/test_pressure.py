@@ -118,3 +118,52 @@ def test_only_known_choices():
     with pytest.raises(ValueError, match="on_full"):
         owl.aio.configure(on_full="explode")
     assert owl.aio.configure() == {"on_full": "block"}
+
+
+def test_tasks_that_wait_for_room_are_woken_one_by_one(run, tight):
+    tasks, steps = 200, 2
+
+    async def main():
+        loop = asyncio.get_running_loop()
+        create, made = loop.create_future, 0
+
+        def counted():
+            nonlocal made
+            made += 1
+            return create()
+
+        loop.create_future = counted
+        _runtime.set_delay(0)
+
+        async def body(number):
+            for step in range(steps):
+                await owl.aio.ready()
+                (owl.ones([2]) + number + step).eval()
+
+        await asyncio.gather(*(body(number) for number in range(tasks)))
+        await owl.aio.wait_for_all()
+        loop.create_future = create
+        assert made <= 4 * tasks * steps + 10
+
+    run(main)
+
+
+def test_a_cancelled_task_passes_room_on(run, tight):
+    async def main():
+        order = []
+
+        async def body(number):
+            await owl.aio.ready()
+            order.append(number)
+            (owl.ones([2]) + number).eval()
+
+        for k in range(4):
+            (owl.ones([2]) + k).eval()
+        tasks = [asyncio.ensure_future(body(number)) for number in range(6)]
+        await asyncio.sleep(0)
+        for number in (0, 1, 3):
+            tasks[number].cancel()
+        await asyncio.wait_for(asyncio.gather(*tasks, return_exceptions=True), 30)
+        assert sorted(order) == [2, 4, 5]
+
+    run(main)

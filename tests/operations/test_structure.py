@@ -225,3 +225,18 @@ def test_large_transposes(shape, rng):
         x = values(rng, shape, dtype)
         same_bits(array(x).trans().to_numpy(), np.array(x.T, order="C"))
         assert math.prod(shape) == x.size
+
+
+def test_concatenating_thousands_of_arrays():
+    parts = [owl.full([2, 1], k) for k in range(6000)]
+    joined = owl.concat(parts, 1)
+    assert joined.shape == [2, 6000]
+    assert np.array_equal(joined.to_numpy()[:, 1], np.arange(6000))
+
+
+def test_a_part_that_fails_fails_the_whole_once():
+    with owl.testing.faults("exp"):
+        broken = owl.elewise.exp(owl.ones([2]))
+        joined = owl.concat([owl.ones([2]), broken, owl.ones([2])], 0)
+        with pytest.raises(owl.ExecutionError, match="exp"):
+            joined.to_numpy()

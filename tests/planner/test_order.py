@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 
 import numpy as np
+import pytest
 
 import owl
 import owl.testing
+from owl import _runtime
 
 
 def test_a_task_that_ends_between_two_readers_of_its_value() -> None:
@@ -47,3 +49,14 @@ def test_a_leftover_is_computed_once_by_wait_for_all() -> None:
     assert after["nodes"] - before["nodes"] <= 2
     np.testing.assert_allclose(gradient.to_numpy(), gradient.to_numpy())
     assert len(set(seen)) == len(seen)
+
+
+@pytest.mark.long
+def test_places_of_values_that_are_stored_have_a_bound():
+    for size in range(1024, 1024 + 20000):
+        x = owl.zeros([size])
+        x.wait_for_eval()
+        y = x + 1
+        (y * 2).wait_for_eval()  # y was used, and stays recorded
+        y.wait_for_eval()
+    assert 1000 < _runtime.planner_counters()["stored_places"] <= 1 << 14
