@@ -14,7 +14,7 @@ array([[2., 2.],
 from typing import Any
 
 from owl._runtime import BackPressureError
-from owl.aio._batcher import Batcher
+from owl.aio._batcher import Batcher, BatcherError
 from owl.aio._gather import as_completed, gather, wait_for_all
 from owl.aio._lag import Hold, LagMonitor
 from owl.aio._pressure import configure, ready
@@ -24,6 +24,7 @@ from owl.aio._transfer import from_numpy, to_numpy
 __all__ = [
     "BackPressureError",
     "Batcher",
+    "BatcherError",
     "Hold",
     "LagMonitor",
     "Pipeline",

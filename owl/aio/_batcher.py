@@ -6,12 +6,19 @@ import asyncio
 import contextvars
 import copy
 import inspect
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Set
 from itertools import islice
 from typing import Generic, TypeVar
 
+from owl import OwlError
+from owl.aio._arguments import seconds, whole_number
+
 T = TypeVar("T")
 R = TypeVar("R")
+
+
+class BatcherError(OwlError, RuntimeError):
+    """An item without a result: the Batcher was closed, or its function gave no result or was cancelled."""
 
 
 class Batcher(Generic[T, R]):
@@ -20,14 +27,16 @@ class Batcher(Generic[T, R]):
     ``await batcher(item)`` gives the result for that item. A batch goes off when it is full or when its first item has
     waited for `max_delay`; while `max_running` batches are under way, the items that arrive gather for the next.
     Cancelling a caller that still waits takes its item out; one whose batch has begun is left without its result, and
-    the others have theirs. Belongs to one event loop. A context manager: ``async with`` ends with `aclose`.
+    the others have theirs. Belongs to one event loop. A context manager: ``async with`` ends with `aclose`. If that is
+    cancelled, so are the batches under way, and their callers have a `BatcherError`.
 
     Parameters
     ----------
     fn : callable
-        Takes a list of items and returns as many results in the same order, itself or as a coroutine. An exception
-        goes to all callers of that batch, a copy for each. It runs in the context in which the Batcher was made: its
-        current device is the one of that time.
+        Takes a list of items and returns as many results in the same order, itself or as a coroutine: a sequence, an
+        array or an iterator, but no mapping, set or string. An exception goes to all callers of that batch, a copy for
+        each; a CancelledError of its own reaches them as a `BatcherError`. It runs in the context in which the Batcher
+        was made: its current device is the one of that time.
     max_batch : int
         Items in a batch at most.
     max_delay : float
@@ -48,17 +57,15 @@ class Batcher(Generic[T, R]):
 
     def __init__(
         self,
-        fn: Callable[[list[T]], Sequence[R] | Awaitable[Sequence[R]]],
+        fn: Callable[[list[T]], Iterable[R] | Awaitable[Iterable[R]]],
         max_batch: int = 64,
         max_delay: float = 0.002,
         *,
         max_running: int = 2,
     ) -> None:
-        if max_batch < 1 or max_running < 1 or max_delay < 0:
-            raise ValueError("max_batch and max_running are at least 1, max_delay at least 0 seconds")
-        self.max_batch = max_batch
-        self.max_delay = max_delay
-        self.max_running = max_running
+        self.max_batch = whole_number(max_batch, 1, "max_batch", "Batcher")
+        self.max_delay = seconds(max_delay, "max_delay", "Batcher")
+        self.max_running = whole_number(max_running, 1, "max_running", "Batcher")
         self._fn = fn
         self._context = contextvars.copy_context()
         self._waiting: dict[asyncio.Future[R], T] = {}  # in the order of arrival
@@ -68,9 +75,9 @@ class Batcher(Generic[T, R]):
         self._closed = False
 
     async def __call__(self, item: T) -> R:
-        """The function's result for `item`. Raises RuntimeError after `aclose`."""
+        """The function's result for `item`. Raises `BatcherError` after `aclose`."""
         if self._closed:
-            raise RuntimeError("this Batcher is closed")
+            raise BatcherError("[Batcher] it is closed")
         loop = asyncio.get_running_loop()
         future: asyncio.Future[R] = loop.create_future()
         self._waiting[future] = item
@@ -117,25 +124,40 @@ class Batcher(Generic[T, R]):
             results = self._fn(items)
             if inspect.isawaitable(results):
                 results = await results
-            if len(results) != len(futures):
-                raise RuntimeError(f"the function of a Batcher gave {len(results)} results for {len(futures)} items")
-        except asyncio.CancelledError:
-            for future in futures:
-                future.cancel()
-            raise
+            results = _results_for(futures, results)
+        except asyncio.CancelledError as error:
+            # The callers have not been cancelled: those that have do not wait any more.
+            _fail(futures, BatcherError("[Batcher] its function was cancelled"), error)
+            if self._closed:
+                raise
         except Exception as error:
-            for future in futures:
-                if not future.done():
-                    future.set_exception(_copy_of(error))
+            _fail(futures, error)
+        except BaseException as error:  # it ends the event loop
+            _fail(futures, BatcherError(f"[Batcher] its function ended with {type(error).__name__}"), error)
+            raise
         else:
             for future, result in zip(futures, results):
                 if not future.done():
                     future.set_result(result)
 
     async def aclose(self) -> None:
-        """Takes no more items, and returns when all that were taken have been answered."""
+        """Takes no more items, and returns when all that were taken have been answered.
+
+        Cancelled, it cancels the batches under way, and ends when they have.
+        """
         self._closed = True
         self._launch()
+        try:
+            await self._all_over()
+        except asyncio.CancelledError:
+            waiting, self._waiting = list(self._waiting), {}
+            _fail(waiting, BatcherError("[Batcher] it was closed before this item's turn came"))
+            for task in self._running:
+                task.cancel()
+            await self._all_over()
+            raise
+
+    async def _all_over(self) -> None:
         while self._running:
             await asyncio.wait(set(self._running))  # what is left is launched before this wakes up
 
@@ -146,11 +168,33 @@ class Batcher(Generic[T, R]):
         await self.aclose()
 
 
+def _results_for(futures: list[asyncio.Future[R]], results: Iterable[R]) -> list[R]:
+    """As many results as there are items; raises whatever iterating raises."""
+    if isinstance(results, (Mapping, Set, str, bytes)):
+        raise BatcherError(f"[Batcher] its function gave a {type(results).__name__}, which has no results in order")
+    given = list(islice(results, len(futures) + 1))
+    if len(given) != len(futures):
+        count = f"{len(given)} results" if len(given) < len(futures) else f"more than {len(futures)} results"
+        raise BatcherError(f"[Batcher] its function gave {count} for {len(futures)} items")
+    return given
+
+
+def _fail(futures: Iterable[asyncio.Future[R]], error: Exception, cause: BaseException | None = None) -> None:
+    if isinstance(error, StopIteration):  # which no future takes
+        error, cause = BatcherError("[Batcher] its function raised StopIteration"), error
+    for future in futures:
+        if not future.done():
+            own = _copy_of(error)
+            own.__cause__ = cause or error.__cause__
+            future.set_exception(own)
+
+
 def _copy_of(error: Exception) -> Exception:
     """An exception for one waiter, since raising adds to an exception's traceback."""
     try:
         own = copy.copy(error)
     except Exception:
         return error
-    own.__cause__ = error.__cause__
+    if not isinstance(own, type(error)):  # its class copies in a way of its own
+        return error
     return own.with_traceback(error.__traceback__)

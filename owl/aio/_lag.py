@@ -13,6 +13,8 @@ from collections import deque
 from dataclasses import dataclass
 from types import FrameType
 
+from owl.aio._arguments import seconds
+
 logger = logging.getLogger("owl.aio")
 
 KEPT = 100_000  # samples
@@ -55,10 +57,8 @@ class LagMonitor:
     """
 
     def __init__(self, interval: float = 0.005, *, debug: bool | None = None, hold: float = 0.05) -> None:
-        if interval <= 0 or hold <= 0:
-            raise ValueError("interval and hold are seconds above 0")
-        self.interval = interval
-        self.hold = hold
+        self.interval = seconds(interval, "interval", "LagMonitor", positive=True)
+        self.hold = seconds(hold, "hold", "LagMonitor", positive=True)
         self.debug = debug
         self.holds: list[Hold] = []
         self._samples: deque[float] = deque(maxlen=KEPT)

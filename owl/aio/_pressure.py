@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from owl import _runtime
+from owl import OwlValueError, _runtime
 
 ON_FULL = ("block", "raise")
 
@@ -51,5 +51,5 @@ def configure(*, on_full: str | None = None) -> dict[str, str]:
     elif on_full in ON_FULL:
         raising = _runtime.set_raise_when_full(on_full == "raise")
     else:
-        raise ValueError(f"on_full is one of {', '.join(ON_FULL)}, not {on_full!r}")
+        raise OwlValueError(f"[configure] on_full is one of {', '.join(ON_FULL)}, not {on_full!r}")
     return {"on_full": "raise" if raising else "block"}

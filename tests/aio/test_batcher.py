@@ -146,3 +146,130 @@ def test_batches_run_on_the_device_of_the_batchers_making(run):
 def test_impossible_settings():
     with pytest.raises(ValueError, match="max_batch"):
         owl.aio.Batcher(list, max_batch=0)
+
+
+class BreaksOff:
+    """Results that end with an error, and say that they are as many as wanted."""
+
+    def __init__(self, count, error):
+        self.count, self.error = count, error
+
+    def __len__(self):
+        return self.count
+
+    def __iter__(self):
+        yield 1
+        raise self.error
+
+
+class CopiesStrangely(Exception):
+    def __copy__(self):
+        return 3
+
+
+def answers(run, fn, count=3):
+    """What each of some callers gets or is raised; none waits for ever."""
+
+    async def main():
+        async with owl.aio.Batcher(fn, max_batch=count, max_delay=0.001) as batcher:
+            callers = asyncio.gather(*(batcher(n) for n in range(count)), return_exceptions=True)
+            return await asyncio.wait_for(callers, 30)
+
+    return run(main)
+
+
+def test_results_that_raise_while_they_are_iterated(run):
+    found = answers(run, lambda items: BreaksOff(len(items), KeyError("broken off")))
+    assert [type(error) for error in found] == [KeyError] * 3
+
+
+@pytest.mark.parametrize(
+    "results",
+    [
+        lambda items: dict.fromkeys(items),
+        lambda items: set(items),
+        lambda items: "abc",
+        lambda items: b"abc",
+        lambda items: items[1:],
+        lambda items: [*items, 1],
+        lambda items: iter(lambda: 1, 2),  # without end
+    ],
+)
+def test_what_is_not_one_result_for_each_item_is_refused(run, results):
+    for error in answers(run, results):
+        assert isinstance(error, owl.aio.BatcherError)
+        assert isinstance(error, owl.OwlError)
+        assert isinstance(error, RuntimeError)
+
+
+def test_results_may_come_from_an_iterator_or_an_array(run):
+    assert answers(run, lambda items: (item * 2 for item in items)) == [0, 2, 4]
+    assert answers(run, lambda items: np.array(items) * 2) == [0, 2, 4]
+
+
+@pytest.mark.parametrize("error", [StopIteration("early"), CopiesStrangely("odd")])
+def test_errors_that_no_future_or_copy_takes_reach_the_callers(run, error):
+    def fn(items):
+        raise error
+
+    found = answers(run, fn)
+    assert all(isinstance(each, (owl.aio.BatcherError, CopiesStrangely)) for each in found)
+
+
+def test_a_function_that_is_cancelled_cancels_no_caller(run):
+    async def fn(items):
+        raise asyncio.CancelledError
+
+    found = answers(run, fn)
+    assert [type(error) for error in found] == [owl.aio.BatcherError] * 3
+    assert isinstance(found[0].__cause__, asyncio.CancelledError)
+
+
+def test_a_cancelled_exit_cancels_the_batches_and_answers_everyone(run):
+    ended = []
+
+    async def fn(items):
+        try:
+            await asyncio.sleep(3600)
+        finally:
+            ended.append(len(items))
+
+    async def main():
+        callers = []
+        before = asyncio.all_tasks()
+
+        async def service():
+            async with owl.aio.Batcher(fn, max_batch=2, max_delay=0, max_running=1) as batcher:
+                callers.extend(asyncio.ensure_future(batcher(n)) for n in range(5))
+                await asyncio.sleep(0.01)
+
+        task = asyncio.ensure_future(service())
+        await asyncio.sleep(0.05)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert ended == [2]
+        found = await asyncio.wait_for(asyncio.gather(*callers, return_exceptions=True), 30)
+        assert [type(error) for error in found] == [owl.aio.BatcherError] * 5
+        assert asyncio.all_tasks() == before
+
+    run(main)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error"),
+    [
+        ({"max_batch": 1.5}, TypeError),
+        ({"max_batch": 0}, ValueError),
+        ({"max_batch": "4"}, TypeError),
+        ({"max_running": 0}, ValueError),
+        ({"max_delay": float("nan")}, ValueError),
+        ({"max_delay": float("inf")}, ValueError),
+        ({"max_delay": -1}, ValueError),
+        ({"max_delay": None}, TypeError),
+    ],
+)
+def test_settings_that_cannot_be_are_refused(arguments, error):
+    with pytest.raises(error, match=next(iter(arguments))) as raised:
+        owl.aio.Batcher(list, **arguments)
+    assert isinstance(raised.value, owl.OwlError)

@@ -75,3 +75,12 @@ def test_wrong_use(run):
         assert lag.p99 == lag.worst == 0.0
 
     run(main)
+
+
+@pytest.mark.parametrize(
+    "arguments", [{"interval": float("nan")}, {"interval": 0}, {"hold": float("inf")}, {"hold": "x"}]
+)
+def test_settings_that_cannot_be_are_refused(arguments):
+    with pytest.raises((ValueError, TypeError), match=next(iter(arguments))) as raised:
+        owl.aio.LagMonitor(**arguments)
+    assert isinstance(raised.value, owl.OwlError)
