@@ -169,8 +169,10 @@ def test_what_is_no_state_is_refused(state):
 
 def test_a_running_pipeline_loads_no_state():
     pipe = Pipeline(range(3))
-    with pipe, pytest.raises(PipelineError, match="running"):
-        pipe.load_state_dict(pipe.state_dict())
+    with pipe as batches:
+        with pytest.raises(PipelineError, match="running"):
+            pipe.load_state_dict(pipe.state_dict())
+        assert list(batches) == [0, 1, 2]
 
 
 @given(st.lists(st.integers(0, 40)), st.integers(0, 45))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-import threading
+import weakref
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
@@ -11,11 +11,10 @@ from owl.aio.pipeline import stages, state
 from owl.aio.pipeline.buffers import BufferPool
 from owl.aio.pipeline.collate import collate as stack
 from owl.aio.pipeline.draw import draw_svg, draw_text
-from owl.aio.pipeline.errors import PipelineError
-from owl.aio.pipeline.faces import AsyncBatches, Delivery, SyncBatches
+from owl.aio.pipeline.faces import AsyncBatches, SyncBatches
 from owl.aio.pipeline.spare import SpareProcesses
-from owl.aio.pipeline.state import Ledger
-from owl.aio.pipeline.stats import PipelineStats, RunStats
+from owl.aio.pipeline.standing import Position, Standing
+from owl.aio.pipeline.stats import PipelineStats
 
 MEBIBYTE = 1 << 20
 
@@ -55,16 +54,12 @@ class Pipeline:
         self._reset()
 
     def _reset(self) -> None:
-        self._epoch = 0
-        self._ledger = Ledger()
-        self._resuming = False
-        self._active: Delivery | None = None
-        self._lock = threading.Lock()
+        self.standing = Standing()
         self.pool = BufferPool(depth=8)
         self.spares = SpareProcesses(self)
-        self._stats = RunStats()
-        self._entered: SyncBatches | None = None
-        self._entered_async: AsyncBatches | None = None
+        # Held weakly, so that an interrupt between opening a run and entering its block leaves it to be dropped.
+        self._entered: weakref.ref[SyncBatches] | None = None
+        self._entered_async: weakref.ref[AsyncBatches] | None = None
 
     # Declaring
 
@@ -215,23 +210,32 @@ class Pipeline:
     @property
     def epoch(self) -> int:
         """The epoch that is running, or the last one left early, or else the next."""
-        return self._epoch
+        return self.standing.epoch
 
     def __iter__(self) -> Iterator[Any]:
-        batches = self._open_sync()
+        batches = SyncBatches(self)
         try:
+            batches.start()
             yield from batches
         finally:
             batches.close()
 
     def __enter__(self) -> SyncBatches:
-        self._entered = self._open_sync()
-        return self._entered
+        batches = SyncBatches(self)
+        try:
+            batches.start()
+            self._entered = weakref.ref(batches)
+        except BaseException:
+            batches.close()
+            raise
+        return batches
 
     def __exit__(self, *exc: object) -> None:
-        entered, self._entered = self._entered, None
-        if entered is not None:
-            entered.close()
+        batches = self._entered() if self._entered is not None else None
+        if batches is not None:
+            batches.close()
+        else:
+            self.standing.release_abandoned()
 
     async def __aiter__(self) -> AsyncIterator[Any]:
         async with self as batches:
@@ -239,59 +243,34 @@ class Pipeline:
                 yield batch
 
     async def __aenter__(self) -> AsyncBatches:
-        delivery = self._begin()
+        batches = AsyncBatches(self)
         try:
-            entered = self._entered_async = AsyncBatches(self, delivery, self._stats)
+            await batches.start()
+            self._entered_async = weakref.ref(batches)
         except BaseException:
-            self._end(delivery)
+            await batches.close()
             raise
-        try:
-            await entered._start()
-        except BaseException:
-            await self.__aexit__()
-            raise
-        return entered
+        return batches
 
     async def __aexit__(self, *exc: object) -> None:
-        entered, self._entered_async = self._entered_async, None
-        if entered is not None:
-            await entered._close()
-
-    def _open_sync(self) -> SyncBatches:
-        delivery = self._begin()
-        try:
-            return SyncBatches(self, delivery, self._stats)
-        except BaseException:
-            self._end(delivery)
-            raise
-
-    def _begin(self) -> Delivery:
-        with self._lock:
-            if self._active is not None:
-                raise PipelineError("this pipeline is running already; declare a second one to run two at once")
-            if self._ledger and not self._resuming:
-                self._epoch, self._ledger = self._epoch + 1, Ledger()
-            self._resuming = False
-            self._stats = RunStats()
-            self._active = Delivery(self, self._epoch, self._ledger, self._stats)
-            return self._active
-
-    def _end(self, delivery: Delivery) -> None:
-        with self._lock:
-            if self._active is delivery:
-                delivery.close()
-                self._active = None
-                if delivery.exhausted:
-                    self._epoch, self._ledger = self._epoch + 1, Ledger()
+        batches = self._entered_async() if self._entered_async is not None else None
+        if batches is not None:
+            await batches.close()
 
     def _follow_epoch(self, epoch: int) -> None:
         """As a source of another pipeline: serve that one's epoch, from the beginning."""
-        with self._lock:
-            if self._active is None:
-                self._epoch, self._ledger, self._resuming = epoch, Ledger(), False
+        self.standing.follow_epoch(epoch)
 
     def close(self) -> None:
-        """Ends the worker processes that wait for the next epoch, which then starts new ones."""
+        """Ends the run that ``with`` or ``for`` began, if there is one, and the worker processes kept for the next.
+
+        Returns within about a second; may be called again, and from any thread. The pipeline can be iterated
+        afterwards. A run in ``async with`` ends with its block.
+        """
+        consumer = self.standing.consumer()
+        if isinstance(consumer, SyncBatches):
+            consumer.close()
+        self.standing.release_abandoned()
         self.spares.close()
 
     # Standing
@@ -299,12 +278,12 @@ class Pipeline:
     def state_dict(self) -> dict[str, Any]:
         """Where the epoch stands, as JSON-ready values: what has been handed to the consumer, and nothing else.
 
-        Items in queues or under way count as not delivered, so nothing is lost or doubled on resuming. May be called
-        between items by the thread that iterates.
+        Items in queues or under way count as not delivered, so nothing is lost or doubled on resuming; an item that
+        was on its way to the consumer when an interrupt arrived counts as delivered. May be called between items by the
+        thread that iterates.
         """
-        with self._lock:
-            ledger = self._active.settle() if self._active is not None else self._ledger
-            return state.dump(self._epoch, ledger, self._fingerprint())
+        position = self.standing.settled()
+        return state.dump(position.epoch, position.ledger, self._fingerprint())
 
     def load_state_dict(self, saved: dict[str, Any]) -> None:
         """Makes the next iteration go on where ``saved`` stands.
@@ -312,11 +291,8 @@ class Pipeline:
         Concurrency, prefetch, timeouts and devices may differ. Raises PipelineError for another pipeline's state, or
         while running; ValueError for what is no state.
         """
-        with self._lock:
-            if self._active is not None:
-                raise PipelineError("a running pipeline cannot load a state")
-            self._epoch, self._ledger = state.load(saved, self._fingerprint())
-            self._resuming = True
+        epoch, ledger = state.load(saved, self._fingerprint())
+        self.standing.move(Position(epoch, ledger, True))
 
     def _fingerprint(self) -> list[str]:
         parts = [stage.identity() for stage in self.stages]
@@ -324,7 +300,7 @@ class Pipeline:
 
     def stats(self) -> PipelineStats:
         """Figures of the current run, or of the last: per stage, and a sentence about the bottleneck."""
-        with self._lock:
-            if self._active is not None:
-                self._active.settle()
-            return self._stats.snapshot()
+        stats, delivery = self.standing.stats, self.standing.delivery
+        if delivery is not None:
+            stats.delivered = delivery.count()
+        return stats.snapshot()

@@ -3,229 +3,157 @@
 from __future__ import annotations
 
 import asyncio
-import atexit
-import contextvars
-import threading
 import time
 import weakref
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from owl._runtime import start_recorded
-from owl.aio.pipeline.channel import Channel, ThreadChannel, call_soon
-from owl.aio.pipeline.chunk import Chunk
+from owl.aio.pipeline.channel import Channel, call_soon
+from owl.aio.pipeline.delivery import Delivery
 from owl.aio.pipeline.errors import PipelineError
-from owl.aio.pipeline.runner import SHUTDOWN_SECONDS, Run
-from owl.aio.pipeline.state import Ledger
+from owl.aio.pipeline.loop_thread import LoopThread
+from owl.aio.pipeline.runner import Run
 from owl.aio.pipeline.stats import RunStats
 
 if TYPE_CHECKING:
     from owl.aio.pipeline.builder import Pipeline
 
-
-class Delivery:
-    """Hands items over one by one, and knows which ones it has."""
-
-    def __init__(self, pipe: Pipeline, epoch: int, ledger: Ledger, stats: RunStats) -> None:
-        self.epoch = epoch
-        self.exhausted = False
-        self._ledger = ledger
-        self._stats = stats
-        self._staged = pipe.stages_to_device
-        self._bar = _progress_bar(pipe) if pipe.progress else None
-        self._chunk = Chunk([], [], [])
-        self._waiting: list = []
-        self._settled = 0
-
-    def load(self, chunk: Chunk) -> None:
-        """The next items to hand over; all before them have been."""
-        self.settle()
-        self._chunk = chunk
-        self._settled = 0
-        self._waiting = chunk.values
-        self._waiting.reverse()
-        chunk.values = []  # so that an item lives no longer than its consumer wants
-        if not self._waiting:
-            self.settle()
-
-    def __bool__(self) -> bool:
-        return bool(self._waiting)
-
-    def take(self) -> Any:
-        value = self._waiting.pop()
-        if self._staged:
-            value = value.take()
-        if self._bar is not None:
-            self._bar.update()
-        return value
-
-    def settle(self) -> Ledger:
-        """Enters what was handed over since last time."""
-        marks = self._chunk.marks
-        taken = len(marks) - len(self._waiting)
-        self._ledger.add_all(marks[self._settled : taken])
-        self._stats.delivered += taken - self._settled
-        self._settled = taken
-        if taken == len(marks):
-            self._ledger.add_all(self._chunk.skipped)
-            self._chunk.skipped = []
-        return self._ledger
-
-    def close(self) -> None:
-        self.settle()
-        self._waiting.clear()
-        self._chunk = Chunk([], [], [])
-        self._settled = 0
-        if self._bar is not None:
-            self._bar.close()
+_CUT_OFF = "an interrupt cut off the hand-over of items; leave this iteration, and begin another"
 
 
 class AsyncBatches:
     """What ``async with pipe as batches`` gives: an async iterator over one epoch."""
 
-    def __init__(self, pipe: Pipeline, delivery: Delivery, stats: RunStats) -> None:
+    def __init__(self, pipe: Pipeline) -> None:
         self._pipe = pipe
-        self._delivery = delivery
-        self._stats = stats
-        self._run = Run(pipe, delivery.epoch, delivery.settle(), stats, Channel)
-        self._closed = False
+        self._delivery: Delivery | None = None
+        self._run: Run | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._stopped = False
+        self._moving = False
 
     def __aiter__(self) -> AsyncBatches:
         return self
 
     async def __anext__(self) -> Any:
-        delivery = self._delivery
+        delivery, run = self._delivery, self._run
+        assert delivery is not None
+        assert run is not None
         while not delivery:
             if delivery.exhausted:
                 raise StopAsyncIteration
-            if self._closed:
+            if delivery.closed:
                 raise PipelineError("the pipeline was closed")
-            output = self._run.output
+            if self._moving:
+                raise PipelineError(_CUT_OFF)
+            output = run.output
             if not output.ready():
                 start_recorded()
             began = time.perf_counter()
-            chunk = await output.get(max(1, output.capacity // 4))
-            self._stats.waited += time.perf_counter() - began
-            if chunk is None:
+            more = await output.wait()
+            run.stats.waited += time.perf_counter() - began
+            if not more:
                 delivery.exhausted = True
-                self._stats.ended = time.perf_counter()
+                run.stats.ended = time.perf_counter()
             else:
-                delivery.load(chunk)
+                self._moving = True
+                delivery.load(output.take(max(1, output.capacity // 4)))
+                self._moving = False
         return delivery.take()
 
-    async def _start(self) -> None:
+    async def start(self) -> None:
+        """Claims the pipeline, and starts a run of it. Raises PipelineError while another one has it."""
+        standing = self._pipe.standing
+        delivery = self._delivery = standing.begin(self._pipe, self)
+        self._loop = asyncio.get_running_loop()
+        delivery.ended = partial(_has_ended, weakref.ref(self))
+        self._run = Run(self._pipe, delivery.epoch, delivery.ledger, standing.stats, Channel)
         await self._run.start()
 
-    async def _close(self) -> None:
-        self._closed = True
+    async def close(self) -> None:
+        """Ends the run, within about a second; an epoch left early counts as over. May be called again."""
+        run, delivery = self._run, self._delivery
         try:
-            await self._run.stop(self._delivery.exhausted)
+            if run is not None and delivery is not None:
+                await run.stop(delivery.exhausted)
         finally:
-            self._pipe._end(self._delivery)
+            if delivery is not None:
+                self._pipe.standing.end(delivery)
+
+    def __del__(self) -> None:
+        # Dropped without being closed: an interrupt came between, or its loop was left as it was.
+        run, loop = self._run, self._loop
+        if run is not None and loop is not None and not run.stopping and not call_soon(loop, run.stop_soon):
+            run.abandon()
+
+
+def _has_ended(batches: weakref.ref[AsyncBatches]) -> bool:
+    """Whether nothing can come any more: its loop is closed."""
+    held = batches()
+    return held is None or held._loop is None or held._loop.is_closed()
 
 
 class SyncBatches:
-    """What ``with pipe as batches`` gives: an iterator over one epoch; the run lives on a loop in a daemon thread."""
+    """What ``with pipe as batches`` gives: an iterator over one epoch; the run lives on a loop in a daemon thread.
 
-    def __init__(self, pipe: Pipeline, delivery: Delivery, stats: RunStats) -> None:
+    An interrupt may come between any two steps of the thread that iterates. Therefore nothing that must be put right
+    lies with that thread: it takes items, and asks for the end. Dropping this ends the run too.
+    """
+
+    def __init__(self, pipe: Pipeline) -> None:
         self._pipe = pipe
-        self._delivery = delivery
-        self._stats = stats
-        self._closed = False
-        self._ready = threading.Event()
-        self._output: ThreadChannel | None = None
-        self._task: asyncio.Task[None] | None = None
-        context = contextvars.copy_context()
-        self._thread = threading.Thread(target=context.run, args=(self._main,), name="owl-pipeline", daemon=True)
-        _LIVE.add(self)
-        self._thread.start()
-        try:
-            self._ready.wait()
-        except BaseException:  # Ctrl-C
-            self.close()
-            raise
+        self._delivery: Delivery | None = None
+        self._thread: LoopThread | None = None
+        self._stats: RunStats = pipe.standing.stats
+        self._moving = False
 
     def __iter__(self) -> SyncBatches:
         return self
 
     def __next__(self) -> Any:
-        delivery = self._delivery
+        delivery, thread = self._delivery, self._thread
+        assert delivery is not None
+        assert thread is not None
         while not delivery:
             if delivery.exhausted:
                 raise StopIteration
-            if self._closed:
+            if delivery.closed:
                 raise PipelineError("the pipeline was closed")
-            output = self._output
+            if self._moving:
+                raise PipelineError(_CUT_OFF)
+            output = thread.output
             assert output is not None
             if not output.ready():
                 start_recorded()  # the devices compute what is recorded while this thread waits
             began = time.perf_counter()
-            chunk = output.get_blocking(max(1, output.capacity // 4))
+            more = output.wait_blocking()
             self._stats.waited += time.perf_counter() - began
-            if chunk is None:
+            if not more:
                 delivery.exhausted = True
                 self._stats.ended = time.perf_counter()
             else:
-                delivery.load(chunk)
+                self._moving = True
+                delivery.load(output.take(max(1, output.capacity // 4)))
+                self._moving = False
         return delivery.take()
 
+    def start(self) -> None:
+        """Claims the pipeline, and starts a run of it. Raises PipelineError while another one has it."""
+        standing = self._pipe.standing
+        delivery = self._delivery = standing.begin(self._pipe, self)
+        self._stats = standing.stats
+        thread = self._thread = LoopThread(weakref.ref(self))
+        delivery.ended, delivery.wait = thread.ended, thread.wait
+        thread.start(self._pipe, delivery, standing.stats)
+        thread.wait_ready()
+        if thread.output is None:
+            assert thread.error is not None
+            raise thread.error
+
     def close(self) -> None:
-        """Ends the run; returns within about a second."""
-        if self._closed:
-            return
-        self._closed = True
-        _LIVE.discard(self)
-        self._ready.wait()
-        task, self._task = self._task, None  # whose exception holds its frame, and that this
-        if task is not None:
-            call_soon(self._loop, task.cancel)
-        self._thread.join(SHUTDOWN_SECONDS + 0.2)
-        self._pipe._end(self._delivery)
-
-    def _main(self) -> None:
-        # Made here, where no signal handler runs: an exception in its constructor would leave half of a loop.
-        loop = self._loop = asyncio.new_event_loop()
-        asyncio.set_event_loop(loop)
-        self._task = task = loop.create_task(self._serve())
-        try:
-            loop.run_until_complete(task)
-            loop.run_until_complete(loop.shutdown_asyncgens())
-        except asyncio.CancelledError:
-            loop.run_until_complete(loop.shutdown_asyncgens())
-        finally:
-            self._ready.set()
-            asyncio.set_event_loop(None)
-            loop.close()
-
-    async def _serve(self) -> None:
-        run = Run(self._pipe, self._delivery.epoch, self._delivery.settle(), self._stats, ThreadChannel)
-        self._output = run.output
-        self._ready.set()
-        try:
-            await run.start()
-            await asyncio.get_running_loop().create_future()  # until close() cancels this task
-        except Exception as error:
-            run.output.close(error)
-        finally:
-            await run.stop(self._delivery.exhausted)
-
-
-def _progress_bar(pipe: Pipeline) -> Any:
-    try:
-        from tqdm.auto import tqdm
-    except ImportError as error:
-        raise ImportError("progress=True needs the package tqdm") from error
-    try:
-        total = len(pipe)
-    except TypeError:
-        total = None
-    return tqdm(total=total, unit="batch" if pipe.batches else "item")
-
-
-_LIVE: weakref.WeakSet[SyncBatches] = weakref.WeakSet()
-
-
-@atexit.register
-def _close_all() -> None:
-    # Daemon threads must not run into an interpreter that is being taken down.
-    for batches in list(_LIVE):
-        batches.close()
+        """Ends the run; returns within about a second. May be called again, and from any thread."""
+        if self._thread is not None:
+            self._thread.wait()
+        if self._delivery is not None:
+            self._pipe.standing.end(self._delivery)

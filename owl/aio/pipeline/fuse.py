@@ -295,3 +295,6 @@ class FusedRun:
 
     async def stop(self, seconds: float, finished: bool) -> None:
         await self._workers.stop(seconds, finished)
+
+    def abandon(self) -> None:
+        self._workers.abandon()

@@ -69,7 +69,8 @@ class Run:
         self._pipe = pipe
         self._epoch = epoch
         self._delivered = delivered.copy()
-        self._stats = stats
+        self.stats = stats
+        self.stopping = False
         self._tasks: list[asyncio.Task[None]] = []
         self._stages: list[StageRun | FusedRun | AsyncStream | ThreadStream] = []
         self._declared = [stage for stage in pipe.stages if not isinstance(stage, (stages.Shuffle, stages.Prefetch))]
@@ -150,7 +151,7 @@ class Run:
             spec.options = {"concurrency": declared.concurrency, "executor": executor}
             return indices, [spec]
         advice = "make it faster, or give it as map-style (__len__, __getitem__) so that it can be read concurrently"
-        meter = self._stats.meter("source", 1, advice)
+        meter = self.stats.meter("source", 1, advice)
         stream = (AsyncStream if kind == "async" else ThreadStream)(
             origin, self._pipe.shuffling, self._epoch, self._delivered, output, meter
         )
@@ -159,7 +160,7 @@ class Run:
         return output, []
 
     def _meter(self, spec: _Spec) -> Meter:
-        return self._stats.meter(spec.name, spec.options.get("concurrency", 1), spec.advice)
+        return self.stats.meter(spec.name, spec.options.get("concurrency", 1), spec.advice)
 
     def _add(self, spec: _Spec, supply: Supply, meter: Meter | None = None) -> None:
         self._start_stage(
@@ -214,17 +215,29 @@ class Run:
 
         After an epoch that has ``finished`` its worker processes stay for the next one.
         """
-        self._stats.ended = time.perf_counter()
-        until = self._stats.ended + SHUTDOWN_SECONDS
+        self.stats.ended = time.perf_counter()
+        until = self.stats.ended + SHUTDOWN_SECONDS
         for task in self._tasks:
             task.cancel()
         stopping = [asyncio.ensure_future(stage.stop(SHUTDOWN_SECONDS, finished)) for stage in self._stages]
+        self.stopping = True
         waiting = {*self._tasks, *stopping}
         if waiting:
             await asyncio.wait(waiting, timeout=max(0.0, until - time.perf_counter()))
         # What ended them holds their frames, and these this run: the pipeline would live on until garbage is collected.
         self._tasks.clear()
         self.output.close(PipelineError("the pipeline was closed"))
+
+    def stop_soon(self) -> None:
+        """On the loop: as ``stop``, in a task."""
+        if not self.stopping:
+            self._stop_task = asyncio.get_running_loop().create_task(self.stop(False))
+
+    def abandon(self) -> None:
+        """Makes its threads and processes end where there is no loop any more that could wait for them."""
+        self.stopping = True
+        for stage in self._stages:
+            stage.abandon()
 
 
 def _capacities(declared: tuple[Any, ...]) -> list[int | None]:

@@ -138,6 +138,9 @@ class AsyncStream(_Stream):
     async def stop(self, seconds: float, finished: bool) -> None:
         """Cancelling ``run`` closes the iterator."""
 
+    def abandon(self) -> None:
+        """Its iterator went with the loop."""
+
 
 class ThreadStream(_Stream):
     """Reads an iterable in a thread of its own, some items at a time.
@@ -216,6 +219,9 @@ class ThreadStream(_Stream):
 
     async def stop(self, seconds: float, finished: bool) -> None:
         await self._workers.stop(seconds, finished)
+
+    def abandon(self) -> None:
+        self._workers.abandon()
 
 
 class _Reader:

@@ -229,3 +229,6 @@ class StageRun:
 
     async def stop(self, seconds: float, finished: bool) -> None:
         await self._workers.stop(seconds, finished)
+
+    def abandon(self) -> None:
+        self._workers.abandon()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
@@ -12,29 +12,34 @@ VERSION = 1
 
 
 class Ledger:
-    """A set of positions kept as disjoint ascending ranges; a prefix, as ordered pipelines deliver, is one range."""
+    """A set of positions kept as disjoint ascending ranges; a prefix, as ordered pipelines deliver, is one range.
+
+    Entering is one step each, and entering again changes nothing: an interrupt leaves no half of it. One thread at a
+    time may enter.
+    """
 
     def __init__(self, ranges: Iterable[Iterable[int]] = ()) -> None:
-        self._starts: list[int] = []
-        self._stops: list[int] = []
+        self._ranges: list[tuple[int, int]] = []
         for start, stop in ranges:
             self.add_range(start, stop)
 
     def __bool__(self) -> bool:
-        return bool(self._starts)
+        return bool(self._ranges)
 
     def __len__(self) -> int:
-        return sum(self._stops) - sum(self._starts)
+        return sum(stop - start for start, stop in self._ranges)
 
     def __contains__(self, position: int) -> bool:
-        at = bisect_right(self._starts, position) - 1
-        return at >= 0 and position < self._stops[at]
+        at = bisect_left(self._ranges, (position + 1,)) - 1
+        return at >= 0 and position < self._ranges[at][1]
 
     def ranges(self) -> list[list[int]]:
-        return [list(pair) for pair in zip(self._starts, self._stops, strict=True)]
+        return [list(pair) for pair in self._ranges]
 
     def copy(self) -> Ledger:
-        return Ledger(self.ranges())
+        ledger = Ledger()
+        ledger._ranges = self._ranges.copy()
+        return ledger
 
     def add(self, mark: Any) -> None:
         """A position, or a tuple of ranges."""
@@ -54,21 +59,23 @@ class Ledger:
             self.add(mark)
 
     def add_range(self, start: int, stop: int) -> None:
-        starts, stops = self._starts, self._stops
-        if stops and stops[-1] == start:
-            stops[-1] = stop
+        ranges = self._ranges
+        if ranges and ranges[-1][1] == start:
+            ranges[-1] = (ranges[-1][0], stop)
             return
-        low = bisect_right(stops, start - 1)
-        high = bisect_right(starts, stop)
+        # Those that overlap the new one or touch it become one with it.
+        low = bisect_left(ranges, (start,))
+        if low and ranges[low - 1][1] >= start:
+            low -= 1
+        high = bisect_left(ranges, (stop + 1,))
         if low < high:
-            start, stop = min(start, starts[low]), max(stop, stops[high - 1])
-        starts[low:high] = [start]
-        stops[low:high] = [stop]
+            start, stop = min(start, ranges[low][0]), max(stop, ranges[high - 1][1])
+        ranges[low:high] = [(start, stop)]
 
     def gaps(self, length: int) -> Iterator[tuple[int, int]]:
         """The ranges below ``length`` that are missing."""
         at = 0
-        for start, stop in zip(self._starts, self._stops, strict=True):
+        for start, stop in self._ranges:
             if at < start:
                 yield at, min(start, length)
             at = stop

@@ -167,17 +167,21 @@ class ThreadWorkers:
 
     async def stop(self, seconds: float, finished: bool = False) -> None:
         """Ends all threads; waits for them at most so long. What is at work is aborted, unless all has ``finished``."""
-        self._stopping = True
         for timer in self._timers:
             timer.cancel()
+        self.abandon(finished)
+        if self._threads:
+            self._all_gone = self._loop.create_future()
+            await asyncio.wait({self._all_gone}, timeout=seconds)
+
+    def abandon(self, finished: bool = False) -> None:
+        """Ends all threads, without waiting."""
+        self._stopping = True
         if not finished:
             for worker in list(self._workers):
                 worker.abort()
         for _ in self._threads:
             self._jobs.put(None)
-        if self._threads:
-            self._all_gone = self._loop.create_future()
-            await asyncio.wait({self._all_gone}, timeout=seconds)
 
 
 class TaskWorkers:
@@ -215,3 +219,7 @@ class TaskWorkers:
             task.cancel()
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=seconds)
+
+    def abandon(self) -> None:
+        """Nothing is left to do: its tasks went with their loop."""
+        self._stopping = True
