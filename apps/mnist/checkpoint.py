@@ -3,34 +3,46 @@
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Mapping, Sequence
+import math
+import struct
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from owl.apps.mnist.errors import CheckpointError
+from owl.apps.mnist.files import FileRefused, refuse_irregular, writable_target, write_whole
 
-Arrays = dict[str, NDArray[np.float32]]
+Arrays = dict[str, NDArray[Any]]
+
+
+# Widened exactly: a half is a float32, and a bfloat16 is the upper half of one.
+_WIDENED: dict[str, Callable[[bytearray], NDArray[np.floating]]] = {
+    "F64": lambda data: np.frombuffer(data, "<f8").astype(np.float64),
+    "F32": lambda data: np.frombuffer(data, "<f4").astype(np.float32),
+    "F16": lambda data: np.frombuffer(data, "<f2").astype(np.float32),
+    "BF16": lambda data: (np.frombuffer(data, "<u2").astype(np.uint32) << 16).view(np.float32),
+}
+_MOST_HEADER = 1 << 20  # bytes; a header of these few arrays has some hundred
+_MOST_ITEM = 8
 
 
 def check_target(path: Path) -> None:
     """Raise CheckpointError if a file at ``path`` cannot be written: better before the training than after it."""
     _need_safetensors(path)
-    folder = path.parent
-    if path.is_dir():
-        raise CheckpointError(f"{path}: is a folder")
-    if not folder.is_dir():
-        raise CheckpointError(f"{path}: no folder {folder}")
-    if not os.access(folder, os.W_OK):
-        raise CheckpointError(f"{path}: the folder {folder} is not writable")
+    try:
+        writable_target(path)
+    except FileRefused as refusal:
+        raise CheckpointError(f"{path}: {refusal}") from None
 
 
 def save(path: Path, net: str, arrays: Arrays) -> None:
     """Write ``arrays`` aside and move the file to ``path``, so that a whole file stands there at any time.
 
-    The metadata hold ``net`` and, as JSON, the shape of each array in NumPy's order.
+    The metadata hold ``net`` and, as JSON, the shape of each array in NumPy's order. Symbolic links are followed;
+    raises CheckpointError for a device, a pipe, or anything else that is no regular file.
     """
     _need_safetensors(path)
     from safetensors.numpy import save as to_bytes
@@ -39,52 +51,65 @@ def save(path: Path, net: str, arrays: Arrays) -> None:
     content = to_bytes(
         {name: np.ascontiguousarray(array) for name, array in arrays.items()}, {"net": net, "shapes": shapes}
     )
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        with open(aside, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(aside, path)
-    except OSError as error:
-        raise CheckpointError(f"{path}: cannot be written: {error.strerror}") from None
-    finally:
-        aside.unlink(missing_ok=True)
+        write_whole(path, content)
+    except FileRefused as refusal:
+        raise CheckpointError(f"{path}: {refusal}") from None
 
 
 def load(path: Path, net: str, shapes: Mapping[str, Sequence[int]]) -> Arrays:
-    """Read the arrays of ``net``, whose NumPy shapes are ``shapes``.
+    """Read the arrays of ``net``, whose NumPy shapes are ``shapes``: float64 as they are, float32, float16 and bfloat16
+    as float32.
 
     Raises CheckpointError, naming file and reason, for a file that is truncated, corrupt or another net's.
     """
     _need_safetensors(path)
-    from safetensors import SafetensorError, safe_open
+    from safetensors import SafetensorError, deserialize
 
+    content = _read(path, shapes)
     try:
-        with safe_open(path, framework="numpy") as file:
-            metadata = file.metadata() or {}
-            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (it is no mapping)
+        tensors = dict(deserialize(content))
     except SafetensorError as error:
         raise CheckpointError(f"{path}: truncated, corrupt or not a safetensors file: {error}") from None
-    except OSError as error:
-        raise CheckpointError(f"{path}: {error.strerror or error}") from None
-    found = metadata.get("net")
+    found = _metadata(content).get("net")
     if found != net:
         holds = f"the net {found!r}" if found else "no net of this program"
         raise CheckpointError(f"{path}: holds {holds}, expected {net!r}")
-    _check(path, arrays, shapes)
-    return arrays
+    _check(path, tensors, shapes)
+    return {
+        name: _WIDENED[tensors[name]["dtype"]](tensors[name]["data"]).reshape(shape) for name, shape in shapes.items()
+    }
 
 
-def _check(path: Path, arrays: Arrays, shapes: Mapping[str, Sequence[int]]) -> None:
-    if arrays.keys() != shapes.keys():
-        raise CheckpointError(f"{path}: expected the arrays {sorted(shapes)}, the file has {sorted(arrays)}")
+def _read(path: Path, shapes: Mapping[str, Sequence[int]]) -> bytes:
+    """The file, unless it is larger than these arrays can be."""
+    most = _MOST_HEADER + _MOST_ITEM * sum(math.prod(shape) for shape in shapes.values())
+    try:
+        refuse_irregular(path.stat().st_mode)
+        with open(path, "rb") as file:
+            content = file.read(most + 1)
+    except OSError as error:
+        raise CheckpointError(f"{path}: {error.strerror or error}") from None
+    except FileRefused as refusal:
+        raise CheckpointError(f"{path}: {refusal}") from None
+    if len(content) > most:
+        raise CheckpointError(f"{path}: larger than the arrays of this net, which take at most {most} bytes")
+    return content
+
+
+def _metadata(content: bytes) -> dict[str, str]:
+    """Of a file that safetensors has accepted: after the length of the header, the header, which is JSON."""
+    (length,) = struct.unpack_from("<Q", content)
+    return json.loads(content[8 : 8 + length]).get("__metadata__") or {}
+
+
+def _check(path: Path, tensors: Mapping[str, Any], shapes: Mapping[str, Sequence[int]]) -> None:
+    if tensors.keys() != shapes.keys():
+        raise CheckpointError(f"{path}: expected the arrays {sorted(shapes)}, the file has {sorted(tensors)}")
     for name, shape in shapes.items():
-        array = arrays[name]
-        if array.dtype not in (np.float32, np.float64) or array.shape != tuple(shape):
-            raise CheckpointError(
-                f"{path}: {name} is {array.dtype} {list(array.shape)}, expected float32 or float64 {list(shape)}"
-            )
+        kind, found = tensors[name]["dtype"], list(tensors[name]["shape"])
+        if kind not in _WIDENED or found != list(shape):
+            raise CheckpointError(f"{path}: {name} is {kind} {found}, expected F64, F32, F16 or BF16 {list(shape)}")
 
 
 def _need_safetensors(path: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import io
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +13,7 @@ import owl
 import owl.elewise as ele
 from owl.apps.mnist.dataset import SIDE, Split
 from owl.apps.mnist.errors import PlotError
+from owl.apps.mnist.files import FileRefused, writable_target, write_whole
 from owl.apps.mnist.model import Model
 
 if TYPE_CHECKING:
@@ -72,8 +73,10 @@ def check_target(path: Path) -> None:
         raise PlotError(f"{path}: plots need matplotlib: pip install 'owl-runtime[plot]'") from None
     if path.suffix.lower() not in (".png", ".pdf", ".svg"):
         raise PlotError(f"{path}: a picture is a .png, .pdf or .svg file")
-    if path.is_dir() or not path.parent.is_dir() or not os.access(path.parent, os.W_OK):
-        raise PlotError(f"{path}: cannot be written")
+    try:
+        writable_target(path)
+    except FileRefused as refusal:
+        raise PlotError(f"{path}: {refusal}") from None
 
 
 def draw(path: Path, model: Model, history: History, test: Split) -> None:
@@ -87,7 +90,12 @@ def draw(path: Path, model: Model, history: History, test: Split) -> None:
     left, right = bottom.subfigures(1, 2, width_ratios=[1, 1.5], wspace=0.05)
     draw_filters(left, model.filters())
     draw_misread(right, model, test)
-    figure.savefig(path, dpi=120)
+    picture = io.BytesIO()
+    figure.savefig(picture, dpi=120, format=path.suffix[1:].lower())
+    try:
+        write_whole(path, picture.getvalue())
+    except FileRefused as refusal:
+        raise PlotError(f"{path}: {refusal}") from None
 
 
 def draw_progress(figure: SubFigure, history: History) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import struct
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -103,8 +105,8 @@ def test_a_file_of_another_program_is_refused(saved: Path, arrays: checkpoint.Ar
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
-        ({"w": np.zeros((5, 4), np.float32)}, r"w is float32 \[5, 4\], expected float32 or float64 \[5, 3\]"),
-        ({"w": np.zeros((5, 3), np.int32)}, r"w is int32 \[5, 3\], expected float32 or float64 \[5, 3\]"),
+        ({"w": np.zeros((5, 4), np.float32)}, r"w is F32 \[5, 4\], expected F64, F32, F16 or BF16 \[5, 3\]"),
+        ({"w": np.zeros((5, 3), np.int32)}, r"w is I32 \[5, 3\], expected F64, F32, F16 or BF16 \[5, 3\]"),
         ({"extra": np.zeros(1, np.float32)}, r"expected the arrays \['b', 'w'\], the file has \['b', 'extra', 'w'\]"),
     ],
 )
@@ -129,3 +131,45 @@ def test_a_target_that_cannot_be_written_is_refused_early(tmp_path: Path) -> Non
     with pytest.raises(CheckpointError, match="no folder"):
         checkpoint.check_target(tmp_path / "nowhere" / "net.safetensors")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("kind", ["F16", "BF16", "F32", "F64"])
+def test_narrow_numbers_are_widened_exactly(tmp_path: Path, arrays: checkpoint.Arrays, kind: str) -> None:
+    bits = {name: array.view(np.uint32) & 0xFFFF0000 for name, array in arrays.items()}
+    values = {name: array.view(np.float32) for name, array in bits.items()}
+    narrow = {
+        "F16": lambda name: values[name].astype(np.float16),
+        "BF16": lambda name: (bits[name] >> 16).astype(np.uint16),
+        "F32": lambda name: values[name],
+        "F64": lambda name: values[name].astype(np.float64),
+    }[kind]
+    tensors = {
+        name: {"dtype": kind, "shape": list(array.shape), "data": narrow(name).tobytes()}
+        for name, array in arrays.items()
+    }
+    path = tmp_path / "net.safetensors"
+    path.write_bytes(as_file(tensors, {"net": "mlp"}))
+    loaded = checkpoint.load(path, "mlp", SHAPES)
+    for name, array in loaded.items():
+        assert array.dtype == (np.float64 if kind == "F64" else np.float32)
+        expected = values[name].astype(np.float16) if kind == "F16" else values[name]
+        np.testing.assert_array_equal(array, expected)
+
+
+def as_file(tensors: dict[str, Any], metadata: dict[str, str]) -> bytes:
+    """A safetensors file, written by hand: NumPy has no bfloat16 that the library could take."""
+    header: dict[str, Any] = {"__metadata__": metadata}
+    data = b""
+    for name, tensor in tensors.items():
+        offsets = [len(data), len(data) + len(tensor["data"])]
+        header[name] = {"dtype": tensor["dtype"], "shape": tensor["shape"], "data_offsets": offsets}
+        data += tensor["data"]
+    text = json.dumps(header).encode()
+    return struct.pack("<Q", len(text)) + text + data
+
+
+def test_a_file_larger_than_the_net_is_not_read(saved: Path) -> None:
+    with saved.open("ab") as file:
+        file.truncate(1 << 32)
+    with pytest.raises(CheckpointError, match="larger than the arrays of this net"):
+        checkpoint.load(saved, "mlp", SHAPES)
