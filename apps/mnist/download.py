@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import socket
 import sys
+import threading
 from collections.abc import Callable
+from contextlib import suppress
 from importlib.util import find_spec
 from io import BytesIO
 from pathlib import Path
+from queue import Empty, SimpleQueue
 from typing import Any
 from urllib.parse import urlsplit
 
 from owl.apps.mnist import idx
 from owl.apps.mnist.errors import DataError
+from owl.apps.mnist.files import FileRefused, write_whole
 
 MIRRORS = (
     "https://ossci-datasets.s3.amazonaws.com/mnist/",
@@ -28,7 +33,10 @@ SHA256 = {  # of the decompressed files: a gzip container may be made anew, its 
 }
 CONNECT_SECONDS = 10.0
 READ_SECONDS = 30.0
+TRANSFER_SECONDS = 300.0  # for one file: the largest has 10 MB
+MOST_BYTES = 64 << 20  # the largest has 47 MB when it is not compressed at all
 CHUNK = 1 << 16
+_ANOTHER = "the content is not the published one (sha256 differs)"
 
 
 class DownloadError(Exception):
@@ -44,7 +52,9 @@ def mirrors() -> list[str]:
 def download(folder: Path, say: Callable[[str], None]) -> None:
     """Bring all four files, decompressed and verified, into ``folder``; files already right are left alone.
 
-    Each file is written aside and moved into place when its content is the published one. Raises DownloadError.
+    Each file is written when its content is the published one, and in one step: a process that is killed leaves nothing
+    else. A mirror that sends more than the files have, or takes longer than ``TRANSFER_SECONDS`` for one, is given up.
+    Raises DownloadError.
     """
     try:
         import pooch
@@ -58,27 +68,92 @@ def download(folder: Path, say: Callable[[str], None]) -> None:
     remaining = mirrors()
     failures: list[str] = []
     for name, digest in SHA256.items():
+        if _is_right(folder / name, digest):
+            continue
         while remaining:
             address = remaining[0] + name + ".gz"
             say(f"downloading {address}")
             try:
-                pooch.retrieve(address, f"sha256:{digest}", fname=name, path=folder, downloader=_fetch)
-                break
+                content = idx.decompress(_fetch(address), address)
+                if hashlib.sha256(content).hexdigest() != digest:
+                    raise DataError(f"{address}: {_ANOTHER}")
             except Exception as error:
                 failures.append(f"{remaining.pop(0)}: {_reason(error)}")
+                continue
+            try:
+                write_whole(folder / name, content)
+            except FileRefused as refusal:
+                raise DownloadError(f"{folder / name}: {refusal}") from None
+            break
         else:
             raise DownloadError("; ".join(failures))
 
 
-def _fetch(address: str, output_file: str, _pooch: object) -> None:
-    """Download for pooch: write the *decompressed* content, so that pooch verifies that and not the container."""
+def _is_right(path: Path, digest: str) -> bool:
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest() == digest
+    except OSError:
+        return False
+
+
+class _Received(BytesIO):
+    """What has arrived. Refuses more than any of the files has."""
+
+    def write(self, data: Any) -> int:
+        if self.tell() + len(data) > MOST_BYTES:
+            raise DataError(f"received: more than {MOST_BYTES} bytes")
+        return super().write(data)
+
+
+def _fetch(address: str) -> bytes:
+    """The content at an address; raises what requests raises, DataError for too much, TimeoutError after too long.
+
+    The transfer runs in a thread: a server that sends a byte now and then keeps the library waiting for a whole chunk,
+    and no limit of a single read ends that.
+    """
     import pooch
 
     bar = sys.stderr.isatty() and find_spec("tqdm") is not None
     timeout: Any = (_connect_timeout(address), READ_SECONDS)
-    received = BytesIO()
-    pooch.HTTPDownloader(progressbar=bar, chunk_size=CHUNK, timeout=timeout)(address, received, None)
-    Path(output_file).write_bytes(idx.decompress(received.getvalue(), address))
+    received = _Received()
+    responses: list[Any] = []
+    outcome: SimpleQueue[BaseException | None] = SimpleQueue()
+
+    def transfer() -> None:
+        error: BaseException | None = None
+        try:
+            pooch.HTTPDownloader(
+                progressbar=bar,
+                chunk_size=CHUNK,
+                timeout=timeout,
+                hooks={"response": lambda response, **_: responses.append(response)},
+            )(address, received, None)
+        except BaseException as caught:
+            error = caught
+        for response in responses:
+            response.close()
+        outcome.put(error)
+
+    threading.Thread(target=transfer, name="owl-download", daemon=True).start()
+    try:
+        error = outcome.get(timeout=TRANSFER_SECONDS)
+    except BaseException as late:
+        for response in responses:
+            _hang_up(response)
+        if isinstance(late, Empty):
+            raise TimeoutError from None
+        raise
+    if error is not None:
+        raise error
+    return received.getvalue()
+
+
+def _hang_up(response: Any) -> None:
+    """Ends a transfer that was given up; closing it would wait for the read that is under way."""
+    shutdown = getattr(response.raw, "shutdown", None)  # urllib3 has it since 2.3; before, the thread is left to itself
+    if shutdown is not None:
+        with suppress(Exception):  # it has ended already
+            shutdown()
 
 
 def _connect_timeout(address: str) -> float:
@@ -95,6 +170,8 @@ def _reason(error: Exception) -> str:
     """One short clause; requests' own messages run over several lines."""
     import requests
 
+    if isinstance(error, TimeoutError):
+        return f"the transfer took longer than {TRANSFER_SECONDS:.0f} s"
     if isinstance(error, DataError):
         return str(error).partition(": ")[2]
     if isinstance(error, requests.HTTPError) and error.response is not None:
@@ -107,6 +184,4 @@ def _reason(error: Exception) -> str:
         return f"the transfer broke off ({type(error).__name__})"
     if isinstance(error, OSError):
         return f"{error.strerror}: {error.filename}"
-    if "hash" in str(error):
-        return "the content is not the published one (sha256 differs)"
     return f"{type(error).__name__}: {error}"

@@ -34,7 +34,7 @@ def writable_target(path: Path) -> Path:
         refuse_irregular(found.st_mode)
         if not os.access(target, os.W_OK):
             raise FileRefused("is not writable")
-    folder = target.parent
+    folder = path.parent if not path.is_symlink() else target.parent  # as the user calls it, where that is right
     if not folder.is_dir():
         raise FileRefused(f"no folder {folder}")
     if not os.access(folder, os.W_OK | os.X_OK):

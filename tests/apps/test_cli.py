@@ -174,7 +174,7 @@ def test_without_data_and_network_it_trains_on_digits(run: Callable[..., subproc
         (["--devices", "cpu:0,tpu"], "--devices: 'tpu' is not cpu or gpu:0"),
         (["--devices", "cpu:0,cpu:0"], "--devices: 'cpu:0,cpu:0' names a device twice"),
         (["--device", "cpu", "--devices", "cpu:0,cpu:1"], "not allowed with"),
-        (["--plot", "nowhere/picture.png"], "nowhere/picture.png: cannot be written"),
+        (["--plot", "nowhere/picture.png"], "nowhere/picture.png: no folder nowhere"),
         (["--plot", "picture.txt"], "picture.txt: a picture is a .png, .pdf or .svg file"),
         (["no-such-net"], "no-such-net"),
         (["--no-such-option"], "--no-such-option"),

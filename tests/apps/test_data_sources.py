@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import hashlib
 import os
@@ -19,6 +20,7 @@ from owl.apps.mnist import data, download, idx
 from owl.apps.mnist.dataset import Dataset
 from owl.apps.mnist.errors import DataError
 
+OTHER = b"\0\0\x08\x01" + bytes(4)  # an idx file: one dimension of no elements
 REAL_DATA = os.environ.get("OWL_DATA", "")  # read before the tests change it
 
 
@@ -37,6 +39,9 @@ class Mirror:
         self.answers: dict[str, bytes] = {}
         self.asked: list[str] = []
         self.cut = False  # promise a whole file and hang up in the middle
+        self.endless = b""  # sent again and again, until the other side hangs up
+        self.pause = 0.0  # seconds between two of these
+        self.closing = threading.Event()
         mirror = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -44,11 +49,21 @@ class Mirror:
                 name = self.path.rpartition("/")[2]
                 mirror.asked.append(name)
                 body = mirror.answers.get(name)
+                if mirror.endless:
+                    self.send_without_end()
+                    return
                 self.send_response(404 if body is None else 200)
                 self.send_header("Content-Length", str(len(body or b"")))
                 self.end_headers()
                 body = body or b""
                 self.wfile.write(body[: len(body) // 2] if mirror.cut else body)
+
+            def send_without_end(self) -> None:
+                self.send_response(200)
+                self.end_headers()
+                with contextlib.suppress(ConnectionError):
+                    while not mirror.closing.wait(mirror.pause):
+                        self.wfile.write(mirror.endless)
 
             def log_message(self, *_args: object) -> None:
                 pass
@@ -59,6 +74,7 @@ class Mirror:
         self.thread.start()
 
     def close(self) -> None:
+        self.closing.set()
         self.server.shutdown()
         self.server.server_close()
         self.thread.join()
@@ -242,11 +258,37 @@ def test_the_second_mirror_helps_where_the_first_fails(
 
 
 @pytest.mark.parametrize(
+    ("endless", "pause", "reason"),
+    [(bytes(1 << 16), 0.0, "more than 1048576 bytes"), (b"\0", 0.01, "the transfer took longer than")],
+    ids=["endless", "dripping"],
+)
+def test_a_mirror_that_never_ends_is_given_up(
+    start_mirror: Callable[..., Mirror],
+    monkeypatch: pytest.MonkeyPatch,
+    endless: bytes,
+    pause: float,
+    reason: str,
+) -> None:
+    mirror = start_mirror()
+    mirror.endless, mirror.pause = endless, pause
+    monkeypatch.setattr(download, "MOST_BYTES", 1 << 20)
+    if pause:
+        monkeypatch.setattr(download, "TRANSFER_SECONDS", 1.0)
+    use(monkeypatch, mirror.address)
+    with pytest.raises(download.DownloadError, match=reason):
+        download.download(data.cache_folder(), lambda _: None)
+    assert len(mirror.asked) == 1
+    assert list(data.cache_folder().iterdir()) == []
+
+
+@pytest.mark.parametrize(
     ("answer", "reason"),
     [
         (None, "HTTP status 404"),
-        (gzip.compress(b"something else"), "not the published one"),
-        (gzip.compress(bytes(1000))[:20], "truncated gzip file"),
+        (gzip.compress(b"something else"), "not an idx file"),
+        (gzip.compress(OTHER), "not the published one"),
+        (gzip.compress(OTHER)[:-9], "truncated gzip file"),
+        (gzip.compress(OTHER + bytes(1 << 24)), "too long: its header announces 8 bytes"),
         (b"<html></html>", "not the published one"),
     ],
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import struct
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -38,6 +39,8 @@ def test_parse_of_one_dimension() -> None:
         (b"\x00\x00\x08\x00", "not an idx file"),
         (b"<!DOCTYPE html>", "not an idx file"),
         (struct.pack(">HBB3I", 0, 8, 3, 2**32 - 1, 2**32 - 1, 2**32 - 1), "truncated"),
+        (struct.pack(">HBB4I", 0, 8, 4, 0, 2**32 - 1, 2**32 - 1, 2**32 - 1), "truncated or damaged"),
+        (struct.pack(">HBB70I", 0, 8, 70, *[1] * 70) + b"\0", "70 dimensions; at most 32 are read"),
     ],
 )
 def test_parse_refuses(content: bytes, reason: str) -> None:
@@ -54,6 +57,20 @@ def test_decompress_takes_plain_and_gzipped_content() -> None:
 def test_decompress_refuses_a_truncated_container(cut: int) -> None:
     with pytest.raises(DataError, match=r"^some-file: truncated"):
         idx.decompress(gzip.compress(CONTENT)[:cut], "some-file")
+
+
+@pytest.mark.parametrize("more", [64 << 20, 0])
+def test_decompress_unpacks_no_more_than_the_header_announces(more: int) -> None:
+    claim = CONTENT if more else struct.pack(">HBB3I", 0, 8, 3, 60_000, 28, 28)
+    packed = gzip.compress(claim + bytes(more))
+    tracemalloc.start()
+    try:
+        with pytest.raises(DataError, match="too long: its header announces 46 bytes" if more else "truncated"):
+            idx.decompress(packed, "some-file")
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 4 << 20
 
 
 @pytest.mark.parametrize("position", [2, -5])

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import shutil
+import struct
+import tracemalloc
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -140,7 +143,7 @@ def test_other_content_is_refused(tmp_path: Path, content: bytes, reason: str) -
         (np.zeros((5, 784), np.float64), r"train3 is float64 \[5, 784\]"),
         (np.zeros((0, 784), np.uint8), "train3 is (empty|uint8 .0, )"),
         (np.zeros((5, 28, 28), np.uint8), r"train3 is uint8 \[5, 28, 28\]"),
-        ("some text", "train3 is <U9"),
+        ("some text", "train3 is text"),
         ({"a": 1}, "train3 is "),
     ],
 )
@@ -158,3 +161,20 @@ def test_lazy_batches_are_those_of_the_whole(small: Dataset, size: int, shuffled
     assert [len(data) for data, _ in got] == [min(size, 300 - start) for start in range(0, 300, size)]
     np.testing.assert_array_equal(np.concatenate([data for data, _ in got]), small.train.images[rows] / np.float32(256))
     np.testing.assert_array_equal(np.concatenate([label for _, label in got]), one_hot(small.train.labels[rows]))
+
+
+def test_a_variable_that_unpacks_to_more_than_it_promises_is_refused(mat_file: Path) -> None:
+    content = mat_file.read_bytes()
+    kind, length = struct.unpack_from("<II", content, 128)
+    if kind != 15:
+        pytest.skip("plain files hold what they promise")
+    bomb = zlib.compress(zlib.decompress(content[136 : 136 + length]) + bytes(64 << 20))
+    mat_file.write_bytes(content[:128] + struct.pack("<II", 15, len(bomb)) + bomb + content[136 + length :])
+    tracemalloc.start()
+    try:
+        with pytest.raises(DataError, match="corrupt element at byte 128: unpacks to more bytes than"):
+            load_mb_from_mat(mat_file, 64)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 8 << 20

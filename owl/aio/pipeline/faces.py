@@ -84,7 +84,9 @@ class AsyncBatches:
     def __del__(self) -> None:
         # Dropped without being closed: an interrupt came between, or its loop was left as it was.
         run, loop = self._run, self._loop
-        if run is not None and loop is not None and not run.stopping and not call_soon(loop, run.stop_soon):
+        if run is None or loop is None or run.stopped:
+            return
+        if run.stopping or not call_soon(loop, run.stop_soon):
             run.abandon()
 
 

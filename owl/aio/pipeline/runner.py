@@ -70,7 +70,7 @@ class Run:
         self._epoch = epoch
         self._delivered = delivered.copy()
         self.stats = stats
-        self.stopping = False
+        self.stopping = self.stopped = False
         self._tasks: list[asyncio.Task[None]] = []
         self._stages: list[StageRun | FusedRun | AsyncStream | ThreadStream] = []
         self._declared = [stage for stage in pipe.stages if not isinstance(stage, (stages.Shuffle, stages.Prefetch))]
@@ -227,6 +227,7 @@ class Run:
         # What ended them holds their frames, and these this run: the pipeline would live on until garbage is collected.
         self._tasks.clear()
         self.output.close(PipelineError("the pipeline was closed"))
+        self.stopped = True
 
     def stop_soon(self) -> None:
         """On the loop: as ``stop``, in a task."""
