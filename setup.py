@@ -13,6 +13,7 @@ include has changed.
 import os
 import platform
 import shlex
+import shutil
 import subprocess
 import sys
 import sysconfig
@@ -219,6 +220,15 @@ class BuildRuntime(build_ext):
             target_lang="c++",
         )
         stamp.write_text(f"{output} {output.stat().st_mtime_ns} {newest}")
+        self.leave_in_place(output)
+
+    def leave_in_place(self, output: Path) -> None:
+        """Copies the extension beside its sources, which Python finds first when it starts in the checkout."""
+        place = ROOT / "owl" / output.name
+        if not (place.exists() and place.samefile(output)):
+            partial = place.with_suffix(f".{os.getpid()}.partial")
+            shutil.copy2(output, partial)
+            partial.replace(place)
 
 
 DIRECTIVES = {
@@ -236,12 +246,13 @@ def native_sources() -> list[str]:
     return sorted(str(file.relative_to(ROOT)) for pattern in patterns for file in (ROOT / "owl").rglob(pattern))
 
 
-# The programs lie in apps/ at the root and are installed as owl.apps.NAME.
-programs = find_packages("apps")
-
+# Python must find this package wherever it starts, also in the folder above a checkout that is itself called owl. That
+# checkout, a folder without an __init__.py, gives way to a package of its name on sys.path, but not to the finder that
+# an editable install of another layout registers. So src/ holds nothing but a link to owl/, which makes
+# setuptools put src/ on the path; and owl/apps, where programs are looked for, is a link to apps/.
 setup(
-    packages=[*find_packages(include=["owl", "owl.*"]), *(f"owl.apps.{name}" for name in programs)],
-    package_dir={"owl": "owl", **{f"owl.apps.{name}": f"apps/{name.replace('.', '/')}" for name in programs}},
+    packages=find_packages("src"),
+    package_dir={"": "src"},
     include_package_data=False,
     package_data={"owl": ["py.typed", "*.pyi"], "owl._cuda": ["*.cu", "*.cuh"]},
     ext_modules=[Extension("owl._runtime", ["owl/_runtime.pyx"], depends=native_sources(), language="c++")],

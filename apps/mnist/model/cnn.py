@@ -34,6 +34,13 @@ class ConvolutionNet(Model):
         "b3": [CLASSES, 1],
     }
 
+    w1: NArray
+    b1: NArray
+    w2: NArray
+    b2: NArray
+    w3: NArray
+    b3: NArray
+
     def __init__(self) -> None:
         self.conv1, self.conv2 = conv.Convolver(0, 0, 1, 1), conv.Convolver(2, 2, 1, 1)
         self.pool1, self.pool2 = conv.Pooler(2, 2, 2, 2), conv.Pooler(3, 3, 3, 3)
