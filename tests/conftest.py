@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import faulthandler
 import gc
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Generator, Iterator
@@ -32,6 +34,27 @@ hypothesis.settings.load_profile(os.environ.get("OWL_TEST_PROFILE", "default"))
 
 
 FAILED = pytest.StashKey[bool]()
+STDERR = pytest.StashKey[int]()
+MOST_SECONDS = 600  # of one test, if it does not say that it takes minutes: something hangs
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    # Where a script started the tests in the background, SIGINT is ignored, and so it would be in every process that
+    # they start. A handler, even one that does nothing, is not inherited.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, lambda *_: None)
+    config.stash[STDERR] = os.dup(2)  # before it is captured
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """Ends the run, and prints where every thread is, if a test never ends."""
+    seconds = MOST_SECONDS * (10 if item.get_closest_marker("long") else 1)
+    faulthandler.dump_traceback_later(seconds, exit=True, file=item.config.stash[STDERR])
+    try:
+        return (yield)
+    finally:
+        faulthandler.cancel_dump_traceback_later()
 
 
 @pytest.hookimpl(wrapper=True)

@@ -95,7 +95,9 @@ def available() -> list[str]:
     """Those that the machine has: the best one is chosen by default, and it has the simpler ones."""
     program = "from owl import _runtime; print(_runtime.isa())"
     environment = {name: value for name, value in os.environ.items() if name != "OWL_ISA"}
-    best = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, env=environment)
+    best = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, env=environment, timeout=120
+    )
     return ORDER[: ORDER.index(best.stdout.strip()) + 1]
 
 

@@ -36,9 +36,11 @@ def test_ci_runs_the_second_command_word_for_word():
     # The line that .ci/run itself uses to find it.
     script = (ROOT / ".ci" / "run").read_text()
     finder = re.search(r"^command=\$\((.*)\)$", script, re.MULTILINE)[1].replace("$root", str(ROOT))
-    found = subprocess.run(["bash", "-c", finder], capture_output=True, text=True, check=True).stdout.strip()
+    found = subprocess.run(
+        ["bash", "-c", finder], capture_output=True, text=True, check=True, timeout=60
+    ).stdout.strip()
     assert found == [block.strip() for block in blocks("sh") if "venv" in block][1]
-    assert subprocess.run(["bash", "-n", str(ROOT / ".ci" / "run")]).returncode == 0
+    assert subprocess.run(["bash", "-n", str(ROOT / ".ci" / "run")], timeout=60).returncode == 0
 
 
 def test_switches_that_readme_names_are_read_by_the_code():

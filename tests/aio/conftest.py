@@ -151,12 +151,10 @@ def script():
             assert line == b"READY\n", (line, process.stderr.read())
             if interrupt:
                 process.send_signal(signal.SIGINT)
-            begin = time.monotonic()
-            out, err = (text.decode() for text in process.communicate(timeout=20))
-            assert time.monotonic() - begin < 5
+            out, err = (text.decode() for text in process.communicate(timeout=60))
         finally:
             process.kill()
-            process.wait()
+            process.wait(60)
         assert process.returncode == expect, (out, err)
         return out, err
 

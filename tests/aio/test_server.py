@@ -64,7 +64,7 @@ def server(parameters, tmp_path):
         yield process
     finally:
         process.kill()
-        process.communicate()
+        process.communicate(timeout=60)
 
 
 class Connection:
@@ -108,7 +108,7 @@ class Connection:
 
 def stop(server):
     server.send_signal(signal.SIGTERM)
-    _, err = server.communicate(timeout=20)
+    _, err = server.communicate(timeout=60)
     # uvicorn hands the signal on to itself once it has shut down.
     assert server.returncode in (0, -signal.SIGTERM)
     assert err == ""
@@ -185,7 +185,7 @@ def test_shutdown_answers_what_is_in_flight(server, images, digits):
             await connection.close()
 
     asyncio.run(asyncio.wait_for(main(), 60))
-    _, err = server.communicate(timeout=20)
+    _, err = server.communicate(timeout=60)
     assert server.returncode in (0, -signal.SIGTERM)
     assert err == ""
 

@@ -48,14 +48,10 @@ def pipelines():
 def test_break_at_every_step(kind):
     for n in range(8):
         pipe = pipelines()[kind]()
-        started = time.perf_counter()
         for at, _ in enumerate(pipe):
             if at == n:
-                left = time.perf_counter()
                 break
-        assert time.perf_counter() - left < 1
         assert owl_threads() == []
-        assert time.perf_counter() - started < 3
 
 
 @pytest.mark.asyncio
@@ -86,11 +82,9 @@ async def test_cancel_at_every_step(kind):
         task = asyncio.ensure_future(consume())
         await reached.wait()
         await asyncio.sleep(0.001 * n)
-        started = time.perf_counter()
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
-        assert time.perf_counter() - started < 1
         assert len(asyncio.all_tasks()) == 1
 
 
@@ -120,18 +114,18 @@ def test_an_exception_in_the_loop_body():
 
 @pytest.mark.leaves_a_thread
 def test_leaving_a_function_that_hangs():
-    """The run ends within a second; the thread, which nobody can stop, ends with the function."""
+    """The run ends before the function; the thread, which cannot be stopped, ends with the function."""
     release = threading.Event()
+    released = []
 
     def hang(x):
         if x == 1:
-            release.wait(10)
+            released.append(release.wait(60))
         return x
 
     with Pipeline(range(5)).map(hang) as items:
         assert next(items) == 0
-        started = time.perf_counter()
-    assert time.perf_counter() - started < 1.2
+    assert released == []
     release.set()
 
 
@@ -139,9 +133,8 @@ def test_leaving_a_function_that_hangs():
 def test_processes_end_with_the_run():
     pipe = Pipeline(range(50)).map(functions.process_id, executor="process", concurrency=2)
     for _ in pipe:
-        started = time.perf_counter()
         break
-    assert time.perf_counter() - started < 1
+    assert multiprocessing.active_children() == []
 
 
 @pytest.mark.asyncio

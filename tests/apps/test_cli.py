@@ -237,7 +237,7 @@ def test_ctrl_c_ends_it_with_the_accuracy_so_far(environment: dict[str, str], id
             assert process.stdout is not None
             assert any(re.match("epoch +3/", line) for line in process.stdout)
             process.send_signal(signal.SIGINT)
-            output, errors = process.communicate(timeout=20)
+            output, errors = process.communicate(timeout=60)
         finally:
             process.kill()
     assert process.returncode == 130

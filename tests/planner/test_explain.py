@@ -214,7 +214,7 @@ def test_names_of_files_are_escaped_in_every_format(tmp_path):
         "assert '&lt;b&gt;&amp;' in drawing\n"
         "assert 'a<b>&\\\\\"c.py:2' in owl.explain(x, format='dot')\n"
     )
-    subprocess.run([sys.executable, str(script)], check=True)
+    subprocess.run([sys.executable, str(script)], check=True, timeout=120)
 
 
 def test_dot_has_a_cluster_per_kernel_and_an_edge_per_operand():
@@ -232,7 +232,7 @@ def test_dot_has_a_cluster_per_kernel_and_an_edge_per_operand():
 @pytest.mark.parametrize("format", ["text", "dot", "svg"])
 def test_nothing_to_explain_is_said_in_every_format(format):
     code = f"import owl; print(owl.explain(format={format!r}))"
-    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, timeout=120)
     assert "nothing has been handed over yet" in done.stdout
 
 

@@ -61,7 +61,7 @@ def settle():
     until(lambda: _runtime.debug_counters()["runs"] == 0)
 
 
-def until(condition, seconds=30):
+def until(condition, seconds=120):
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, "it did not happen in time"
@@ -90,7 +90,7 @@ def run(program, timeout=60, **env):
 
 
 def interrupt(program, timeout=60, **env):
-    """Runs a program, sends it SIGINT when it prints a line, and returns it with the seconds that it took to end."""
+    """Runs a program, sends it SIGINT when it prints a line, and returns how it ended, and what it wrote."""
     process = subprocess.Popen(
         [sys.executable, "-u", "-c", program],
         stdout=subprocess.PIPE,
@@ -99,9 +99,11 @@ def interrupt(program, timeout=60, **env):
         env=environment(**env),
     )
     with process:
-        process.stdout.readline()
-        time.sleep(0.1)  # it goes from printing to waiting
-        begun = time.monotonic()
-        process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=timeout)
-        return process.returncode, out, err, time.monotonic() - begun
+        try:
+            process.stdout.readline()
+            time.sleep(0.1)  # it goes from printing to waiting
+            process.send_signal(signal.SIGINT)
+            out, err = process.communicate(timeout=timeout)
+        finally:
+            process.kill()
+        return process.returncode, out, err

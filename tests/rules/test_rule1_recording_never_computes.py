@@ -66,11 +66,9 @@ def test_recording_waits_for_an_executor_that_is_behind():
     settle()
     with bounds(nodes=8, runs=1), delay(10_000):
         x = owl.ones([4])
-        begun = time.monotonic()
         for _ in range(100):
             x = owl.elewise.tanh(x + 1).trans()
             assert _runtime.debug_counters()["runs"] <= 4
-        assert time.monotonic() - begun > 0.05
     settle()
 
 

@@ -52,30 +52,34 @@ def test_pending_work_is_dropped_at_exit_and_soon():
             xs[-1].start_eval() if k < 2 else None
         print("exit", flush=True)
         """,
-        timeout=15,
+        timeout=60,
     )
     assert out == "exit\n"
 
 
-def test_exit_takes_no_two_seconds_with_a_queue_of_work():
+def test_exit_does_not_wait_for_a_queue_of_work():
     # Once, what was still queued kept the exit waiting for as long as it would wait at all.
-    import time
-
-    begun = time.monotonic()
-    clean("pass")
-    alone = time.monotonic() - begun
-    begun = time.monotonic()
-    clean(
-        """
-        _runtime.set_delay(100_000)
-        _runtime.set_bounds(runs=50)
-        x = owl.ones([64, 64])
-        for _ in range(20):
-            x = owl.elewise.tanh(x)
-            x.start_eval()
-        """
+    late = """
+import atexit
+xs = []
+atexit.register(lambda: print(sum(x.state == "done" for x in xs) < 20))  # comes last, for it is the first here
+"""
+    done = run(
+        late
+        + program(
+            """
+            _runtime.set_delay(100_000)
+            _runtime.set_bounds(runs=50)
+            x = owl.ones([64, 64])
+            for _ in range(20):
+                x = owl.elewise.tanh(x)
+                x.start_eval()
+                xs.append(x)
+            """
+        ),
+        timeout=60,
     )
-    assert time.monotonic() - begun < alone + 1.2
+    assert (done.stdout, done.stderr, done.returncode) == ("True\n", "", 0)
 
 
 def test_a_demand_after_owls_own_exit_handler_does_not_hang():
@@ -171,12 +175,15 @@ def test_an_outstanding_promise_does_not_hold_up_the_exit():
 
 # ---------------------------------------------------------------------------------------------------------- Ctrl-C
 
-SLOW = "_runtime.set_delay(400_000)\nx = owl.ones([8])\nfor _ in range(20):\n    x = owl.elewise.tanh(x).sum(0) + x\n"
+# In the time that one of these takes, a test that waits for it has been given up.
+SLOW = (
+    "_runtime.set_delay(600_000_000)\nx = owl.ones([8])\nfor _ in range(20):\n    x = owl.elewise.tanh(x).sum(0) + x\n"
+)
 WAITS = {
     "wait_for_all": SLOW + "print('go', flush=True)\nowl.wait_for_all()",
     "to_numpy": SLOW + "print('go', flush=True)\nx.to_numpy()",
     "promise": "p = _runtime.promise([2])\ny = p.array + 1\nprint('go', flush=True)\nowl.wait_for_all()",
-    "back-pressure": "_runtime.set_bounds(runs=0)\n_runtime.set_delay(1_000_000)\nx = owl.ones([8]) + 1\n"
+    "back-pressure": "_runtime.set_bounds(runs=0)\n_runtime.set_delay(600_000_000)\nx = owl.ones([8]) + 1\n"
     "print('go', flush=True)\nx.start_eval()",
 }
 
@@ -190,16 +197,13 @@ def test_an_interrupt_ends_a_wait_at_once(name):
         + text
         + "\nexcept KeyboardInterrupt:\n    print('interrupted', flush=True)\n    os._exit(0)\n"
     )
-    returncode, out, err, seconds = interrupt(code)
-    assert (returncode, out, err) == (0, "interrupted\n", "")
-    assert seconds < 1  # of which waiting is 50 ms; the rest is for a busy machine
+    assert interrupt(code) == (0, "interrupted\n", "")
 
 
-def test_an_interrupted_program_exits_soon():
-    returncode, _, err, seconds = interrupt(program(WAITS["wait_for_all"]))
+def test_an_interrupted_program_exits():
+    returncode, _, err = interrupt(program(WAITS["wait_for_all"]))
     assert returncode != 0
     assert err.strip().splitlines()[-1] == "KeyboardInterrupt"
-    assert seconds < 3
 
 
 def test_the_work_goes_on_after_an_interrupted_wait():
@@ -213,8 +217,7 @@ def test_the_work_goes_on_after_an_interrupted_wait():
             p.fulfil(np.ones(2))
             print(y.to_numpy().tolist())
         """)
-    returncode, out, err, _ = interrupt(code)
-    assert (returncode, out, err) == (0, "[2.0, 2.0]\n", "")
+    assert interrupt(code) == (0, "[2.0, 2.0]\n", "")
 
 
 # ------------------------------------------------------------------------------------------------------------ fork
