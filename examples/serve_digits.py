@@ -12,7 +12,6 @@ Needs the extras: pip install 'owl-runtime[serve,uvloop]'
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import json
 import socket
@@ -31,6 +30,7 @@ import owl.aio
 from owl.apps.mnist import checkpoint, data
 from owl.apps.mnist.dataset import PIXELS, SCALE, batches
 from owl.apps.mnist.model import Model, Perceptron
+from owl.apps.mnist.options import Parser, at_least, one_line_errors
 
 MAX_BODY = 16 * 1024  # bytes; 784 numbers of JSON take less
 MAX_BATCH = 64
@@ -72,12 +72,15 @@ def parse_image(body: bytes, kind: str) -> np.ndarray:
     """The pixels, uint8 ``[784]``. Raises BadBody for anything else."""
     if kind == "application/json":
         try:
-            pixels = np.asarray(json.loads(body), dtype=np.float64)
-        except (ValueError, TypeError, RecursionError):
-            raise BadBody(422, "the body is not a JSON array of numbers") from None
-        if pixels.shape != (PIXELS,) or not ((pixels >= 0) & (pixels <= 255)).all():
+            pixels = json.loads(body)
+        except (ValueError, RecursionError):
+            raise BadBody(422, "the body is no JSON") from None
+        # NumPy would make numbers of strings and of true, too.
+        if not isinstance(pixels, list) or not all(type(pixel) in (int, float) for pixel in pixels):
+            raise BadBody(422, "the body is not a JSON array of numbers")
+        if len(pixels) != PIXELS or not all(0 <= pixel <= 255 for pixel in pixels):
             raise BadBody(422, f"an image has {PIXELS} numbers between 0 and 255")
-        return pixels.astype(np.uint8)
+        return np.array(pixels, np.float64).astype(np.uint8)
     if len(body) != PIXELS:
         raise BadBody(422, f"an image has {PIXELS} bytes, not {len(body)}")
     return np.frombuffer(body, np.uint8)
@@ -132,16 +135,17 @@ def train_model(path: str | None) -> Model:
 
 def main() -> None:
     """Serves until SIGINT or SIGTERM."""
-    parser = argparse.ArgumentParser(description="Serve the recognition of digits over HTTP.")
+    parser = Parser(description="Serve the recognition of digits over HTTP.")
     parser.add_argument("--host", default="127.0.0.1", help="default: %(default)s")
-    parser.add_argument("--port", type=int, default=8000, help="0: any free port (default: %(default)s)")
+    parser.add_argument("--port", type=at_least(0), default=8000, help="0: any free port (default: %(default)s)")
     parser.add_argument("--load", type=Path, metavar="FILE", help="a trained network (default: train one epoch)")
     parser.add_argument("--data", metavar="PATH", help="where the training data lies")
-    parser.add_argument("--max-batch", type=int, default=MAX_BATCH, help="default: %(default)s")
+    parser.add_argument("--max-batch", type=at_least(1), default=MAX_BATCH, help="default: %(default)s")
     options = parser.parse_args()
 
     owl.set_device(owl.create_cpu_device())
-    model = load_model(options.load) if options.load else train_model(options.data)
+    with one_line_errors("serve_digits.py"):
+        model = load_model(options.load) if options.load else train_model(options.data)
     config = uvicorn.Config(create_app(model, options.max_batch), log_level="warning")
     with socket.create_server((options.host, options.port), backlog=2048) as listening:
         host, port = listening.getsockname()[:2]

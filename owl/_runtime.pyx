@@ -33,7 +33,7 @@ from owl._engine.execution cimport (
 )
 from owl._engine.graph cimport (
     Border, Buffer, ClosedWindow, Draft, Expectations, Failure, FailureKind, MemoryInfo, Node, Op,
-    RecordingStream, State, Window, borrow, elementwise_info, elementwise_op, forget_failures_after_fork, graph,
+    RandomNumbers, RecordingStream, State, Window, borrow, elementwise_info, elementwise_op, forget_failures_after_fork, graph,
     has_deferred_releases, has_unobserved_failures, is_reserve_spent, refill_reserve, held_unobserved_failures, host_memory, kOperations,
     live_buffers, lock_failures_for_fork, lock_memory_for_fork, operation_name, purge, record, record_leaf,
     sort_by_sequence, take_deferred_releases, take_unobserved_failures, unlock_failures_after_fork,
@@ -62,6 +62,7 @@ include "_scheduler/settings.pxi"
 include "_scheduler/sites.pxi"
 include "_scheduler/devices.pxi"
 include "_scheduler/streams.pxi"
+include "_scheduler/random_streams.pxi"
 include "_scheduler/windows.pxi"
 include "_scheduler/demand.pxi"
 include "_api/arguments.pxi"

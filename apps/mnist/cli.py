@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import math
-import os
 import re
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn
 
 import owl
 from owl.apps.mnist import INTERRUPTED, checkpoint, data, plot
@@ -20,10 +17,10 @@ from owl.apps.mnist.download import MIRRORS_VARIABLE
 from owl.apps.mnist.errors import CheckpointError, DataError, PlotError
 from owl.apps.mnist.loading import Batches, PipelineLoader, PlainLoader
 from owl.apps.mnist.model import MODELS, Model
+from owl.apps.mnist.options import BROKEN_PIPE, WRONG_INPUT, Parser, at_least, leave_quietly, positive
 from owl.apps.mnist.train import Evaluation, train
 
 PROGRAM = "python -m owl.apps.mnist"
-WRONG_INPUT = 2  # the exit code of argparse
 
 DESCRIPTION = "Train a network on MNIST and print its test accuracy after each epoch."
 EPILOG = f"""data: --data or {data.DATA_VARIABLE} name {data.MAT_NAME} or a folder that holds it or the four idx files,
@@ -31,17 +28,12 @@ gzipped or not; without either, the cache ($XDG_CACHE_HOME/owl/mnist) is used or
 and where there is no network scikit-learn's digits stand in. {MIRRORS_VARIABLE} names other mirrors,
 separated by blanks.
 
+GPUs: this version of owl computes on CPUs only; with OWL_GPU_FALLBACK=cpu a CPU device stands in for gpu:0.
+
 several devices: --devices cpu:0,cpu:1 divides each batch among them; the result is that of one device.
 
 Ctrl-C ends the training with the accuracy so far (exit code {INTERRUPTED}); --save and --plot are done then, too.
 A wrong option, data set or checkpoint: exit code {WRONG_INPUT}."""
-
-
-class Parser(argparse.ArgumentParser):
-    """An ArgumentParser whose errors are one line."""
-
-    def error(self, message: str) -> NoReturn:
-        self.exit(WRONG_INPUT, f"{self.prog}: error: {message}\n")
 
 
 @dataclass(frozen=True)
@@ -72,32 +64,6 @@ def device_names(text: str) -> list[DeviceName]:
     return names
 
 
-def at_least(smallest: int) -> Callable[[str], int]:
-    """A type for argparse: an integer not below ``smallest``."""
-
-    def parse(text: str) -> int:
-        try:
-            value = int(text)
-        except ValueError:
-            value = smallest - 1
-        if value < smallest:
-            raise argparse.ArgumentTypeError(f"{text!r} is not an integer of at least {smallest}")
-        return value
-
-    return parse
-
-
-def learning_rate(text: str) -> float:
-    """A type for argparse: a finite number above zero."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not (math.isfinite(value) and value > 0):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0")
-    return value
-
-
 def build_parser() -> argparse.ArgumentParser:
     """The options, as ``--help`` shows them."""
     parser = Parser(
@@ -106,11 +72,11 @@ def build_parser() -> argparse.ArgumentParser:
     rates = ", ".join(f"{model.rate:g} for {name}" for name, model in MODELS.items())
     parser.add_argument("model", nargs="?", default="mlp", choices=MODELS, help="the network (default: mlp)")
     where = parser.add_mutually_exclusive_group()
-    where.add_argument("--device", type=device_name, default="cpu", metavar="cpu|gpu:0", help="default: cpu")
+    where.add_argument("--device", type=device_name, default="cpu", metavar="cpu|gpu:0", help="default: cpu; see below")
     where.add_argument("--devices", type=device_names, metavar="NAME,NAME", help="divide each batch among several")
     parser.add_argument("--epochs", type=at_least(0), default=10, metavar="N", help="default: 10; 0 tests only")
     parser.add_argument("--batch-size", type=at_least(1), default=256, metavar="N", help="default: 256")
-    parser.add_argument("--lr", type=learning_rate, metavar="RATE", help=f"on mean gradients (default: {rates})")
+    parser.add_argument("--lr", type=positive, metavar="RATE", help=f"on mean gradients (default: {rates})")
     parser.add_argument("--seed", type=at_least(0), default=0, metavar="N", help="of weights and order (default: 0)")
     parser.add_argument("--data", metavar="PATH", help="where the data lies, see below")
     parser.add_argument("--augment", action="store_true", help="shift and turn each image a little, anew each epoch")
@@ -139,9 +105,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         say("interrupted")
         return INTERRUPTED
     except BrokenPipeError:
-        # the reader has gone, as `head` does; keep Python from failing again when it flushes stdout at exit
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
+        leave_quietly()
+        return BROKEN_PIPE
 
 
 def run(options: argparse.Namespace) -> int:
@@ -151,7 +116,7 @@ def run(options: argparse.Namespace) -> int:
     if options.plot is not None:
         plot.check_target(options.plot)
     if options.threads is not None:
-        owl.set_num_threads(options.threads)
+        set_threads(options.threads)
     devices = [name.create() for name in options.devices or [options.device]]
     owl.set_device(devices[0])
     owl.seed(options.seed)
@@ -178,6 +143,14 @@ def run(options: argparse.Namespace) -> int:
         plot.draw(options.plot, model, history, dataset.test)
         say(f"drew {options.plot}")
     return code
+
+
+def set_threads(count: int) -> None:
+    """Ends the program where owl refuses the number, which it bounds."""
+    try:
+        owl.set_num_threads(count)
+    except owl.OwlValueError as error:
+        build_parser().error(f"argument --threads: {error}")
 
 
 def report_training(

@@ -16,8 +16,8 @@ import owl
 import owl.aio
 from owl.apps.mnist import INTERRUPTED, data
 from owl.apps.mnist.dataset import Split, batches
-from owl.apps.mnist.errors import DataError
 from owl.apps.mnist.model import Perceptron
+from owl.apps.mnist.options import WRONG_INPUT, Parser, at_least, positive
 
 TEST_BATCH = 1000
 
@@ -71,13 +71,13 @@ async def train(options: argparse.Namespace) -> None:
 
 def parse_options(argv: Sequence[str] | None) -> argparse.Namespace:
     """What the command line says."""
-    parser = argparse.ArgumentParser(description="Train a perceptron on MNIST in an asyncio program.")
+    parser = Parser(description="Train a perceptron on MNIST in an asyncio program.")
     parser.add_argument("--data", metavar="PATH", help="as for python -m owl.apps.mnist")
-    parser.add_argument("--epochs", type=int, default=3, help="default: %(default)s")
-    parser.add_argument("--batch", type=int, default=256, help="images in a mini-batch (default: %(default)s)")
-    parser.add_argument("--lr", type=float, default=Perceptron.rate, help="learning rate (default: %(default)s)")
-    parser.add_argument("--seed", type=int, default=0, help="default: %(default)s")
-    parser.add_argument("--heartbeat", type=float, default=1.0, metavar="SECONDS", help="default: %(default)s")
+    parser.add_argument("--epochs", type=at_least(0), default=3, help="default: %(default)s")
+    parser.add_argument("--batch", type=at_least(1), default=256, help="images in a mini-batch (default: %(default)s)")
+    parser.add_argument("--lr", type=positive, default=Perceptron.rate, help="learning rate (default: %(default)s)")
+    parser.add_argument("--seed", type=at_least(0), default=0, help="default: %(default)s")
+    parser.add_argument("--heartbeat", type=positive, default=1.0, metavar="SECONDS", help="default: %(default)s")
     return parser.parse_args(argv)
 
 
@@ -88,9 +88,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     owl.seed(options.seed)
     try:
         owl.aio.run(train(options))
-    except DataError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    except owl.OwlError as error:
+        print(f"mnist_async.py: error: {error}", file=sys.stderr)
+        return WRONG_INPUT
     except KeyboardInterrupt:
         return INTERRUPTED
     return 0

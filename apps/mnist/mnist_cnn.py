@@ -1,13 +1,12 @@
 """A convolution net on MNIST in the classic style; ``python mnist_cnn.py --help`` lists the options."""
 
-import argparse
 import sys
-
-import mnist_io
 
 import owl
 import owl.conv as conv
 import owl.elewise as ele
+from owl.apps.mnist import mnist_io
+from owl.apps.mnist.options import Parser, at_least, not_negative, one_line_errors, positive
 
 
 class CnnModel:
@@ -102,20 +101,21 @@ def train(options):
 
 def parser(description):
     """The options of this script and of the one for two devices."""
-    options = argparse.ArgumentParser(description=description)
+    options = Parser(description=description)
     options.add_argument("--data", default="mnist_all", help="the .mat file (default: %(default)s)")
-    options.add_argument("--epochs", type=int, default=5, help="default: %(default)s")
-    options.add_argument("--batch", type=int, default=256, help="images in a mini-batch (default: %(default)s)")
-    options.add_argument("--lr", type=float, default=0.1, help="learning rate (default: %(default)s)")
-    options.add_argument("--mom", type=float, default=0.75, help="momentum (default: %(default)s)")
-    options.add_argument("--wd", type=float, default=5e-4, help="weight decay (default: %(default)s)")
+    options.add_argument("--epochs", type=at_least(0), default=5, help="default: %(default)s")
+    options.add_argument("--batch", type=at_least(1), default=256, help="images in a mini-batch (default: %(default)s)")
+    options.add_argument("--lr", type=positive, default=0.1, help="learning rate (default: %(default)s)")
+    options.add_argument("--mom", type=not_negative, default=0.75, help="momentum (default: %(default)s)")
+    options.add_argument("--wd", type=not_negative, default=5e-4, help="weight decay (default: %(default)s)")
     return options
 
 
 if __name__ == "__main__":
     owl.initialize(sys.argv)
     command = parser("Train a convolution net on MNIST.")
-    command.add_argument("--gpu", type=int, metavar="N", help="train on this GPU instead of the CPU")
+    command.add_argument("--gpu", type=at_least(0), metavar="N", help="a GPU, once there are any; see OWL_GPU_FALLBACK")
     options = command.parse_args()
-    owl.set_device(owl.create_cpu_device() if options.gpu is None else owl.create_gpu_device(options.gpu))
-    train(options)
+    with one_line_errors("mnist_cnn.py"):
+        owl.set_device(owl.create_cpu_device() if options.gpu is None else owl.create_gpu_device(options.gpu))
+        train(options)

@@ -2,10 +2,9 @@
 
 import sys
 
-import mnist_cnn
-import mnist_io
-
 import owl
+from owl.apps.mnist import mnist_cnn, mnist_io
+from owl.apps.mnist.options import one_line_errors
 
 
 def train(options, devices):
@@ -38,6 +37,7 @@ def train(options, devices):
 if __name__ == "__main__":
     owl.initialize(sys.argv)
     command = mnist_cnn.parser("Train a convolution net on MNIST, on two devices.")
-    command.add_argument("--cpu", action="store_true", help="two CPU devices instead of GPU 0 and 1")
+    command.add_argument("--cpu", action="store_true", help="two CPU devices instead of two GPUs; there are none yet")
     options = command.parse_args()
-    train(options, [owl.create_cpu_device() if options.cpu else owl.create_gpu_device(i) for i in range(2)])
+    with one_line_errors("mnist_cnn_2gpu.py"):
+        train(options, [owl.create_cpu_device() if options.cpu else owl.create_gpu_device(i) for i in range(2)])

@@ -1,6 +1,6 @@
 """Mini-batches for the classic scripts.
 
-The scripts run by path and import this file as ``mnist_io`` from their own folder, so its imports are absolute.
+A classic script that lies in this folder may import this file as ``mnist_io``, so its imports are absolute.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from owl import OwlValueError
 from owl.apps.mnist import data
 from owl.apps.mnist.dataset import Batch, Dataset, to_batch
 from owl.apps.mnist.errors import DataError
@@ -26,7 +27,7 @@ def load_mb_from_mat(mat_file: str | os.PathLike[str], mb_size: int) -> tuple[li
     global random state decides the order. Raises DataError, a ValueError, naming file and reason.
     """
     if mb_size < 1:
-        raise ValueError(f"load_mb_from_mat: mb_size must be at least 1, got {mb_size}")
+        raise OwlValueError(f"load_mb_from_mat: mb_size must be at least 1, got {mb_size}")
     dataset = _load(Path(mat_file))
     train = dataset.train
     order = np.random.permutation(len(train))  # noqa: NPY002 (classic scripts call np.random.seed)

@@ -1,14 +1,13 @@
 """A perceptron on MNIST as a classic script with options; ``python mnist_mlp.py --help`` lists them."""
 
-import argparse
 import math
 import sys
-
-import mnist_io
 
 import owl
 import owl.conv as co
 import owl.elewise as ele
+from owl.apps.mnist import mnist_io
+from owl.apps.mnist.options import Parser, at_least, one_line_errors, positive
 
 
 class MnistTrainer:
@@ -62,18 +61,19 @@ def accuracy(output, label):
 
 def parse_options(argv):
     """What the command line says."""
-    parser = argparse.ArgumentParser(description="Train a perceptron on MNIST.")
+    parser = Parser(description="Train a perceptron on MNIST.")
     parser.add_argument("--data", default="mnist_all", help="the .mat file (default: %(default)s)")
-    parser.add_argument("--epochs", type=int, default=10, help="default: %(default)s")
-    parser.add_argument("--batch", type=int, default=256, help="images in a mini-batch (default: %(default)s)")
-    parser.add_argument("--hidden", type=int, default=256, help="hidden units (default: %(default)s)")
-    parser.add_argument("--lr", type=float, default=0.1, help="learning rate (default: %(default)s)")
-    parser.add_argument("--gpu", type=int, metavar="N", help="train on this GPU instead of the CPU")
+    parser.add_argument("--epochs", type=at_least(0), default=10, help="default: %(default)s")
+    parser.add_argument("--batch", type=at_least(1), default=256, help="images in a mini-batch (default: %(default)s)")
+    parser.add_argument("--hidden", type=at_least(1), default=256, help="hidden units (default: %(default)s)")
+    parser.add_argument("--lr", type=positive, default=0.1, help="learning rate (default: %(default)s)")
+    parser.add_argument("--gpu", type=at_least(0), metavar="N", help="a GPU, once there are any; see OWL_GPU_FALLBACK")
     return parser.parse_args(argv)
 
 
 if __name__ == "__main__":
     owl.initialize(sys.argv)
     options = parse_options(sys.argv[1:])
-    owl.set_device(owl.create_cpu_device() if options.gpu is None else owl.create_gpu_device(options.gpu))
-    MnistTrainer(options).run()
+    with one_line_errors("mnist_mlp.py"):
+        owl.set_device(owl.create_cpu_device() if options.gpu is None else owl.create_gpu_device(options.gpu))
+        MnistTrainer(options).run()

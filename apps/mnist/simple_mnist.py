@@ -2,13 +2,14 @@
 
 import sys
 
-import mnist_io
-
 import owl
 import owl.conv as co
 import owl.elewise as ele
+from owl.apps.mnist import mnist_io
+from owl.apps.mnist.options import Parser
 
 owl.initialize(sys.argv)
+Parser(description="Train a perceptron on MNIST; there are no options.").parse_args(sys.argv[1:])
 owl.set_device(owl.create_cpu_device())
 
 # training parameters and weights

@@ -49,6 +49,7 @@ def full(shape, value, dtype=None):
 cdef NArray draw(shape, Distribution distribution, double p0, double p1, dtype, str what):
     cdef Draft draft
     cdef RecordingStream* stream = current_stream()
+    cdef RandomNumbers* numbers
     parse_shape(shape, &draft.shape, what)
     draft.op = Op.random
     draft.dtype = parse_dtype(dtype, what)
@@ -56,9 +57,10 @@ cdef NArray draw(shape, Distribution distribution, double p0, double p1, dtype, 
     draft.add_number(p0)
     draft.add_number(p1)
     draft.add_argument(<int64_t>random_seed)
-    draft.add_argument(<int64_t>stream.id)
-    draft.add_argument(<int64_t>stream.draws)
-    stream.draws += 1
+    numbers = current_numbers(stream)
+    draft.add_argument(<int64_t>numbers.identity)
+    draft.add_argument(<int64_t>numbers.draws)
+    numbers.draws += 1
     return commit(draft)
 
 
@@ -77,7 +79,8 @@ def randn(shape, mu=0.0, var=1.0, dtype=None):
     Notes
     -----
     Philox 4x32-10 (Salmon et al., SC 2011) and the Box-Muller transform. An array's numbers depend on the seed, on the
-    thread or task that records and on how many random arrays it recorded before: not on what is computed, or when.
+    thread or task that records, or `random_stream`, and on how many random arrays that recorded before: not on what is
+    computed, or when.
     """
     cdef double mean = as_double(mu, "randn")
     cdef double deviation = as_double(var, "randn")
@@ -114,6 +117,8 @@ def randu(shape, low=0.0, high=1.0, dtype=None):
 def seed(value):
     """Seeds all random numbers that are recorded from now on. Without it they differ from run to run.
 
+    Every thread, task and `random_stream` begins anew. It may be called in any thread.
+
     Examples
     --------
     >>> owl.seed(1); a = owl.randn([3])
@@ -122,9 +127,5 @@ def seed(value):
     3
     """
     global random_seed
-    cdef size_t i
     random_seed = int(value) & 0xFFFFFFFFFFFFFFFF
-    graph().mutex.lock()
-    for i in range(streams.size()):
-        streams[i].draws = 0
-    graph().mutex.unlock()
+    seed_streams()

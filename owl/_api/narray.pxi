@@ -91,6 +91,9 @@ cdef class NArray:
     by element); all else is element by element and repeats dimensions of 1. Operators record and return at once, on any
     thread; `to_numpy`, `count_zero`, `float`, `int`, `bool` and `wait_for_eval` compute and block.
 
+    ``x -= y`` reads `x`, records, and points `x` at the result: done to one `x` by several threads at once, one update may
+    be lost, as it is for a Python number. Tasks of one loop do not disturb each other. No lock is taken while recording.
+
     Examples
     --------
     >>> x = owl.from_numpy(np.array([[1, 2, 3], [4, 5, 6]], np.float32))

@@ -1,4 +1,5 @@
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libcpp.memory cimport shared_ptr
 from libcpp cimport bool
 from libcpp.string cimport string
 from libcpp.vector cimport vector
@@ -211,9 +212,16 @@ cdef extern from "_engine/stream.h" namespace "owl" nogil:
         void close(const RecordingStream* stream, const Expectations& expectations)
         bool settled()
 
+    cppclass RandomNumbers:
+        uint64_t identity
+        uint64_t draws
+
     cppclass RecordingStream:
         uint64_t id
-        uint64_t draws
+        shared_ptr[RandomNumbers] numbers
+        shared_ptr[RandomNumbers] own_numbers
+        uint64_t numbers_era
+        uint64_t own_era
         size_t open_bytes
         uint64_t random
         int device

@@ -1,6 +1,7 @@
 // A stream of recording: the nodes that one thread or asyncio task has recorded and not yet handed over.
 #pragma once
 #include <atomic>
+#include <memory>
 #include <unordered_map>
 #include <vector>
 
@@ -47,9 +48,18 @@ struct ClosedWindow {
     }
 };
 
+// A stream of random numbers: whose they are, and how many arrays were drawn from it.
+struct RandomNumbers {
+    uint64_t identity = 0;
+    uint64_t draws = 0;
+};
+
 struct RecordingStream {
     uint64_t id = 0;       // in the order of first recording
-    uint64_t draws = 0;    // random arrays recorded so far
+    // What the code that runs now draws from, and what its thread or task draws from where no name was entered; each as of
+    // a seed. Looked at with the GIL.
+    std::shared_ptr<RandomNumbers> numbers, own_numbers;
+    uint64_t numbers_era = 0, own_era = 0;
     int device = -1;       // chosen by `with device:`; -1: the thread's
     bool orphan = false;   // its thread or task has ended, and its Context is gone
     bool ended = false;    // its task has ended, though somebody still holds it

@@ -110,21 +110,8 @@ def create_cpu_device():
         return Device(add_device())
 
 
-cdef object cuda_reason():
-    # Why there is no GPU to use, and what to type; None if there is one.
-    try:
-        import cupy
-    except ImportError as error:
-        return (f"CuPy is not installed ({error}): pip install 'owl-runtime[cuda13]' for CUDA 13, "
-                "'owl-runtime[cuda12]' for CUDA 12")
-    except Exception as error:
-        return f"CuPy cannot be imported: {error}"
-    try:
-        if cupy.cuda.runtime.getDeviceCount() == 0:
-            return "CUDA sees no GPU: check nvidia-smi and CUDA_VISIBLE_DEVICES"
-    except Exception as error:
-        return f"CUDA cannot be used: {error}"
-    return "this version of owl has no CUDA executor yet: use a CPU device, or set OWL_GPU_FALLBACK=cpu"
+# Why there is no GPU to use, and what to do. Nothing that could be installed would help.
+cdef str NO_GPU = "this version of owl computes on CPUs only; OWL_GPU_FALLBACK=cpu lets such a script run on a CPU"
 
 
 cdef set warned_fallbacks = set()
@@ -141,22 +128,21 @@ def create_gpu_device(index=0):
     Raises
     ------
     owl.DeviceError
-        If there is no such GPU, with what is missing and what to type. With ``OWL_GPU_FALLBACK=cpu`` in the environment a
-        CPU device is created instead and a warning given once, so that a script written for a GPU runs anywhere.
+        Always, for now: this version has no CUDA executor. With ``OWL_GPU_FALLBACK=cpu`` in the environment a CPU device is
+        created instead and a warning given once, so that a script written for a GPU runs anywhere.
     """
     index = int(index)
     if index < 0:
         raise DeviceError(f"[create_gpu_device] GPU numbers start at 0, not {index}")
     fallback = os.environ.get("OWL_GPU_FALLBACK", "")
-    reason = cuda_reason()
     if fallback == "cpu":
         if "cpu" not in warned_fallbacks:
             warned_fallbacks.add("cpu")
-            warnings.warn(f"OWL_GPU_FALLBACK=cpu: a CPU device stands in for GPU {index}; {reason}", stacklevel=1)
+            warnings.warn(f"OWL_GPU_FALLBACK=cpu: a CPU device stands in for GPU {index}; this version of owl computes on CPUs only", stacklevel=1)
         return create_cpu_device()
     if fallback:
         raise DeviceError(f"[create_gpu_device] OWL_GPU_FALLBACK={fallback!r} is not known; 'cpu' is the only fallback")
-    raise DeviceError(f"[create_gpu_device] GPU {index} cannot be used: {reason}")
+    raise DeviceError(f"[create_gpu_device] GPU {index} cannot be used: {NO_GPU}")
 
 
 def get_gpu_device_count():

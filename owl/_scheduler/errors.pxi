@@ -34,6 +34,10 @@ class OwlOverflowError(OwlError, OverflowError):
     """A number that a float cannot hold."""
 
 
+class OwlRuntimeError(OwlError, RuntimeError):
+    """A call at a time when it cannot be made."""
+
+
 class DeviceError(OwlError, RuntimeError):
     """A device that does not exist or cannot be used, with what is missing."""
 

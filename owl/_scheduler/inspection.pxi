@@ -237,6 +237,6 @@ def config():
         "numpy": np.__version__,
         "machine": f"{platform.system()} {platform.machine()}",
         "fusion": "on" if fuse else "off (OWL_FUSE=0)",
-        "gpu": cuda_reason(),
+        "gpu": NO_GPU,
     }
     return found

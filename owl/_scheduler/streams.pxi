@@ -144,7 +144,9 @@ cdef RecordingStream* find_stream() except NULL:
             set_own_stream(stream)
         # A thread may run functions in Contexts of tasks (asyncio.to_thread): their devices count while it does.
         stream.device = innermost(_device_stack.get())
+        stream.numbers.reset()
     else:
+        note_loop()
         holder = TaskStream.__new__(TaskStream)
         holder.context = PyWeakref_NewRef(<object>current_context(), None)
         holder.task = PyWeakref_NewRef(task, None)

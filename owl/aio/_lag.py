@@ -13,6 +13,7 @@ from collections import deque
 from dataclasses import dataclass
 from types import FrameType
 
+from owl._runtime import OwlRuntimeError
 from owl.aio._arguments import seconds
 
 logger = logging.getLogger("owl.aio")
@@ -103,7 +104,7 @@ class LagMonitor:
     def start(self) -> None:
         """Begins to measure the running loop."""
         if self._timer is not None:
-            raise RuntimeError("this LagMonitor measures already")
+            raise OwlRuntimeError("this LagMonitor measures already")
         loop = asyncio.get_running_loop()
         if loop.get_debug() if self.debug is None else self.debug:
             self._watch = _Watch(self.interval, self.hold)

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from owl._runtime import default_dtype
+from owl._runtime import OwlTypeError, default_dtype
 from owl.aio.pipeline.buffers import BufferPool, is_pooled
 
 
@@ -47,11 +47,11 @@ class StagingRing:
             if hasattr(batch, "_fields"):
                 return lambda results: kind(*(part(results) for part in parts))
             return lambda results: kind(part(results) for part in parts)
-        raise TypeError(f"cannot stage{where} a {type(batch).__name__}: numpy arrays are needed")
+        raise OwlTypeError(f"cannot stage{where} a {type(batch).__name__}: numpy arrays are needed")
 
     def _copy(self, array: np.ndarray, where: str) -> np.ndarray:
         if array.dtype.kind not in "biuf":
-            raise TypeError(f"cannot stage{where} an array of dtype {array.dtype}")
+            raise OwlTypeError(f"cannot stage{where} an array of dtype {array.dtype}")
         if self._adopt and array.dtype == self.dtype and is_pooled(array) and array.flags.c_contiguous:
             return array
         staged = self.pool.empty(array.shape, self.dtype)

@@ -23,6 +23,7 @@ PRINTED = [
     "not yet\nTrue\n",
     "7.4\n",
     "True True\n",
+    "True\n",
     "9900.0\n",
 ]
 

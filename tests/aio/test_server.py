@@ -18,7 +18,22 @@ ROOT = Path(__file__).resolve().parents[2]
 PIXELS = 784
 REQUESTS = 2000
 CONNECTIONS = 64
-BAD_BODIES = [(b"", ""), (b"xyz", ""), (b"{", "application/json"), (b"[1, 2]", "application/json")]
+BAD_BODIES = [(b"", ""), (b"xyz", "")] + [
+    (body, "application/json")
+    for body in (
+        b"{",
+        b"[1, 2]",
+        b"7",
+        json.dumps(["7"] * PIXELS).encode(),
+        json.dumps([True] * PIXELS).encode(),
+        json.dumps([None] * PIXELS).encode(),
+        json.dumps([[0]] * PIXELS).encode(),
+        json.dumps([0] * (PIXELS - 1) + [float("nan")]).encode(),
+        json.dumps([0] * (PIXELS - 1) + [256]).encode(),
+        json.dumps([0] * (PIXELS - 1) + [10**400]).encode(),
+        json.dumps([0] * (PIXELS + 1)).encode(),
+    )
+]
 
 pytest.importorskip("starlette")
 pytest.importorskip("uvicorn")

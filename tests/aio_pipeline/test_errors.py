@@ -8,6 +8,7 @@ import traceback
 import numpy as np
 import pytest
 
+import owl
 from owl.aio.pipeline import Pipeline, PipelineError, WorkerDied
 
 from . import functions
@@ -34,6 +35,23 @@ def run_to_error(pipe):
         assert len(also) == len(out)
         assert (again.value.stage, again.value.item) == (caught.value.stage, caught.value.item)
     return out, caught.value
+
+
+def test_errors_are_those_of_owl():
+    assert issubclass(PipelineError, owl.OwlError)
+    assert issubclass(WorkerDied, owl.OwlError)
+    for declare in (
+        lambda: Pipeline(5),
+        lambda: Pipeline([1], concurrency=0),
+        lambda: Pipeline([1]).map(3),
+        lambda: Pipeline([1]).map(abs, timeout=-1),
+        lambda: Pipeline([1]).map(abs, on_error="ignore"),
+        lambda: Pipeline([1]).map(abs, executor="task"),
+        lambda: Pipeline([1]).to_device().batch(2),
+        lambda: len(Pipeline(iter([1]))),
+    ):
+        with pytest.raises(owl.OwlError):
+            declare()
 
 
 @pytest.mark.parametrize("concurrency", [1, 4, 16])

@@ -287,11 +287,12 @@ def test_a_kept_process_draws_what_the_new_epoch_wants():
 def test_a_process_whose_end_another_thread_has_heard_of_is_let_go(monkeypatch):
     """Two threads that find their parked processes ended wait for both: one of them hears of neither."""
     worker = ProcessWorker(Work(fn=abs))
+    assert worker.run(Chunk([0], [0], [-2])).values == [2]
     process = worker._process
     process.kill()
     process.join()
     with monkeypatch.context() as patch:
         patch.setattr(process._popen, "returncode", None)  # as in the moment between the other's wait and its note
         worker.resume(Work(fn=abs))
-    assert worker.run(Chunk([0], [0], [-3])).values == [3]
+        assert worker.run(Chunk([0], [0], [-3])).values == [3]
     worker.close()

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from owl.aio.pipeline import Pipeline
+from owl.aio.pipeline.stats import PipelineStats, StageStats
 
 from .conftest import owl_threads
 
@@ -183,3 +184,25 @@ def test_leaving_while_a_reader_waits_for_room_ends_it():
             next(items)
         time.sleep(0.03)
     assert owl_threads() == []
+
+
+def stage_stats(name, busy):
+    return StageStats(name, 1, 1000, 0, 100.0, busy, 0.1, 0.1, 0, 2, 1e-4, 1e-3, "widen it")
+
+
+@pytest.mark.parametrize(
+    ("waited", "busy", "said"),
+    [
+        (0.01, (0.01, 0.99), "Saturated: the consumer is the bottleneck"),
+        (0.9, (0.01, 0.99), "the bottleneck is 'b' (99% busy"),
+        (0.9, (0.5, 0.2), "the bottleneck is 'a' (50% busy"),
+        (0.4, (0.01, 0.3), "the consumer is the bottleneck"),
+        (0.9, (0.4, 0.45), "no stage alone is the bottleneck: together they were busy for 85%"),
+        (0.9, (0.01, 0.0), "the hand-over itself is the bottleneck"),
+    ],
+)
+def test_a_stage_is_called_the_bottleneck_only_if_it_is_busy_for_half_of_the_time(waited, busy, said):
+    stages = tuple(stage_stats(name, share) for name, share in zip("ab", busy))
+    sentence = PipelineStats(stages, 10.0, 1000, waited).bottleneck
+    assert said in sentence
+    assert ("widen it" in sentence) == (max(busy) >= 0.5 and waited > 0.05)

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import random
 import time
 from itertools import pairwise
 
@@ -9,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import owl
 from owl.aio.pipeline import Pipeline, PipelineError
 from owl.aio.pipeline.state import Ledger
 
@@ -161,10 +163,50 @@ def test_the_state_of_another_pipeline_is_refused(other):
     assert len(list(pipe)) == 5
 
 
-@pytest.mark.parametrize("state", [None, {}, {"version": 9, "epoch": 0, "delivered": [], "pipeline": []}])
+@pytest.mark.parametrize("state", [None, [], {}, {"version": 9, "epoch": 0, "delivered": [], "pipeline": []}])
 def test_what_is_no_state_is_refused(state):
-    with pytest.raises(ValueError, match="not a state"):
+    with pytest.raises(ValueError, match=r"not a state|a state of version 9") as caught:
         Pipeline(range(3)).load_state_dict(state)
+    assert isinstance(caught.value, owl.OwlError)
+
+
+def edited(state, draw):
+    """The state with one thing in it changed."""
+    changed = json.loads(json.dumps(state))
+    kind = draw.randrange(6)
+    delivered = changed["delivered"]
+    pair = draw.randrange(len(delivered))
+    if kind == 0:
+        delivered[pair][draw.randrange(2)] += draw.choice((-3, -1, 1, 2))
+    elif kind == 1:
+        del delivered[pair]
+    elif kind == 2:
+        changed["epoch"] += draw.choice((-1, 1))
+    elif kind == 3:
+        delivered.append([draw.randrange(100), draw.randrange(100)])
+    elif kind == 4:
+        changed[draw.choice(list(changed))] = draw.choice((None, 1, "x", [], {}, 1e300, [[0, 1 << 70]], [["a", "b"]]))
+    else:
+        changed["pipeline"] = [draw.choice(("seed 0", "seed 1"))]
+    return changed
+
+
+def test_a_state_that_was_changed_is_refused():
+    pipe = Pipeline(list(range(40))).shuffle(seed=3).map(abs, concurrency=4, ordered=False)
+    with pipe as items:
+        for _ in range(13):
+            next(items)
+        state = through_json(pipe)
+    draw = random.Random(5)
+    refused = 0
+    for _ in range(3000):
+        changed = edited(state, draw)
+        if changed == state:
+            continue
+        with pytest.raises(PipelineError):
+            Pipeline(list(range(40))).shuffle(seed=3).map(abs, concurrency=4, ordered=False).load_state_dict(changed)
+        refused += 1
+    assert refused > 2500
 
 
 def test_a_running_pipeline_loads_no_state():

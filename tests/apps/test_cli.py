@@ -167,6 +167,7 @@ def test_without_data_and_network_it_trains_on_digits(run: Callable[..., subproc
         (["--epochs", "many"], "--epochs: 'many' is not an integer"),
         (["--batch-size", "0"], "--batch-size: '0' is not an integer of at least 1"),
         (["--threads", "0"], "--threads: '0' is not"),
+        (["--threads", "1000"], "--threads: [set_num_threads] between 1 and 64 threads, not 1000"),
         (["--lr", "nan"], "--lr: 'nan' is not a number above 0"),
         (["--lr", "-0.1"], "--lr"),
         (["--device", "tpu"], "--device: 'tpu' is not cpu or gpu:0"),
@@ -283,6 +284,49 @@ def test_a_reader_that_leaves_makes_no_noise(environment: dict[str, str], idx_fo
         process.stdout.close()
         assert process.stderr.read() == ""
         assert process.wait(timeout=TIMEOUT) == 1
+
+
+PROGRAMS = ["mnist_mlp", "mnist_cnn", "mnist_cnn_2gpu", "mnist_async", "simple_mnist"]
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+@pytest.mark.parametrize("as_module", [True, False], ids=["module", "script"])
+def test_programs_start_as_modules_and_as_scripts_and_explain_themselves(
+    run: Callable[..., subprocess.CompletedProcess[str]], program: str, as_module: bool
+) -> None:
+    start = ["-m", f"owl.apps.mnist.{program}"] if as_module else [SCRIPTS / f"{program}.py"]
+    result = run(*start, "--help")
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.startswith("usage: ")
+    assert result.stderr == ""
+
+
+@pytest.mark.parametrize(
+    ("program", "arguments", "reason"),
+    [
+        ("mnist_mlp", ["--epochs", "-1"], "--epochs: '-1' is not an integer of at least 0"),
+        ("mnist_mlp", ["--batch", "0"], "--batch: '0' is not an integer of at least 1"),
+        ("mnist_mlp", ["--hidden", "0"], "--hidden"),
+        ("mnist_mlp", ["--lr", "nan"], "--lr: 'nan' is not a number above 0"),
+        ("mnist_mlp", ["--data", "nowhere"], "mnist_mlp.py: error: nowhere.mat: no such file"),
+        ("mnist_mlp", ["--gpu", "0"], "OWL_GPU_FALLBACK"),
+        ("mnist_mlp", ["--gpu", "x"], "--gpu"),
+        ("mnist_cnn", ["--mom", "-1"], "--mom: '-1' is not a number of at least 0"),
+        ("mnist_cnn", ["--batch", "none"], "--batch"),
+        ("mnist_cnn_2gpu", ["--data", "nowhere", "--cpu"], "nowhere.mat"),
+        ("mnist_async", ["--heartbeat", "0"], "--heartbeat"),
+        ("mnist_async", ["--data", "nowhere"], "nowhere"),
+        ("simple_mnist", ["--epochs", "3"], "--epochs"),
+    ],
+)
+def test_wrong_input_of_a_script_is_one_line_and_exit_code_2(
+    run: Callable[..., subprocess.CompletedProcess[str]], program: str, arguments: list[str], reason: str
+) -> None:
+    result = run("-m", f"owl.apps.mnist.{program}", *arguments)
+    assert result.returncode == 2, result.stderr
+    assert reason in result.stderr
+    assert len(result.stderr.splitlines()) == 1
+    assert result.stdout == ""
 
 
 @pytest.mark.slow

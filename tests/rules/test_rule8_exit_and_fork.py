@@ -43,7 +43,7 @@ def test_a_script_that_forgets_wait_for_all_exits_cleanly():
 def test_pending_work_is_dropped_at_exit_and_soon():
     out = clean(
         """
-        _runtime.set_delay(50_000)
+        _runtime.set_delay(10_000)
         xs = [owl.ones([64, 64])]
         for k in range(6):
             xs.append(xs[-1] * xs[-1])

@@ -7,6 +7,7 @@ import weakref
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
+from owl._runtime import OwlTypeError, OwlValueError
 from owl.aio.pipeline import stages, state
 from owl.aio.pipeline.buffers import BufferPool
 from owl.aio.pipeline.collate import collate as stack
@@ -70,7 +71,7 @@ class Pipeline:
         directly after the source. The order depends on ``seed`` and the epoch alone.
         """
         if len(self.stages) > 1:
-            raise ValueError("shuffle() comes directly after the source, where it moves indices and not decoded items")
+            raise OwlValueError("shuffle() comes directly after the source, where it moves indices, not decoded items")
         return self._with(stages.Shuffle(int(seed), stages.positive("buffer", buffer)))
 
     def map(
@@ -96,13 +97,13 @@ class Pipeline:
         cannot be stopped: it is left behind and replaced; a process is killed).
         """
         if not callable(fn):
-            raise TypeError(f"map() takes a function, not {type(fn).__name__}")
+            raise OwlTypeError(f"map() takes a function, not {type(fn).__name__}")
         if on_error not in stages.ON_ERROR:
-            raise ValueError(f"on_error must be one of {stages.ON_ERROR}, not {on_error!r}")
+            raise OwlValueError(f"on_error must be one of {stages.ON_ERROR}, not {on_error!r}")
         if timeout is not None and not timeout > 0:
-            raise ValueError(f"timeout must be positive, not {timeout!r}")
+            raise OwlValueError(f"timeout must be positive, not {timeout!r}")
         if retries < 0 or max_skips < 0:
-            raise ValueError("retries and max_skips must not be negative")
+            raise OwlValueError("retries and max_skips must not be negative")
         name = self._unused_name(name or stages.name_of(fn))
         return self._with(
             stages.Map(
@@ -138,12 +139,12 @@ class Pipeline:
     def prefetch(self, n: int = 2) -> Pipeline:
         """Bounds what waits at this place to ``n`` items (batches, after ``batch``)."""
         if isinstance(self.stages[-1], stages.Prefetch):
-            raise ValueError("prefetch() follows prefetch()")
+            raise OwlValueError("prefetch() follows prefetch()")
         return self._with(stages.Prefetch(stages.positive("n", n)))
 
     def _with(self, stage: Any) -> Pipeline:
         if self.stages_to_device and not isinstance(stage, stages.Prefetch):
-            raise ValueError(f"{stage.name}() cannot follow to_device(), whose arrays exist only once they are taken")
+            raise OwlValueError(f"{stage.name}() cannot follow to_device(), whose arrays exist once they are taken")
         pipe = copy.copy(self)
         pipe.stages = (*self.stages, stage)
         pipe._reset()
@@ -182,7 +183,7 @@ class Pipeline:
         """Items of an epoch, none being skipped. Raises TypeError when the source does not tell."""
         origin = self.stages[0].origin
         if stages.source_kind(origin) == "factory" or not hasattr(origin, "__len__"):
-            raise TypeError("the length of the source is not known")
+            raise OwlTypeError("the length of the source is not known")
         length = len(origin)
         for stage in self.stages:
             if isinstance(stage, stages.Batch):
@@ -289,7 +290,7 @@ class Pipeline:
         """Makes the next iteration go on where ``saved`` stands.
 
         Concurrency, prefetch, timeouts and devices may differ. Raises PipelineError for another pipeline's state, or
-        while running; ValueError for what is no state.
+        while running; PipelineError that is a ValueError too for what is no state, or was changed since it was saved.
         """
         epoch, ledger = state.load(saved, self._fingerprint())
         self.standing.move(Position(epoch, ledger, True))

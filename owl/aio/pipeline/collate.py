@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from owl._runtime import stack_members, stack_values
+from owl._runtime import OwlTypeError, OwlValueError, stack_members, stack_values
 from owl.aio.pipeline.buffers import BufferPool
 
 _SMALL = 1024  # bytes
@@ -58,18 +58,18 @@ def _stack(values: Sequence, where: str, pool: BufferPool | None) -> Any:
         return _stack_numbers(values, where)
     if len(kinds) > 1:
         at = next(i for i, value in enumerate(values) if type(value) is not type(first))
-        raise TypeError(f"cannot stack{where}: {_kind(first)} at 0, but {_kind(values[at])} at {at} of the batch")
+        raise OwlTypeError(f"cannot stack{where}: {_kind(first)} at 0, but {_kind(values[at])} at {at} of the batch")
     if isinstance(first, dict):
         for at, value in enumerate(values):
             if value.keys() != first.keys():
-                raise ValueError(
+                raise OwlValueError(
                     f"cannot stack{where}: keys {list(first)} at 0, but {list(value)} at {at} of the batch"
                 )
         return {key: _stack([value[key] for value in values], f"{where}[{key!r}]", pool) for key in first}
     if isinstance(first, (tuple, list)):
         if len(set(map(len, values))) > 1:
             at = next(i for i, value in enumerate(values) if len(value) != len(first))
-            raise ValueError(
+            raise OwlValueError(
                 f"cannot stack{where}: {len(first)} members at 0, but {len(values[at])} at {at} of the batch"
             )
         columns = [_stack(column, f"{where}[{i}]", pool) for i, column in enumerate(zip(*values, strict=True))]
@@ -77,7 +77,7 @@ def _stack(values: Sequence, where: str, pool: BufferPool | None) -> Any:
     if isinstance(first, (str, bytes)):
         return list(values)
     hint = "; does a function before the batch lack a return?" if first is None else "; pass collate= to batch()"
-    raise TypeError(f"cannot stack{where} items of type {_kind(first)}{hint}")
+    raise OwlTypeError(f"cannot stack{where} items of type {_kind(first)}{hint}")
 
 
 def _stack_arrays(arrays: Sequence, where: str, pool: BufferPool | None) -> np.ndarray:
@@ -105,7 +105,7 @@ def _check_alike(arrays: Sequence, where: str) -> None:
     if len(set(map(_SHAPE, arrays))) > 1 or len(set(map(_DTYPE, arrays))) > 1:
         first = arrays[0]
         at = next(i for i, array in enumerate(arrays) if array.shape != first.shape or array.dtype != first.dtype)
-        raise ValueError(
+        raise OwlValueError(
             f"cannot stack{where} ragged arrays: {first.dtype}{list(first.shape)} at 0, "
             f"but {arrays[at].dtype}{list(arrays[at].shape)} at {at} of the batch"
         )
@@ -115,7 +115,7 @@ def _stack_numbers(values: Sequence, where: str) -> np.ndarray:
     at = next((i for i, value in enumerate(values) if not (isinstance(value, _NUMBERS) or _is_scalar_array(value))), 0)
     if not at:
         return np.array(values)
-    raise TypeError(f"cannot stack{where}: {_kind(values[0])} at 0, but {_kind(values[at])} at {at} of the batch")
+    raise OwlTypeError(f"cannot stack{where}: {_kind(values[0])} at 0, but {_kind(values[at])} at {at} of the batch")
 
 
 def _is_scalar_array(value: Any) -> bool:

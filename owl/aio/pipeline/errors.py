@@ -6,8 +6,10 @@ import signal
 from dataclasses import dataclass
 from typing import Any
 
+from owl._runtime import OwlError
 
-class PipelineError(RuntimeError):
+
+class PipelineError(OwlError, RuntimeError):
     """A pipeline was misdeclared, misused, or failed on an item.
 
     Attributes: ``stage`` (name or None), ``item`` (key of the item: its index in the source, or a tuple of indices
@@ -31,7 +33,11 @@ class PipelineError(RuntimeError):
         self.attempts = attempts
 
 
-class WorkerDied(RuntimeError):
+class StateError(PipelineError, ValueError):
+    """What was to be loaded is no state of a pipeline, or was changed since it was saved."""
+
+
+class WorkerDied(OwlError, RuntimeError):
     """A worker process ended while it held an item."""
 
     def __init__(self, pid: int | None, exitcode: int | None) -> None:

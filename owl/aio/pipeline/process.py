@@ -28,19 +28,21 @@ IDLE_SECONDS = 60.0  # an evaluation between two epochs is shorter, mostly
 class ProcessWorker:
     """Runs chunks in one spawned process; used by one thread at a time, except for ``abort``.
 
-    ``close`` ends the process, or leaves it parked for the next epoch if it was told to ``keep`` it.
+    The first chunk starts the process, so that ``abort`` reaches one that is being started too. ``close`` ends the
+    process, or leaves it parked for the next epoch if it was told to ``keep`` it.
     """
 
     def __init__(self, work: Work) -> None:
         self.keep: Callable[[ProcessWorker], None] | None = None
-        self._set_work(work)
         self._process: Any = None
         self._aborted = False
-        self._start()
+        self.resume(work)
 
     def run(self, chunk: Chunk) -> Outcome:
         """As ``Work.run``; a death or a timeout is the failure of the item that the process held."""
         started = time.perf_counter()
+        if not self._loaded:
+            self._load()
         left = list(range(len(chunk)))
         attempts: dict[int, int] = {}
         skipped: list[tuple[int, ItemFailure]] = []
@@ -57,7 +59,7 @@ class ProcessWorker:
                 if self._aborted or not lost.restart:
                     return Outcome(failure=failure)
                 self._stop()
-                self._start()
+                self._load()
                 if self._work.on_error == "skip":
                     skipped.append((at, failure))
                     left.remove(at)
@@ -83,7 +85,7 @@ class ProcessWorker:
 
     def close(self) -> None:
         keep, self.keep = self.keep, None
-        if keep is None or self._aborted:
+        if keep is None or self._aborted or not self._loaded:
             self._stop()
             return
         try:
@@ -94,44 +96,63 @@ class ProcessWorker:
             keep(self)
 
     def resume(self, work: Work) -> None:
-        """Goes on with the parked process, or with a new one if that has ended. Raises as the constructor does."""
-        self._set_work(work)
+        """What the next chunks are for: for the parked process, or for a new one if that has ended."""
+        self._work = work
+        self._pickled = pickle.dumps(work, pickle.HIGHEST_PROTOCOL)
+        self._loaded = False
+
+    def _load(self) -> None:
+        """Has a process load the work. Raises PipelineError when it cannot."""
+        try:
+            if self._process is None or not self._reload():
+                self._stop()
+                self._start()
+        except BaseException:
+            self._stop()
+            raise
+        self._loaded = True
+
+    def _reload(self) -> bool:
+        """Whether the parked process took the work; it may have ended by now."""
         try:
             self._connection.send_bytes(self._pickled)
             problem = self._connection.recv()
         except (EOFError, OSError):
-            self._stop()
-            self._start()
-        else:
-            _check_loaded(problem)
-
-    def _set_work(self, work: Work) -> None:
-        self._work = work
-        self._pickled = pickle.dumps(work, pickle.HIGHEST_PROTOCOL)
+            return False
+        _check_loaded(problem)
+        return True
 
     def _start(self) -> None:
         context = multiprocessing.get_context("spawn")
         self._connection, theirs = context.Pipe()
         self._progress, progress = context.Pipe(duplex=False)
-        self._process = context.Process(target=_main, args=(theirs, progress, self._pickled, IDLE_SECONDS), daemon=True)
+        process = context.Process(target=_main, args=(theirs, progress, self._pickled, IDLE_SECONDS), daemon=True)
         try:
-            self._process.start()
+            process.start()
+        except BaseException:
+            self._connection.close()
+            self._progress.close()
+            raise
         finally:
             theirs.close()
             progress.close()
+        self._process = process
         if self._aborted:
-            self._process.kill()
+            process.kill()
         try:
             problem = self._connection.recv()
         except (EOFError, OSError):
             self._process.join()
-            raise RuntimeError(
+            raise PipelineError(
                 f"a worker process exited with status {self._process.exitcode} before it was ready; a script that uses "
                 "executor='process' must start its work under if __name__ == '__main__':"
             ) from None
         _check_loaded(problem)
 
     def _stop(self) -> None:
+        if self._process is None:
+            return
+        self._loaded = False
         self._connection.close()
         self._process.join(0 if self._aborted else _GRACE)
         if self._process.is_alive():
@@ -204,7 +225,7 @@ class _Lost(Exception):
 
 def _check_loaded(problem: str | None) -> None:
     if problem is not None:
-        raise RuntimeError(f"the function cannot be loaded in a worker process: {problem}")
+        raise PipelineError(f"the function cannot be loaded in a worker process: {problem}")
 
 
 def _main(connection: Connection, progress: Connection, pickled: bytes, idle_seconds: float) -> None:

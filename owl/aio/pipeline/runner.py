@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from owl._runtime import OwlTypeError
 from owl.aio.pipeline import stages
 from owl.aio.pipeline.channel import Channel, ThreadChannel
 from owl.aio.pipeline.collate import collate
@@ -134,7 +135,7 @@ class Run:
                 origin = await call_in_thread("source", origin)
                 kind = stages.source_kind(origin)
                 if kind == "factory":
-                    raise TypeError("a source factory returned another factory")
+                    raise OwlTypeError("a source factory returned another factory")
             if kind == "map-style":
                 indices = IndexSupply(len(origin), self._pipe.shuffling, self._epoch, self._delivered)
         except Exception as error:

@@ -12,7 +12,7 @@ from contextlib import aclosing, nullcontext
 from functools import partial
 from typing import Any
 
-from owl._runtime import take_items
+from owl._runtime import OwlValueError, take_items
 from owl.aio.pipeline.channel import Channel, ThreadChannel, call_soon
 from owl.aio.pipeline.chunk import Chunk
 from owl.aio.pipeline.errors import ItemFailure
@@ -33,7 +33,7 @@ class IndexSupply:
 
     def __init__(self, length: int, shuffle: Shuffle | None, epoch: int, delivered: Ledger) -> None:
         if not length:
-            raise ValueError("the source is empty")
+            raise OwlValueError("the source is empty")
         self._order = None if shuffle is None else shuffle_rng(shuffle.seed, epoch).permutation(length)
         self._gaps = delivered.gaps(length)
         self._at = self._stop = 0
@@ -103,7 +103,7 @@ class _Stream:
         if not self._read:
             once = isinstance(self._origin, Iterator) or hasattr(self._origin, "__anext__")
             hint = "; an iterator serves one epoch only: give a factory of it" if once else ""
-            raise ValueError(f"the source is empty{hint}")
+            raise OwlValueError(f"the source is empty{hint}")
 
 
 class AsyncStream(_Stream):

@@ -129,11 +129,7 @@ class StageRun:
         if worker is None:
             worker = ProcessWorker(work)
         else:
-            try:
-                worker.resume(work)
-            except BaseException:
-                worker.close()
-                raise
+            worker.resume(work)
         if self._spares is not None:
             worker.keep = partial(self._spares.add, self._name)
         return worker

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from owl._runtime import OwlTypeError, OwlValueError
 from owl.aio.pipeline.errors import PipelineError
 
 ON_ERROR = ("raise", "skip", "retry")
@@ -130,14 +131,14 @@ def source_kind(origin: Any) -> str:
     if hasattr(origin, "__aiter__"):
         return "async"
     if isinstance(origin, Mapping):
-        raise TypeError("a mapping is no source: give its values, its items, or a sequence")
+        raise OwlTypeError("a mapping is no source: give its values, its items, or a sequence")
     if hasattr(origin, "__len__") and hasattr(origin, "__getitem__"):
         return "map-style"
     if hasattr(origin, "__iter__"):
         return "iterable"
     if callable(origin):
         return "factory"
-    raise TypeError(
+    raise OwlTypeError(
         f"a source is an iterable, an async iterable, map-style (__len__ and __getitem__), or a factory of one; "
         f"not {type(origin).__name__}"
     )
@@ -162,10 +163,10 @@ def choose_executor(fn: Callable[..., Any], executor: str | None, stage: str) ->
     coroutine = is_coroutine_function(fn)
     chosen = executor or ("task" if coroutine else "thread")
     if chosen not in EXECUTORS:
-        raise ValueError(f"stage {stage!r}: executor must be one of {EXECUTORS}, not {executor!r}")
+        raise OwlValueError(f"stage {stage!r}: executor must be one of {EXECUTORS}, not {executor!r}")
     if coroutine != (chosen == "task"):
         what = "a coroutine function runs in tasks" if coroutine else "a plain function cannot run in tasks"
-        raise TypeError(f"stage {stage!r}: {what}, so executor={executor!r} does not suit it")
+        raise OwlTypeError(f"stage {stage!r}: {what}, so executor={executor!r} does not suit it")
     if chosen == "process":
         try:
             pickle.dumps(fn)
@@ -184,5 +185,5 @@ def name_of(thing: Any) -> str:
 
 def positive(name: str, value: Any) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise ValueError(f"{name} must be an integer of at least 1, not {value!r}")
+        raise OwlValueError(f"{name} must be an integer of at least 1, not {value!r}")
     return value

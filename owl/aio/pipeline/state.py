@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from owl.aio.pipeline.errors import PipelineError
+from owl.aio.pipeline.errors import PipelineError, StateError
 
-VERSION = 1
+VERSION = 2
+_KEYS = ("version", "epoch", "delivered", "pipeline")
 
 
 class Ledger:
@@ -96,21 +99,36 @@ def merge_marks(marks: Sequence) -> tuple[tuple[int, int], ...]:
 
 
 def dump(epoch: int, delivered: Ledger, fingerprint: list[str]) -> dict[str, Any]:
-    return {"version": VERSION, "epoch": epoch, "delivered": delivered.ranges(), "pipeline": fingerprint}
+    saved = {"version": VERSION, "epoch": epoch, "delivered": delivered.ranges(), "pipeline": fingerprint}
+    return {**saved, "checksum": _checksum(saved)}
 
 
-def load(state: Any, fingerprint: list[str]) -> tuple[int, Ledger]:
-    """Checks a state against a pipeline. Raises PipelineError when it is another's, ValueError when it is none."""
-    try:
-        version, epoch, delivered, theirs = (state[key] for key in ("version", "epoch", "delivered", "pipeline"))
-        if version != VERSION:
-            raise ValueError(f"version {version}, this owl reads version {VERSION}")
-        ledger = Ledger((int(start), int(stop)) for start, stop in delivered)
-        epoch = int(epoch)
-    except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"not a state of a pipeline: {error}") from error
-    if list(theirs) != fingerprint:
+def load(saved: Any, fingerprint: list[str]) -> tuple[int, Ledger]:
+    """Checks a state against a pipeline.
+
+    Raises PipelineError when it is another's, StateError when it is none or was changed.
+    """
+    if not isinstance(saved, Mapping):
+        raise StateError(f"not a state of a pipeline: a {type(saved).__name__}, expected a dictionary")
+    missing = [key for key in (*_KEYS, "checksum") if key not in saved]
+    if saved.get("version") != VERSION and "version" not in missing:
+        raise StateError(f"a state of version {saved['version']!r}, this owl reads version {VERSION}")
+    if missing:
+        raise StateError(f"not a state of a pipeline: {', '.join(map(repr, missing))} missing")
+    if saved["checksum"] != _checksum(saved):
+        raise StateError("the state was changed since it was saved: its checksum does not fit")
+    theirs = saved["pipeline"]
+    if theirs != fingerprint:
         pairs = zip([*theirs, "nothing"], [*fingerprint, "nothing"], strict=False)
-        saved, here = next((a, b) for a, b in pairs if a != b)
-        raise PipelineError(f"the state belongs to another pipeline: it has {saved}, this one has {here}")
-    return epoch, ledger
+        other, here = next((a, b) for a, b in pairs if a != b)
+        raise PipelineError(f"the state belongs to another pipeline: it has {other}, this one has {here}")
+    return saved["epoch"], Ledger(saved["delivered"])
+
+
+def _checksum(saved: Mapping[str, Any]) -> str:
+    """Of all values but itself. It finds what was damaged or edited, and is no signature: anyone can compute it."""
+    try:
+        text = json.dumps([saved[key] for key in _KEYS], separators=(",", ":"))
+    except (TypeError, ValueError, RecursionError):
+        return "none"
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()

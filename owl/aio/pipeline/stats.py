@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 _PER_OCTAVE = 8
+_HALF = 0.5  # of the time; a stage that is busy for less has time to spare
 
 
 class Histogram:
@@ -97,9 +98,23 @@ class PipelineStats:
                 "loading is hidden, and only a faster consumer would gain."
             )
         stage = max(self.stages, key=lambda stage: stage.busy)
+        waited = f"the consumer waited {self.waited:.0%} of the time"
+        if stage.busy >= _HALF:
+            return (
+                f"Starved: {waited}, and the bottleneck is {stage.name!r} ({stage.busy:.0%} busy at "
+                f"concurrency {stage.concurrency}, p50 {_duration(stage.p50)}); {stage.advice}."
+            )
+        if self.waited < _HALF:
+            return f"Balanced: the consumer is the bottleneck: {waited}, and no stage was busy for half of it."
+        together = sum(stage.busy for stage in self.stages)
+        if together >= _HALF:
+            return (
+                f"Starved: {waited}, and no stage alone is the bottleneck: together they were busy for {together:.0%} "
+                "of it; do less in them."
+            )
         return (
-            f"Starved: the consumer waited {self.waited:.0%} of the time, and the bottleneck is {stage.name!r} "
-            f"({stage.busy:.0%} busy at concurrency {stage.concurrency}, p50 {_duration(stage.p50)}); {stage.advice}."
+            f"Starved: {waited}, but the stages together were busy for only {together:.0%} of it: the hand-over itself "
+            "is the bottleneck; give larger items, or batch earlier."
         )
 
     def __str__(self) -> str:
