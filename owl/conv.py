@@ -1,4 +1,4 @@
-"""Operations of convolution nets: convolution, pooling, local response normalization, softmax.
+"""Operations of convolution nets: convolution, pooling, local response normalization, softmax, cross entropy.
 
 Data is ``[width, height, channels, batch]``. Each class records its operations, forward (``ff``) and backward (``bp``),
 and returns at once; wrong shapes raise `owl.ShapeError` at the line that wrote them.
@@ -6,9 +6,31 @@ and returns at once; wrong shapes raise `owl.ShapeError` at the line that wrote 
 
 import enum
 
-from owl._runtime import ConvInfo, Convolver, Lrner, Pooler, PoolingInfo, softmax
+from owl._runtime import (
+    ConvInfo,
+    Convolver,
+    Lrner,
+    Pooler,
+    PoolingInfo,
+    cross_entropy,
+    cross_entropy_back,
+    log_softmax,
+    softmax,
+)
 
-__all__ = ["ConvInfo", "Convolver", "Lrner", "Pooler", "PoolingInfo", "pool_op", "soft_op", "softmax"]
+__all__ = [
+    "ConvInfo",
+    "Convolver",
+    "Lrner",
+    "Pooler",
+    "PoolingInfo",
+    "cross_entropy",
+    "cross_entropy_back",
+    "log_softmax",
+    "pool_op",
+    "soft_op",
+    "softmax",
+]
 
 
 class pool_op(enum.IntEnum):  # noqa: N801 - named as classic scripts write it

@@ -48,9 +48,9 @@ def forward(model, samples):
 def bpprop(model, samples, label):
     """The output, and the gradients of weights and biases."""
     acts = forward(model, samples)
-    out = conv.softmax(acts[5], conv.soft_op.instance)
-    err = out - label
-    weightgrad, biasgrad = [None] * 3, [None] * 3
+    out = acts[5]
+    err = conv.cross_entropy_back(out, label)
+    weightgrad, biasgrad = {}, {}
     weightgrad[2] = err * acts[4].reshape([512, samples.shape[-1]]).trans()
     biasgrad[2] = err.sum(1)
     err = (model.weights[2].trans() * err).reshape(acts[4].shape)
@@ -61,7 +61,7 @@ def bpprop(model, samples, label):
     err = ele.relu_back(model.poolings[0].bp(err, acts[2], acts[1]), acts[1])
     weightgrad[0] = model.convs[0].weight_grad(err, acts[0], model.weights[0])
     biasgrad[0] = model.convs[0].bias_grad(err)
-    return out, weightgrad, biasgrad
+    return out, [weightgrad[k] for k in range(3)], [biasgrad[k] for k in range(3)]
 
 
 def images(data):

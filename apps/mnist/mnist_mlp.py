@@ -22,22 +22,22 @@ class MnistTrainer:
         self.b2 = owl.zeros([outputs, 1])
 
     def forward(self, data):
-        """The activations of both layers."""
+        """The activations of the hidden layer, and the scores that softmax would make probabilities of."""
         a1 = ele.relu(self.w1 * data + self.b1)
-        a2 = co.softmax(self.w2 * a1 + self.b2)
-        return a1, a2
+        z2 = self.w2 * a1 + self.b2
+        return a1, z2
 
     def train_batch(self, data, label):
         """One step; returns the output of the forward pass."""
-        a1, a2 = self.forward(data)
-        s2 = a2 - label
+        a1, z2 = self.forward(data)
+        s2 = co.cross_entropy_back(z2, label)
         s1 = ele.relu_back(self.w2.trans() * s2, a1)
         lr = self.options.lr / data.shape[1]
         self.w2 -= lr * (s2 * a1.trans())
         self.b2 -= lr * s2.sum(1)
         self.w1 -= lr * (s1 * data.trans())
         self.b1 -= lr * s1.sum(1)
-        return a2
+        return z2
 
     def run(self):
         """Train, printing the training accuracy of every 20th batch and the test accuracy of every epoch."""
@@ -47,9 +47,9 @@ class MnistTrainer:
             print(f"epoch {epoch}")
             for count, (data_np, label_np) in enumerate(train_set, 1):
                 label = owl.from_numpy(label_np)
-                a2 = self.train_batch(owl.from_numpy(data_np), label)
+                z2 = self.train_batch(owl.from_numpy(data_np), label)
                 if count % 20 == 0:
-                    print(f"  batch {count}: training accuracy {accuracy(a2, label):.4f}")
+                    print(f"  batch {count}: training accuracy {accuracy(z2, label):.4f}")
             print(f"  test accuracy {accuracy(self.forward(test_data)[1], test_label):.4f}")
         owl.wait_for_all()
 

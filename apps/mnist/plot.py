@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import owl
-import owl.elewise as ele
+import owl.conv as conv
 from owl.apps.mnist.dataset import SIDE, Split
 from owl.apps.mnist.errors import PlotError
 from owl.apps.mnist.files import FileRefused, writable_target, write_whole
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
     from owl import NArray
 
-SMALLEST = 1e-12  # probabilities below this count as this, lest a loss be infinite
 SHOWN_FILTERS = 16
 SHOWN_DIGITS = 32
 SMOOTHED_OVER = 25  # steps
@@ -40,16 +39,16 @@ class History:
         self._pending: list[tuple[int, list[tuple[NArray, NArray]]]] = []
 
     def watch(self, parts: list[tuple[NArray, NArray]]) -> None:
-        """Record the loss of a batch, given as the probabilities and labels of its parts.
+        """Record the loss of a batch, given as the scores before softmax and the labels of its parts.
 
         Evaluates nothing, so that the training runs on.
         """
         results = []
-        for output, label in parts:
-            with output.device:
-                loss = -ele.mult(label, ele.ln(ele.maximum(output, SMALLEST))).sum()
-                results.append((loss, (output.argmax(0) == label.argmax(0)).sum()))
-        self._pending.append((sum(output.shape[1] for output, _ in parts), results))
+        for scores, label in parts:
+            with scores.device:
+                loss = conv.cross_entropy(scores, label).sum()
+                results.append((loss, (scores.argmax(0) == label.argmax(0)).sum()))
+        self._pending.append((sum(scores.shape[1] for scores, _ in parts), results))
 
     def end_epoch(self, accuracy: float) -> None:
         """Take in what was watched, and the accuracy on the test split; evaluates and blocks."""

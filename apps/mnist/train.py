@@ -61,8 +61,8 @@ def parallel_step(
     """One step on a batch that is divided among ``devices``.
 
     Each device works on its part at the same time as the others; the first one adds up the gradients and updates the
-    parameters. ``watch`` gets the probabilities and the labels of all parts. Without ``copy`` the batch is read where
-    it lies if it can be, and must not change.
+    parameters. ``watch`` gets the scores before softmax and the labels of all parts. Without ``copy`` the batch is read
+    where it lies if it can be, and must not change.
     """
     data, label = batch
     images = len(data)
@@ -74,8 +74,8 @@ def parallel_step(
             continue
         with device:
             labels = owl.from_numpy(label[part], copy=copy)
-            output, gradients = model.gradients(owl.from_numpy(data[part], copy=copy), labels)
-            parts.append((output, labels))
+            scores, gradients = model.gradients(owl.from_numpy(data[part], copy=copy), labels)
+            parts.append((scores, labels))
         with devices[0]:
             total = {name: total[name] + gradients[name] for name in gradients} if total else gradients
     with devices[0]:

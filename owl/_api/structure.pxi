@@ -253,19 +253,129 @@ def softmax(x, mode=0):
     >>> owl.conv.softmax(owl.zeros([4, 1])).to_numpy()
     array([[0.25, 0.25, 0.25, 0.25]], dtype=float32)
     """
+    return record_softmax(Op.softmax, x, mode, "softmax")
+
+
+def log_softmax(x, mode=0):
+    """The natural logarithm of `softmax`, exact where that underflows: ``x - max(x) - ln(sum(exp(x - max(x))))``.
+
+    Parameters
+    ----------
+    x : NArray
+        At least 2 dimensions, the last one counting instances.
+    mode : owl.conv.soft_op
+        As for `softmax`.
+
+    Returns
+    -------
+    NArray
+        Of the same shape. Neither the exponential nor the logarithm overflows; it records, and does not block.
+
+    Raises
+    ------
+    owl.OwlTypeError, owl.ShapeError, owl.OwlValueError
+        As `softmax` does.
+
+    Examples
+    --------
+    >>> owl.conv.log_softmax(owl.from_numpy(np.array([[0.0, -1000.0]]))).to_numpy()
+    array([[    0., -1000.]], dtype=float32)
+    """
+    return record_softmax(Op.log_softmax, x, mode, "log_softmax")
+
+
+cdef NArray record_softmax(Op op, x, mode, str what):
     cdef Draft draft
     if type(x) is not NArray:
-        raise OwlTypeError(f"[softmax] an owl array is wanted, not {type(x).__name__}")
+        raise OwlTypeError(f"[{what}] an owl array is wanted, not {type(x).__name__}")
     cdef NArray array = <NArray>x
     cdef int ndim = array.node.shape.ndim
     if ndim < 2:
-        raise ShapeError(f"[softmax] at least 2 dimensions are wanted, not shape {array.shape}")
+        raise ShapeError(f"[{what}] at least 2 dimensions are wanted, not shape {array.shape}")
     if mode not in (0, 1):
-        raise OwlValueError(f"[softmax] the mode is soft_op.instance or soft_op.channel, not {mode!r}")
-    draft.op = Op.softmax
+        raise OwlValueError(f"[{what}] the mode is soft_op.instance or soft_op.channel, not {mode!r}")
+    draft.op = op
     draft.dtype = array.node.dtype
     draft.shape = array.node.shape
     draft.add_attribute(ndim - 2 if mode == 1 else 0)
     draft.add_attribute(ndim - 1)
     draft.add_input(array.node)
+    return commit(draft)
+
+
+def cross_entropy(z, label):
+    """The cross entropy of ``softmax(z)`` and `label`, one number for each instance: ``-sum(label * log_softmax(z))``.
+
+    Parameters
+    ----------
+    z : NArray
+        ``[classes, n]``: what `softmax` would get.
+    label : NArray
+        ``[classes, n]``: one-hot, or probabilities. A class whose label is 0 costs nothing, however improbable it is.
+
+    Returns
+    -------
+    NArray
+        ``[1, n]``; ``.mean()`` is the loss of the batch. Finite wherever the true value is: it is computed from `z`, and
+        neither the exponential nor the logarithm overflows. It records, and does not block.
+
+    Raises
+    ------
+    owl.OwlTypeError
+        If one of them is no owl array.
+    owl.ShapeError
+        If they are not of one shape of 2 dimensions and at least 1 class.
+
+    Examples
+    --------
+    >>> z = owl.from_numpy(np.array([[0.0, 0.0], [1000.0, -1000.0]]))
+    >>> label = owl.from_numpy(np.array([[1.0, 0.0], [0.0, 1.0]]))
+    >>> owl.conv.cross_entropy(z, label).to_numpy()
+    array([[6.9314718e-01],
+           [2.0000000e+03]], dtype=float32)
+    """
+    return record_cross_entropy(Op.cross_entropy, z, label, "cross_entropy")
+
+
+def cross_entropy_back(z, label):
+    """The gradient of the sum of `cross_entropy` by `z`, ``softmax(z) - label``, in one pass.
+
+    That is the gradient where each instance's label sums to 1, as probabilities do.
+
+    Parameters
+    ----------
+    z, label : NArray
+        As for `cross_entropy`.
+
+    Returns
+    -------
+    NArray
+        ``[classes, n]``, with the bits of ``owl.conv.softmax(z) - label``. It records, and does not block.
+
+    Examples
+    --------
+    >>> owl.conv.cross_entropy_back(owl.zeros([2, 1]), owl.from_numpy(np.array([[1.0, 0.0]]))).to_numpy()
+    array([[-0.5,  0.5]], dtype=float32)
+    """
+    return record_cross_entropy(Op.cross_entropy_back, z, label, "cross_entropy_back")
+
+
+cdef NArray record_cross_entropy(Op op, z, label, str what):
+    cdef Draft draft
+    cdef NArray scores = as_array(z, "z", what)
+    cdef NArray labels = as_array(label, "the label", what)
+    if scores.node.shape.ndim != 2 or scores.node.shape.dim[0] == 0:
+        raise ShapeError(f"[{what}] z has the shape [classes, n] with at least 1 class, not {scores.shape}")
+    if labels.shape != scores.shape:
+        raise ShapeError(f"[{what}] z has shape {scores.shape}, the label {labels.shape}")
+    draft.op = op
+    draft.dtype = common_dtype((scores, labels))
+    draft.shape = scores.node.shape
+    draft.add_attribute(0)
+    draft.add_attribute(1)
+    if op == Op.cross_entropy:
+        draft.shape.dim[0] = 1
+    scores, labels = converted(scores, draft.dtype), converted(labels, draft.dtype)
+    draft.add_input(scores.node)
+    draft.add_input(labels.node)
     return commit(draft)

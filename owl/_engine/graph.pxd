@@ -18,6 +18,9 @@ cdef extern from "_engine/operation.h" namespace "owl" nogil:
         concat
         reduce
         softmax
+        log_softmax
+        cross_entropy
+        cross_entropy_back
         random
         to_device
         conv_forward

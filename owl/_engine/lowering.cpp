@@ -256,7 +256,10 @@ class Lowerer {
             case Op::slice: return lower_slice(i, node);
             case Op::concat: return lower_concat(i, node);
             case Op::reduce: return lower_reduce(i, node);
-            case Op::softmax: return lower_softmax(i, node);
+            case Op::softmax: return lower_softmax(i, node, SoftmaxKind::plain);
+            case Op::log_softmax: return lower_softmax(i, node, SoftmaxKind::logarithm);
+            case Op::cross_entropy: return lower_softmax(i, node, SoftmaxKind::loss);
+            case Op::cross_entropy_back: return lower_softmax(i, node, SoftmaxKind::difference);
             case Op::random: return lower_random(i, node);
             default: assert(false);
         }
@@ -324,14 +327,18 @@ class Lowerer {
         push(&builder, i);
     }
 
-    void lower_softmax(int i, const PlanNode& node) {
+    void lower_softmax(int i, const PlanNode& node, SoftmaxKind kind) {
         StepBuilder<SoftmaxArgs> builder(kernels_.softmax, placement_);
         SoftmaxArgs& args = builder.args;
         args.dtype = node.dtype;
+        args.kind = kind;
         args.inner = args.length = args.outer = 1;
-        for (int d = 0; d < node.shape.ndim; ++d)
-            (d < node.attribute[0] ? args.inner : d < node.attribute[1] ? args.length : args.outer) *= node.shape.dim[d];
-        builder.point(args.x, f_.operands[i][0].ref);
+        const Operand& operand = f_.operands[i][0];
+        const Shape& shape = operand.view;
+        for (int d = 0; d < shape.ndim; ++d)
+            (d < node.attribute[0] ? args.inner : d < node.attribute[1] ? args.length : args.outer) *= shape.dim[d];
+        builder.point(args.x, operand.ref);
+        if (kind == SoftmaxKind::loss || kind == SoftmaxKind::difference) builder.point(args.label, f_.operands[i][1].ref);
         builder.point(args.y, i);
         push(&builder, i);
     }

@@ -15,6 +15,9 @@ enum class Op : uint16_t {
     concat,       // attribute 0: dimension
     reduce,       // attribute 0: Reduction; 1: bit mask of axes; 2: 1 for a mean
     softmax,      // attribute 0: first dimension of the group; 1: one past its last
+    log_softmax,         // likewise
+    cross_entropy,       // of the columns of x [classes, n] and labels
+    cross_entropy_back,  // likewise
     random,       // attribute 0: Distribution; arguments: seed, stream, counter
     to_device,
     // Attributes of a convolution: padding, stride and dilation, each horizontal and vertical; groups; ConvAlgorithm.

@@ -139,11 +139,20 @@ struct ReduceArgs {
     void* workspace;
 };
 
-// Softmax along the middle dimension of a dense [inner, length, outer], by subtracting the maximum first.
+// With e_i = exp(x_i - max x) and s their sum, along the middle dimension of a dense [inner, length, outer]:
+enum class SoftmaxKind : uint8_t {
+    plain,       // e_i / s
+    logarithm,   // (x_i - max x) - ln s
+    loss,        // the sum of label_i * (ln s - (x_i - max x)), without those whose label is 0: [outer] numbers; inner is 1
+    difference,  // e_i / s - label_i, the gradient of the loss; inner is 1
+};
+
 struct SoftmaxArgs {
     DType dtype;
+    SoftmaxKind kind;
     int64_t inner, length, outer;
     const void* x;
+    const void* label;  // dense, of the shape of x; for the last two kinds
     void* y;
 };
 

@@ -30,9 +30,11 @@ __all__ = [
     "assert_no_leaks",
     "bounds",
     "counters",
+    "cross_entropy_oracle",
     "faults",
     "inject_fault",
     "kernel_delay",
+    "log_softmax_oracle",
     "memory_limit",
     "operations",
     "oracles",
@@ -311,3 +313,26 @@ def softmax_oracle(x: Any, mode: int = 0) -> Any:
         return x
     powers = np.exp(x - x.max(axis=axes, keepdims=True))
     return powers / powers.sum(axis=axes, keepdims=True)
+
+
+def log_softmax_oracle(x: Any, mode: int = 0) -> Any:
+    """`owl.conv.log_softmax` over a NumPy array with its dimensions reversed, as `to_numpy` gives them.
+
+    >>> owl.testing.log_softmax_oracle(np.array([[0.0, -1000.0]]))
+    array([[    0., -1000.]])
+    """
+    axes = 1 if mode == 1 else tuple(range(1, x.ndim))
+    if x.size == 0:
+        return x
+    below = x - x.max(axis=axes, keepdims=True)
+    return below - np.log(np.exp(below).sum(axis=axes, keepdims=True))
+
+
+def cross_entropy_oracle(z: Any, label: Any) -> Any:
+    """`owl.conv.cross_entropy` over NumPy arrays with their dimensions reversed, as `to_numpy` gives them.
+
+    >>> owl.testing.cross_entropy_oracle(np.array([[0.0, -np.inf]]), np.array([[1.0, 0.0]]))
+    array([[0.]])
+    """
+    costs = np.where(label != 0, label * -np.where(label != 0, log_softmax_oracle(z), 0.0), 0.0)
+    return costs.sum(axis=1, keepdims=True)

@@ -54,24 +54,24 @@ class ConvolutionNet(Model):
         p1 = self.pool1.ff(a1)
         a2 = ele.relu(self.conv2.ff(p1, self.w2, self.b2))
         p2 = self.pool2.ff(a2)
-        out = conv.softmax(self.w3 * p2.reshape([FEATURES, data.shape[3]]) + self.b3)
-        return a1, p1, a2, p2, out
+        scores = self.w3 * p2.reshape([FEATURES, data.shape[3]]) + self.b3
+        return a1, p1, a2, p2, scores
 
     def predict(self, data: NArray) -> NArray:
         """Probabilities ``[10, n]`` for ``data`` ``[784, n]``."""
-        return self.forward(as_images(data))[-1]
+        return conv.softmax(self.forward(as_images(data))[-1])
 
     def gradients(self, data: NArray, label: NArray) -> tuple[NArray, dict[str, NArray]]:
-        """The probabilities, and the sums of the gradients of the cross entropy over a batch."""
+        """The scores before softmax, and the sums of the gradients of the cross entropy over a batch."""
         images = as_images(data)
-        a1, p1, a2, p2, out = self.forward(images)
-        s3 = out - label
+        a1, p1, a2, p2, scores = self.forward(images)
+        s3 = conv.cross_entropy_back(scores, label)
         features = p2.reshape([FEATURES, data.shape[1]])
         e2 = (self.w3.trans() * s3).reshape(p2.shape)
         s2 = ele.relu_back(self.pool2.bp(e2, p2, a2), a2)
         e1 = self.conv2.bp(s2, p1, self.w2)
         s1 = ele.relu_back(self.pool1.bp(e1, p1, a1), a1)
-        return out, {
+        return scores, {
             "w1": self.conv1.weight_grad(s1, images, self.w1),
             "b1": self.conv1.bias_grad(s1),
             "w2": self.conv2.weight_grad(s2, p1, self.w2),

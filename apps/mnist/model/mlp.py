@@ -44,14 +44,14 @@ class Perceptron(Model):
         return conv.softmax(self.w2 * a1 + self.b2)
 
     def gradients(self, data: NArray, label: NArray) -> tuple[NArray, dict[str, NArray]]:
-        """The probabilities, and the sums of the gradients of the cross entropy over a batch."""
+        """The scores before softmax, and the sums of the gradients of the cross entropy over a batch."""
         # forward
         a1 = ele.relu(self.w1 * data + self.b1)
-        a2 = conv.softmax(self.w2 * a1 + self.b2)
-        # backward: a2 - label is the derivative of the cross entropy by the input of softmax
-        s2 = a2 - label
+        z2 = self.w2 * a1 + self.b2
+        # backward
+        s2 = conv.cross_entropy_back(z2, label)
         s1 = ele.relu_back(self.w2.trans() * s2, a1)
-        return a2, {"w1": s1 * data.trans(), "b1": s1.sum(1), "w2": s2 * a1.trans(), "b2": s2.sum(1)}
+        return z2, {"w1": s1 * data.trans(), "b1": s1.sum(1), "w2": s2 * a1.trans(), "b2": s2.sum(1)}
 
     def update(self, gradients: dict[str, NArray], images: int, rate: float) -> None:
         """A step of gradient descent."""
