@@ -23,6 +23,13 @@ def test_python_examples_run(number, python):
     assert done.stderr == ""
 
 
+def test_the_classic_script_shows_learning(python):
+    right = [int(count) for count in re.findall(r"step \d+: (\d+) of 256 right", python(blocks("python")[0]).stdout)]
+    assert len(right) == 4
+    assert right == sorted(right)
+    assert right[-1] > 3 * right[0]
+
+
 def test_there_are_examples_and_two_commands():
     assert blocks("python")
     commands = [block.strip() for block in blocks("sh") if "venv" in block]

@@ -103,8 +103,8 @@ struct LrnArgs {
 };
 
 // Winograd's algorithm, F(4x4, 3x3) or F(4x4, 5x5). Its rounding error spreads over a tile: in every direction it stays
-// below 256 machine epsilons (3e-5) of the greatest sum of absolute products that makes up any number of the result. A
-// NaN or an infinity spreads over its tile, too.
+// below 256 machine epsilons (3e-5) of the greatest sum of absolute products that makes up any number of the result.
+// Windows of zeros, and tiles whose result is not finite, are as by definition.
 static inline bool winograd_applies(const ConvArgs& a) {
     return a.dtype == DType::f32 && a.kw == a.kh && (a.kw == 3 || a.kw == 5) && a.stride_w == 1 && a.stride_h == 1 &&
            a.dilation_w == 1 && a.dilation_h == 1 && a.pad_w < a.kw && a.pad_h < a.kh;

@@ -99,8 +99,11 @@ struct Transformed {
     }
 
     struct Scratch {
-        float *padded, *v, *m, *block, *gradient;
+        float *padded, *v, *m, *block;
         PoolScratch<float> pooled;
+        uint64_t* blank_pixels;    // bits
+        int32_t *blanks, *broken;  // outputs of each image's blank windows; tiles of a block of outputs to be computed anew
+        int64_t* blank_count;      // of each image
 
         Scratch(const Transformed& d, Carver& carver)
             : pooled(d.a, Adjoint ? d.a.pool.out_h : min64(d.strip_rows, d.result_rows()), carver) {
@@ -109,6 +112,11 @@ struct Transformed {
             v = carver.take<float>(P * P * tiles * d.p.in_vectors * kLanes);
             m = carver.take<float>(P * P * tiles * d.p.out_vectors * kLanes);
             block = carver.take<float>(rows * kTile * d.p.tiles_x * kTile * kLanes);
+            const BlankWindows<R> windows(d.p, {0, rows});
+            blank_pixels = carver.take<uint64_t>(d.images * windows.rows * windows.words);
+            blanks = carver.take<int32_t>(tiles * kTile * kTile);
+            broken = carver.take<int32_t>(rows * d.p.tiles_x);
+            blank_count = carver.take<int64_t>(d.images);
         }
     };
 
@@ -179,22 +187,36 @@ struct Transformed {
 
     void transform_inputs(int64_t image, int64_t count, int64_t group, const TileRows& t, const Scratch& s) const {
         const PaddedBlock padded(p, R, t.count());
+        const BlankWindows<R> windows(p, t);
         const int64_t tiles = t.count() * p.tiles_x, vector = count * tiles * kLanes;
-        const Channels<const float> data = {static_cast<const float*>(Adjoint ? a.y_diff : a.x), p.in * a.groups,
-                                            p.in_w * p.in_h, Adjoint ? a.blocked_y_diff : a.blocked_x};
         padded.clear(s.padded);
         for (int64_t b = 0; b < p.in_vectors; ++b)
             for (int64_t n = 0; n < count; ++n) {
-                const int64_t channel = group * p.in + b * kLanes, channels = min64(kLanes, p.in - b * kLanes);
-                if (Adjoint && pools(a)) {
-                    float* corner = s.padded + (p.pad_h * padded.pitch + p.pad_w) * kLanes;
-                    load_gradient(a, image + n, channel, channels, corner, padded.pitch, s.pooled);
-                } else {
-                    padded.load(p, t, data, image + n, channel, channels, s.padded);
-                }
+                load_padded(image + n, group, b, t, s);
                 transform_input<R>(s.padded, padded.pitch, t.count(), p.tiles_x, s.v + b * vector + n * tiles * kLanes,
                                    p.in_vectors * vector);
+                // Most images have no window that is blank in the first channels: the others need not be looked at.
+                if (b == 0) s.blank_count[n] = windows.sample(s.padded);
+                if (!s.blank_count[n]) continue;
+                uint64_t* blank = s.blank_pixels + n * windows.rows * windows.words;
+                windows.look(s.padded, b == 0, blank);
+                if (b == 0 || b == p.in_vectors - 1)
+                    s.blank_count[n] = windows.list(blank, s.blanks + n * tiles * kTile * kTile);
             }
+    }
+
+    // A block of channels of what is convolved; the padding around it is zeros already.
+    void load_padded(int64_t image, int64_t group, int64_t b, const TileRows& t, const Scratch& s) const {
+        const PaddedBlock padded(p, R, t.count());
+        const Channels<const float> data = {static_cast<const float*>(Adjoint ? a.y_diff : a.x), p.in * a.groups,
+                                            p.in_w * p.in_h, Adjoint ? a.blocked_y_diff : a.blocked_x};
+        const int64_t channel = group * p.in + b * kLanes, channels = min64(kLanes, p.in - b * kLanes);
+        if (Adjoint && pools(a)) {
+            float* corner = s.padded + (p.pad_h * padded.pitch + p.pad_w) * kLanes;
+            load_gradient(a, image, channel, channels, corner, padded.pitch, s.pooled);
+        } else {
+            padded.load(p, t, data, image, channel, channels, s.padded);
+        }
     }
 
     void multiply_all(int64_t group, int64_t tiles, const Scratch& s) const {
@@ -231,10 +253,16 @@ struct Transformed {
         for (int64_t n = 0; n < count; ++n)
             for (int64_t b = 0; b < p.out_vectors; ++b) {
                 const float* m = s.m + b * vector + n * tiles * kLanes;
+                int64_t broken = 0;
                 for (int64_t ty = 0; ty < t.count(); ++ty)
-                    for (int64_t tx = 0; tx < p.tiles_x; ++tx, m += kLanes)
-                        transform_output(m, p.out_vectors * vector, s.block + (ty * pitch + tx) * kTile * kLanes,
-                                         pitch);
+                    for (int64_t tx = 0; tx < p.tiles_x; ++tx, m += kLanes) {
+                        const int64_t corner = (ty * pitch + tx) * kTile;
+                        if (!transform_output(m, p.out_vectors * vector, s.block + corner * kLanes, pitch))
+                            s.broken[broken++] = int32_t(corner);
+                    }
+                const int32_t* blanks = s.blanks + n * tiles * kTile * kTile;
+                for (int64_t i = 0; i < s.blank_count[n]; ++i) store(s.block + blanks[i] * kLanes, VecF{});
+                if (broken) compute_tiles(image + n, group, b, t, broken, s);
                 const int64_t channel = group * p.out + b * kLanes, channels = min64(kLanes, p.out - b * kLanes);
                 const int64_t first_row = t.begin * kTile;
                 if (!Adjoint) {
@@ -248,8 +276,38 @@ struct Transformed {
             }
     }
 
-    static OWL_INLINE void transform_output(const float* m, int64_t point, float* block, int64_t pitch) {
-        VecF t[kTile][P];
+    // By definition: transforms overflow before their result does, and spread what is not finite over the whole tile.
+    void compute_tiles(int64_t image, int64_t group, int64_t b, const TileRows& t, int64_t tiles,
+                       const Scratch& s) const {
+        constexpr int64_t kArea = R * R;
+        const PaddedBlock padded(p, R, t.count());
+        const int64_t out_step = Adjoint ? kArea : p.in * kArea, in_step = Adjoint ? p.out * kArea : kArea;
+        const int64_t pitch = p.tiles_x * kTile, o = b * kLanes;
+        const float* filters = static_cast<const float*>(a.filter) + group * p.in * p.out * kArea + o * out_step;
+        for (int64_t i = 0; i < tiles; ++i)
+            for (int64_t k = 0; k < kTile * kTile; ++k)
+                store(s.block + (s.broken[i] + k / kTile * pitch + k % kTile) * kLanes, VecF{});
+        padded.clear(s.padded);
+        for (int64_t c = 0; c < p.in; ++c) {
+            if (c % kLanes == 0) load_padded(image, group, c / kLanes, t, s);
+            VecF g[R][R];
+            load_filters(filters + c * in_step, out_step, int(min64(kLanes, p.out - o)), g);
+            for (int64_t i = 0; i < tiles; ++i)
+                for (int64_t k = 0; k < kTile * kTile; ++k) {
+                    const int64_t y = s.broken[i] / pitch + k / kTile, x = s.broken[i] % pitch + k % kTile;
+                    const float* window = s.padded + (y * padded.pitch + x) * kLanes + c % kLanes;
+                    float* place = s.block + (y * pitch + x) * kLanes;
+                    VecF sum = load(place);
+                    for (int j = 0; j < R * R; ++j)
+                        sum = fma(set1(window[(j / R * padded.pitch + j % R) * kLanes]), g[j / R][j % R], sum);
+                    store(place, sum);
+                }
+        }
+    }
+
+    // Whether all numbers of the tile are finite.
+    static OWL_INLINE bool transform_output(const float* m, int64_t point, float* block, int64_t pitch) {
+        VecF t[kTile][P], zero{};
 #pragma GCC unroll 1
         for (int j = 0; j < P; ++j) {
             VecF column[P], y[kTile];
@@ -264,8 +322,12 @@ struct Transformed {
             VecF y[kTile];
             W::output(t[i], y);
 #pragma GCC unroll 4
-            for (int j = 0; j < kTile; ++j) store(block + (i * pitch + j) * kLanes, y[j]);
+            for (int j = 0; j < kTile; ++j) {
+                store(block + (i * pitch + j) * kLanes, y[j]);
+                zero = fma(y[j], VecF{}, zero);
+            }
         }
+        return !any(ne(zero, zero));
     }
 };
 

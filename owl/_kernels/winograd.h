@@ -194,5 +194,68 @@ struct PaddedBlock {
     }
 };
 
+// Which windows of an image's rows of tiles hold nothing but zeros. Transforms leave rounding errors there, of numbers of
+// the rest of the tile; the result is to be exactly what zeros make.
+template <int R>
+struct BlankWindows {
+    static constexpr int64_t kBits = 64;
+
+    int64_t pitch, rows, words;              // of the padded inputs: pixels, and words of bits of a row
+    int64_t out_w, out_rows, out_pitch;      // of the outputs
+    int64_t last_column, last_row;           // of the data among the padded inputs
+
+    // The padding is narrower than a window, so that none lies in it alone.
+    BlankWindows(const Plane& p, const TileRows& t)
+        : pitch(p.tiles_x * kTile + R - 1), rows(t.count() * kTile + R - 1), words(pitch / kBits + 2), out_w(p.out_w),
+          out_rows(max64(0, min64(t.count() * kTile, p.out_h - t.begin * kTile))), out_pitch(p.tiles_x * kTile),
+          last_column(p.pad_w + p.in_w - 1), last_row(min64(rows, p.pad_h + p.in_h - t.begin * kTile) - 1) {}
+
+    // Whether some window may be blank. Each window holds one of these pixels at least, few as they are.
+    bool sample(const float* block) const {
+        for (int64_t y = R - 1, previous = -1; previous < out_rows - 1; previous = y, y += R) {
+            y = min64(y, last_row);
+            for (int64_t x = R - 1, before = -1; before < out_w - 1; before = x, x += R) {
+                x = min64(x, last_column);
+                if (!any(ne(load(block + (y * pitch + x) * kLanes), VecF{}))) return true;
+            }
+        }
+        return false;
+    }
+
+    // Adds a block of channels to what is known of the pixels: a bit is set where all are zeros.
+    void look(const float* block, bool first, uint64_t* blank) const {
+        for (int64_t y = 0; y < rows; ++y)
+            for (int64_t w = 0; w < words; ++w, ++blank) {
+                uint64_t bits = 0;
+                const int64_t begin = w * kBits, count = max64(0, min64(kBits, pitch - begin));
+                const float* from = block + (y * pitch + begin) * kLanes;
+                for (int64_t i = 0; i < count; ++i)
+                    bits |= uint64_t(!any(ne(load(from + i * kLanes), VecF{}))) << i;
+                *blank = first ? bits : *blank & bits;
+            }
+    }
+
+    // Lists the outputs of blank windows, by their place in a block of outputs.
+    int64_t list(const uint64_t* blank, int32_t* places) const {
+        int64_t found = 0;
+        for (int64_t y = 0; y < out_rows; ++y)
+            for (int64_t x = 0; x < out_w; x += kBits - R + 1) {
+                uint64_t bits = ~uint64_t(0);
+                for (int64_t k = 0; k < R; ++k) {
+                    const uint64_t* from = blank + (y + k) * words + x / kBits;
+                    const int64_t shift = x % kBits;
+                    bits &= shift ? from[0] >> shift | from[1] << (kBits - shift) : from[0];
+                }
+                uint64_t windows = bits;
+                for (int k = 1; k < R; ++k) windows &= bits >> k;
+                for (; windows; windows &= windows - 1) {
+                    const int64_t at = x + __builtin_ctzll(windows);
+                    if (at < min64(out_w, x + kBits - R + 1)) places[found++] = int32_t(y * out_pitch + at);
+                }
+            }
+        return found;
+    }
+};
+
 }  // namespace OWL_ISA
 }  // namespace owl

@@ -71,7 +71,7 @@ struct Gradient {
 
     int64_t chunks(int phase) const { return a.groups * (phase == 0 ? groups.count : p.in); }
     void run_phase(int phase, int64_t begin, int64_t end, void* memory) const {
-        phase == 0 ? run(begin, end, memory) : add_groups(begin, end);
+        phase == 0 ? run(begin, end, memory) : add_groups(begin, end, memory);
     }
     int64_t workspace() const { return (all_sums() + bias_size()) * int64_t(sizeof(float)); }
 
@@ -139,18 +139,12 @@ struct Gradient {
     void transform_gradients(int64_t image, int64_t count, int64_t group, const TileRows& t, const Scratch& s) const {
         const int64_t tiles = t.count() * p.tiles_x, vector = count * tiles * kLanes, pitch = p.tiles_x * kTile;
         const int64_t first = t.begin * kTile, rows = min64(p.out_h, t.end * kTile) - first;
-        const Channels<const float> gradient = {static_cast<const float*>(a.y_diff), a.c_out, p.out_w * p.out_h,
-                                                a.blocked_y_diff};
         // What a tile has beyond the image stays 0.
         memset(s.block, 0, size_t(t.count() * kTile * pitch * kLanes) * sizeof(float));
         for (int64_t n = 0; n < count; ++n)
             for (int64_t b = 0; b < p.out_vectors; ++b) {
                 const int64_t channel = group * p.out + b * kLanes, channels = min64(kLanes, p.out - b * kLanes);
-                if (pools(a)) {
-                    load_gradient(a, image + n, channel, channels, s.block, pitch, s.pooled);
-                } else {
-                    load_channels(gradient, image + n, channel, channels, first, rows, p.out_w, s.block, pitch);
-                }
+                load_gradients(image + n, channel, channels, first, rows, pitch, s);
                 if (a.bias_diff) {
                     float* bias = bias_sums(image + n, group) + b * kLanes;
                     if (first == 0) store(bias, VecF{});
@@ -162,6 +156,14 @@ struct Gradient {
                     for (int64_t tx = 0; tx < p.tiles_x; ++tx, m += kLanes)
                         spread_tile(s.block + (ty * pitch + tx) * kTile * kLanes, pitch, m, p.out_vectors * vector);
             }
+    }
+
+    void load_gradients(int64_t image, int64_t channel, int64_t channels, int64_t first, int64_t rows, int64_t pitch,
+                        const Scratch& s) const {
+        const Channels<const float> gradient = {static_cast<const float*>(a.y_diff), a.c_out, p.out_w * p.out_h,
+                                                a.blocked_y_diff};
+        if (pools(a)) load_gradient(a, image, channel, channels, s.block, pitch, s.pooled);
+        else load_channels(gradient, image, channel, channels, first, rows, p.out_w, s.block, pitch);
     }
 
     static OWL_INLINE void spread_tile(const float* block, int64_t pitch, float* m, int64_t point) {
@@ -190,8 +192,10 @@ struct Gradient {
         return sum;
     }
 
-    void add_groups(int64_t begin, int64_t end) const {
+    void add_groups(int64_t begin, int64_t end, void* memory) const {
         constexpr int64_t kArea = R * R;
+        Carver carver{static_cast<char*>(memory)};
+        const Scratch s(*this, carver);
         for (int64_t i = begin; i < end; ++i) {
             const int64_t c = i % p.in, group = i / p.in;
             for (int64_t b = 0; b < p.out_vectors; ++b) {
@@ -199,7 +203,7 @@ struct Gradient {
                 const float* from = sums(0, group) + c * sums_row() + b * kLanes;
                 if (a.filter_diff) {
                     float* target = static_cast<float*>(a.filter_diff) + (first * p.in + c) * kArea;
-                    transform_back(from, channels, target);
+                    if (!transform_back(from, channels, target)) compute_filters(group, c, b, target, s);
                 }
                 if (a.bias_diff && c == 0)
                     add_images(bias_sums(0, group) + b * kLanes, a.batch, a.groups * sums_row(),
@@ -208,8 +212,35 @@ struct Gradient {
         }
     }
 
-    void transform_back(const float* from, int64_t channels, float* target) const {
-        VecF t[R][P];
+    // By definition, the filters between an input channel and a block of output channels: transforms overflow before
+    // their result does.
+    void compute_filters(int64_t group, int64_t c, int64_t b, float* target, const Scratch& s) const {
+        const PaddedBlock padded(p, R, strip_rows);
+        const Channels<const float> x = {static_cast<const float*>(a.x), a.c_in, p.in_w * p.in_h, a.blocked_x};
+        const int64_t from = c / kLanes * kLanes, pitch = p.tiles_x * kTile;
+        const int64_t channel = group * p.out + b * kLanes, channels = min64(kLanes, p.out - b * kLanes);
+        VecF sum[R * R] = {};
+        for (int64_t image = 0; image < a.batch; ++image)
+            for (int64_t row = 0; row < p.tiles_y; row += strip_rows) {
+                const TileRows t = {row, min64(p.tiles_y, row + strip_rows)};
+                const int64_t first = t.begin * kTile, rows = min64(p.out_h, t.end * kTile) - first;
+                padded.clear(s.padded);
+                padded.load(p, t, x, image, group * p.in + from, min64(kLanes, p.in - from), s.padded);
+                load_gradients(image, channel, channels, first, rows, pitch, s);
+                for (int64_t i = 0; i < rows * p.out_w; ++i) {
+                    const VecF g = load(s.block + (i / p.out_w * pitch + i % p.out_w) * kLanes);
+                    const float* window = s.padded + (i / p.out_w * padded.pitch + i % p.out_w) * kLanes + c % kLanes;
+                    for (int k = 0; k < R * R; ++k)
+                        sum[k] = fma(set1(window[(k / R * padded.pitch + k % R) * kLanes]), g, sum[k]);
+                }
+            }
+        for (int k = 0; k < R * R; ++k)
+            for (int64_t o = 0; o < channels; ++o) target[o * p.in * R * R + R * R - 1 - k] = sum[k][o];
+    }
+
+    // Whether all numbers of the filters are finite.
+    bool transform_back(const float* from, int64_t channels, float* target) const {
+        VecF t[R][P], zero{};
         for (int j = 0; j < P; ++j) {
             VecF u[P];
             for (int i = 0; i < P; ++i) u[i] = total(from + (i * P + j) * sums_point());
@@ -224,7 +255,9 @@ struct Gradient {
                 for (int j = 1; j < P; ++j) sum = fma(set1(W::G[j][x]), t[y][j], sum);
                 float* flipped = target + (R * R - 1 - (y * R + x));
                 for (int64_t o = 0; o < channels; ++o) flipped[o * p.in * R * R] = sum[o];
+                zero = fma(sum, VecF{}, zero);
             }
+        return !any(ne(zero, zero));
     }
 };
 
