@@ -31,7 +31,9 @@ def install_copy(session: nox.Session, extra: str, **build: str) -> None:
     copy = ROOT / ".nox" / f"{session.name}-checkout"
     command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
     listed = subprocess.run(command, cwd=ROOT, capture_output=True, check=True)
-    files = {name for name in os.fsdecode(listed.stdout).split("\0") if name and (ROOT / name).is_file()}
+    listing = [name for name in os.fsdecode(listed.stdout).split("\0") if name and os.path.lexists(ROOT / name)]
+    links = {name for name in listing if (ROOT / name).is_symlink()}
+    files = {name for name in listing if name not in links}
     for folder in ("owl", "apps", "tests", "benchmarks"):
         for old in [path for path in (copy / folder).rglob("*") if path.is_file()]:
             if old.suffix != ".so" and str(old.relative_to(copy)) not in files:
@@ -40,6 +42,13 @@ def install_copy(session: nox.Session, extra: str, **build: str) -> None:
         target = copy / name
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(ROOT / name, target)
+    for name in sorted(links):
+        target = copy / name
+        if target.is_dir() and not target.is_symlink():
+            shutil.rmtree(target)
+        target.unlink(missing_ok=True)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.symlink_to((ROOT / name).readlink())
     session.chdir(copy)
     session.env["PYTHONPATH"] = ""  # it may name the checkout
     session.install("-e", f".[{extra}]", env=build)
@@ -69,6 +78,17 @@ def fuzz(session: nox.Session) -> None:
     session.run("python", "-m", "owl.testing.fuzz", *(session.posargs or ["--seconds", "60"]))
 
 
+# Beside those of the rules and the planner: what native code must stand.
+NATIVE_TESTS = [
+    "tests/test_guards.py",
+    "tests/operations/test_random_streams.py",
+    "tests/operations/test_shapes_beside_zeros.py",
+    "tests/convolution/test_parameters.py",
+    "tests/convolution/test_blank_windows.py",
+    "tests/convolution/test_cross_entropy.py",
+]
+
+
 def sanitized(session: nox.Session, kind: str, runtime: str, **options: str) -> None:
     """Builds everything under one sanitizer, and runs a stress program, random ones and the tests of the rules.
 
@@ -90,7 +110,7 @@ def sanitized(session: nox.Session, kind: str, runtime: str, **options: str) -> 
     session.run("python", "tests/sanitizers/stress.py", chosen.seconds, env=environment)
     fuzzing = ["--programs", "1000000", "--seconds", chosen.seconds, "--seed", chosen.seed]
     session.run("python", "-m", "owl.testing.fuzz", *fuzzing, env=environment)
-    tests = tests or ["tests/rules", "tests/planner"]
+    tests = tests or ["tests/rules", "tests/planner", *NATIVE_TESTS]
     session.run("python", "-m", "pytest", "-q", "-p", "no:faulthandler", *tests, env=environment)
 
 

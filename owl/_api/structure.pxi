@@ -331,8 +331,8 @@ def cross_entropy(z, label):
     >>> z = owl.from_numpy(np.array([[0.0, 0.0], [1000.0, -1000.0]]))
     >>> label = owl.from_numpy(np.array([[1.0, 0.0], [0.0, 1.0]]))
     >>> owl.conv.cross_entropy(z, label).to_numpy()
-    array([[6.9314718e-01],
-           [2.0000000e+03]], dtype=float32)
+    array([[6.931472e-01],
+           [2.000000e+03]], dtype=float32)
     """
     return record_cross_entropy(Op.cross_entropy, z, label, "cross_entropy")
 

@@ -184,6 +184,7 @@ class CpuExecutor final : public Executor {
         result_.failures.assign(run->outputs.size(), nullptr);
         {
             std::unique_lock<std::mutex> lock(graph().mutex);
+            run->begun = true;
             if (bind(run)) {
                 lock.unlock();
                 perform(run);
@@ -227,7 +228,7 @@ class CpuExecutor final : public Executor {
             const uint64_t seen = progress().count();
             {
                 std::lock_guard<std::mutex> guard(graph().mutex);
-                if (aborting_.load() || !any_begun_before(run->number)) break;
+                if (aborting_.load() || !any_ahead_of(run)) break;
             }
             waited = true;
             if (quiesce_.load(std::memory_order_relaxed)) pause_here();

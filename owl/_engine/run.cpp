@@ -54,6 +54,7 @@ void recycle_run(Run* run) {
     run->sites.clear();
     run->dependencies.clear();
     run->unresolved = 0;
+    run->begun = false;
     spare_runs().push_back(run);
 }
 
@@ -70,6 +71,23 @@ bool any_run_within(uint64_t count) {
 bool any_begun_before(uint64_t number) {
     for (const Run* run : run_list())
         if (run->number < number && !run->unresolved) return true;
+    return false;
+}
+
+bool any_ahead_of(const Run* self) {
+    // Waits must follow the order of handing over, or two executors might wait for each other: a run counts once it has
+    // begun, or if nothing keeps its executor from beginning it. One that became ready late lies behind a later one, maybe
+    // behind the one that asks.
+    std::vector<char> at_work;
+    for (const Run* run : run_list()) {
+        if (!run->begun) continue;
+        if (run->device >= at_work.size()) at_work.resize(run->device + size_t{1}, 0);
+        at_work[run->device] = 1;
+    }
+    for (const Run* run : run_list()) {
+        if (run->number >= self->number || run->unresolved || run->device == self->device) continue;
+        if (run->begun || run->device >= at_work.size() || !at_work[run->device]) return true;
+    }
     return false;
 }
 

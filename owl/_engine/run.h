@@ -24,6 +24,7 @@ struct Run {
     std::vector<uint32_t> sites;  // by the plan's nodes
     std::vector<Dependency> dependencies;
     int unresolved = 0;
+    bool begun = false;  // its executor has taken it from the queue
     uint16_t device = 0;
     size_t position = 0;  // in the list of live runs
     uint64_t number = 0;  // in the order of handing over
@@ -84,6 +85,8 @@ uint64_t runs_handed_over();
 bool any_run_within(uint64_t count);
 // Under the graph's lock. Whether a run of a smaller number is in an executor's hands, and so will end.
 bool any_begun_before(uint64_t number);
+// Under the graph's lock. Whether a run that was handed over earlier, to another executor, ends without waiting for `self`.
+bool any_ahead_of(const Run* self);
 // In a forked child, under the graph's lock: nobody will execute what was under way.
 void fail_runs_after_fork(Failure* failure);
 

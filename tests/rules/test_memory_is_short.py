@@ -7,7 +7,7 @@ import owl
 import owl.aio
 import owl.testing
 from owl import _runtime, elewise
-from rules.helpers import memory_limit, settle, until
+from rules.helpers import delay, memory_limit, settle, until
 
 MB = 1 << 20
 
@@ -53,6 +53,25 @@ async def gathered(small, large):
 async def test_the_small_one_of_two_gathered_values_survives():
     with memory_limit(4 * MB):
         assert (await gathered(owl.ones([4]) + 1, owl.ones([4096, 4096]) + 2)).tolist() == [2, 2, 2, 2]
+
+
+def test_a_refused_run_does_not_wait_for_an_earlier_one_that_became_ready_behind_it():
+    # Once, both waited for ever: the earlier one for its turn, and the other one for its end.
+    with memory_limit(4 * MB):
+        promise = _runtime.promise([4])
+        late = promise.array + 1
+        late.start_eval()  # handed over first, and ready last
+        with delay(100_000):
+            slow = owl.ones([4]) + 2
+            slow.start_eval()
+            too_large = elewise.relu(owl.ones([64, 64]) * owl.ones([64, 1 << 20])).sum()
+            too_large.start_eval()
+            promise.fulfil(np.ones(4, np.float32))
+            until(lambda: slow.state == "done")
+        until(lambda: too_large.state == "failed")
+        assert late.to_numpy().tolist() == [2, 2, 2, 2]
+        with pytest.raises(owl.OutOfMemoryError):
+            too_large.to_numpy()
 
 
 def test_a_chain_runs_in_the_memory_of_two_values():

@@ -6,6 +6,7 @@ import asyncio
 import time
 import weakref
 from functools import partial
+from threading import get_ident
 from typing import TYPE_CHECKING, Any
 
 from owl._runtime import start_recorded
@@ -19,6 +20,7 @@ from owl.aio.pipeline.stats import RunStats
 if TYPE_CHECKING:
     from owl.aio.pipeline.builder import Pipeline
 
+_MOVING_SECONDS = 0.1
 _CUT_OFF = "an interrupt cut off the hand-over of items; leave this iteration, and begin another"
 
 
@@ -108,7 +110,7 @@ class SyncBatches:
         self._delivery: Delivery | None = None
         self._thread: LoopThread | None = None
         self._stats: RunStats = pipe.standing.stats
-        self._moving = False
+        self._mover: int | None = None  # the thread that takes items over, while it does
 
     def __iter__(self) -> SyncBatches:
         return self
@@ -122,7 +124,7 @@ class SyncBatches:
                 raise StopIteration
             if delivery.closed:
                 raise PipelineError("the pipeline was closed")
-            if self._moving:
+            if self._mover is not None:
                 raise PipelineError(_CUT_OFF)
             output = thread.output
             assert output is not None
@@ -135,9 +137,9 @@ class SyncBatches:
                 delivery.exhausted = True
                 self._stats.ended = time.perf_counter()
             else:
-                self._moving = True
+                self._mover = get_ident()
                 delivery.load(output.take(max(1, output.capacity // 4)))
-                self._moving = False
+                self._mover = None
         return delivery.take()
 
     def start(self) -> None:
@@ -154,8 +156,17 @@ class SyncBatches:
             raise thread.error
 
     def close(self) -> None:
-        """Ends the run; returns within about a second. May be called again, and from any thread."""
+        """Ends the run; returns within about a second. May be called again, and from any thread.
+
+        Closed by another thread than the one that iterates, an item that is being handed over may not count.
+        """
+        delivery = self._delivery
         if self._thread is not None:
             self._thread.wait()
-        if self._delivery is not None:
-            self._pipe.standing.end(self._delivery)
+        if delivery is None:
+            return
+        delivery.closed = True  # no further items are taken over
+        until = time.monotonic() + _MOVING_SECONDS
+        while self._mover not in (None, get_ident()) and time.monotonic() < until:
+            time.sleep(0.001)  # by another thread; for ever, where an interrupt cut that off
+        self._pipe.standing.end(delivery)
