@@ -338,7 +338,7 @@ def test_the_real_mnist_passes_97_percent(run: Callable[..., subprocess.Complete
     assert accuracies(result.stdout)[-1] > 97
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.skipif(not REAL_DATA, reason="OWL_DATA names no data")
 @pytest.mark.parametrize("devices", ["cpu:0", "cpu:0,cpu:1"])
 def test_the_convolution_net_passes_98_5_percent_in_5_epochs(
@@ -400,7 +400,7 @@ def test_the_full_script_has_help(run: Callable[..., subprocess.CompletedProcess
     assert "--hidden" in result.stdout
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.skipif(not REAL_DATA, reason="OWL_DATA names no data")
 def test_the_simple_script_ends_where_the_walkthrough_does(
     run: Callable[..., subprocess.CompletedProcess[str]],
