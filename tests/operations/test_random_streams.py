@@ -15,7 +15,7 @@ SEED = 7
 
 
 def draw(count=1):
-    """The next numbers of whoever calls."""
+    """The next numbers of the thread or task that calls."""
     return [owl.randn([3]).to_numpy().tolist() for _ in range(count)]
 
 
@@ -52,7 +52,7 @@ async def in_order(order, n, name=None, nested=False):
 
 @pytest.mark.parametrize("runner", ["asyncio", "uvloop"])
 @pytest.mark.parametrize("name", [None, "worker"])
-def test_tasks_draw_the_same_whoever_draws_first(name, runner):
+def test_tasks_draw_the_same_in_any_order(name, runner):
     run = asyncio.run if runner == "asyncio" else pytest.importorskip("uvloop").run
     generator = random.Random(1)
     results = []
@@ -104,7 +104,7 @@ def from_threads(order, n, names=None):
 
 
 @pytest.mark.parametrize("names", [None, ["a", "b", "c", "d"]])
-def test_threads_draw_the_same_whoever_draws_first(names):
+def test_threads_draw_the_same_in_any_order(names):
     results = []
     for order in ([0, 1, 2, 3], [3, 1, 0, 2], [2, 3, 1, 0]):
         owl.seed(SEED)
