@@ -24,15 +24,14 @@ kept = []
 try:
     while True:
         kept.append({operation})
-except MemoryError as error:
-    caught = type(error).__name__
-count = len(kept)
+except MemoryError:
+    many = kept[1000] is not None  # not by a new number: there may be no memory for one
 kept.clear()
 {after}
 owl.wait_for_all()
 y = (owl.ones([1000]) * 3).sum()
 assert float(y) == 3000, y
-print(count > 1000, x.to_numpy().sum())
+print(many, x.to_numpy().sum())
 """
 
 
