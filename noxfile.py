@@ -130,7 +130,8 @@ def tsan(session: nox.Session) -> None:
     # OpenBLAS has threads and locks of its own making, which the sanitizer cannot follow.
     # A forked child has threads again when it computes, which the sanitizer would refuse.
     suppressions = ROOT / "tests" / "sanitizers" / "tsan-suppressions.txt"
-    options = f"halt_on_error=1:second_deadlock_stack=1:die_after_fork=0:suppressions={suppressions}"
+    options = "halt_on_error=1:second_deadlock_stack=1:die_after_fork=0:allocator_may_return_null=1"
+    options += f":suppressions={suppressions}"
     sanitized(session, "thread", "libtsan.so", TSAN_OPTIONS=options, OPENBLAS_NUM_THREADS="1")
 
 

@@ -1,8 +1,15 @@
 """A process whose address space is used up while it records: an error, and all goes on once there is memory again."""
 
+import os
+
 import pytest
 
 from rules.helpers import run
+
+pytestmark = pytest.mark.skipif(
+    "libtsan" in os.environ.get("LD_PRELOAD", ""),
+    reason="ThreadSanitizer takes more addresses than a limit could leave",
+)
 
 LIMITED = """
 import resource, sys
