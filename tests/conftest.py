@@ -95,7 +95,7 @@ def devices() -> list[owl.Device]:
 def python(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
     """Runs a program in a fresh interpreter, with owl importable and variables of the environment set (None: unset)."""
 
-    def run(program: str, *arguments: str, timeout: float = 120, **env: str | None):
+    def run(program: str, *arguments: str, timeout: float = 600, **env: str | None):
         path = tmp_path / "program.py"
         path.write_text(program)
         merged: dict[str, str | None] = {**os.environ, "PYTHONPATH": str(ROOT), **env}
