@@ -1,6 +1,4 @@
 // The executor of one CPU device: a thread that takes runs in order and shares each kernel out to the team.
-#include <sched.h>
-
 #include <chrono>
 #include <condition_variable>
 #include <deque>
@@ -9,13 +7,12 @@
 
 #include "executor.h"
 #include "fault.h"
+#include "spin.h"
 #include "team.h"
 
 namespace owl {
 namespace {
 
-using Clock = std::chrono::steady_clock;
-constexpr auto kSpin = std::chrono::microseconds(30);
 constexpr auto kIdle = std::chrono::milliseconds(1);
 
 class CpuExecutor final : public Executor {
@@ -44,20 +41,6 @@ class CpuExecutor final : public Executor {
 
     bool idle() override { return idle_.load(std::memory_order_acquire); }
     int backlog() override { return backlog_.load(std::memory_order_acquire); }
-    Buffer* allocate(size_t bytes) override { return host_memory().allocate(bytes); }
-    bool copy_in(Buffer* buffer, const void* data, size_t bytes) override {
-        std::memcpy(buffer->data, data, bytes);
-        return true;
-    }
-    bool copy_out(const Buffer* buffer, void* data, size_t bytes) override {
-        std::memcpy(data, buffer->data, bytes);
-        return true;
-    }
-    Buffer* copy_to_peer(Buffer* buffer, Executor*) override { return buffer->retain(); }
-    uint64_t signal() override { return 0; }
-    void wait(Executor*, uint64_t) override {}
-    MemoryInfo memory_info() override { return host_memory().info(); }
-    const KernelTable& kernels() override { return kernels_; }
 
     // The thread lives on and fails what still comes: a program's exit may demand values after owl's own exit handler, and
     // must not wait for ever.
@@ -140,13 +123,7 @@ class CpuExecutor final : public Executor {
 
     // Spins for a moment before it sleeps: in a training loop the next plan is never far.
     Run* next() {
-        const auto deadline = Clock::now() + kSpin;
-        for (int spins = 1; !stopping_hint() && !backlog(); ++spins) {
-            pause_briefly();
-            if (spins % 64) continue;
-            sched_yield();
-            if (Clock::now() > deadline) break;
-        }
+        spin([this] { return stopping_hint() || backlog(); });
         std::unique_lock<std::mutex> lock(mutex_);
         busy_ = false;
         quiet_.notify_all();
@@ -284,7 +261,7 @@ class CpuExecutor final : public Executor {
 
     // All memory or none.
     bool reserve(Run* run, const Plan& plan) {
-        const bool reserved = reserve_outputs(plan) && (!plan.arena_bytes || (arena_ = allocate(plan.arena_bytes))) &&
+        const bool reserved = reserve_outputs(plan) && (!plan.arena_bytes || (arena_ = host_memory().allocate(plan.arena_bytes))) &&
                               region_->reserve_scratch(plan.scratch_bytes);
         if (reserved) return true;
         result_.buffers.resize(run->outputs.size());
@@ -303,7 +280,7 @@ class CpuExecutor final : public Executor {
                 result_.buffers[k] = result_.buffers[output.alias_output]->retain();
             } else if (output.donated_input >= 0 && donated_[output.donated_input]) {
                 result_.buffers[k] = input_[output.donated_input]->retain();
-            } else if (!(result_.buffers[k] = allocate(output.bytes))) {
+            } else if (!(result_.buffers[k] = host_memory().allocate(output.bytes))) {
                 return false;
             }
         }
@@ -435,7 +412,7 @@ class CpuExecutor final : public Executor {
             const size_t bytes = slot.kind == Slot::own      ? plan.own_bytes[slot.number]
                                  : slot.kind == Slot::output ? plan.outputs[slot.number].bytes
                                                              : 0;
-            if (slot.kind == Slot::own) own_[slot.number] = allocate(bytes);
+            if (slot.kind == Slot::own) own_[slot.number] = host_memory().allocate(bytes);
             if (slot.kind == Slot::output) make_output(slot.number, run, plan);
             if (slot.kind == Slot::input || (slot.kind == Slot::own ? own_ : result_.buffers)[slot.number]) continue;
             take_back(step, plan);
@@ -454,7 +431,7 @@ class CpuExecutor final : public Executor {
             const Node* node = run->inputs[output.donated_input];
             if (node && may_overwrite(node)) buffer = node->buffer->retain();
         }
-        if (!buffer) buffer = allocate(output.bytes);
+        if (!buffer) buffer = host_memory().allocate(output.bytes);
         result_.buffers[number] = buffer;
         if (!buffer) return;
         for (size_t k = 0; k < plan.outputs.size(); ++k)
@@ -538,7 +515,7 @@ class CpuExecutor final : public Executor {
     Failure* out_of_memory(size_t bytes, const std::vector<int32_t>& operations, Run* run, const Plan& plan) {
         if (is_reserve_spent()) return own(exhausted());
         Failure* failure = describe(FailureKind::out_of_memory, operations, run, plan);
-        const MemoryInfo info = memory_info();
+        const MemoryInfo info = host_memory().info();
         failure->message = "out of memory: " + std::to_string(bytes) + " bytes were asked for, " +
                            std::to_string(info.in_use) + " are in use, " +
                            (info.limit ? "the limit is " + std::to_string(info.limit) : "the system gives no more");

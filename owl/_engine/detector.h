@@ -22,7 +22,6 @@ class Detector {
     uint64_t recorded() const { return position_; }
     // Forgets everything but keeps its room; false if that has become large.
     bool reset();
-    int anchors() const { return static_cast<int>(anchors_.size()); }
 
    private:
     struct Entry {  // of a recent node

@@ -20,7 +20,6 @@ cdef extern from "_engine/plan.h" namespace "owl" nogil:
         vector[int32_t] leftovers
         size_t arena_bytes
         size_t output_bytes
-        uint64_t runs
         string explain()
 
     void compile_plan(Plan* plan, const KernelTable& kernels, bool fuse)
@@ -65,7 +64,7 @@ cdef extern from "_engine/plan_cache.h" namespace "owl" nogil:
         uint64_t bytes_inside
 
     cppclass Canonical:
-        bool describe(const vector[Node*]& nodes, uint64_t mark, bool may_leave, const StoredPlaces& stored)
+        bool describe(const vector[Node*]& nodes, uint64_t mark, bool may_leave, StoredPlaces& stored)
         shared_ptr[Plan] make_plan(const vector[Node*]& nodes)
         Run* make_run(const vector[Node*]& nodes, shared_ptr[Plan] plan)
 
@@ -82,9 +81,7 @@ cdef extern from "_engine/plan_cache.h" namespace "owl" nogil:
         shared_ptr[Plan] find(const Canonical& window)
         void insert(shared_ptr[Plan] plan)
         void clear()
-        void list(vector[shared_ptr[Plan]]* plans)
         size_t size()
-        void set_capacity(size_t capacity)
 
 
 cdef extern from "_engine/executor.h" namespace "owl" nogil:
@@ -92,14 +89,10 @@ cdef extern from "_engine/executor.h" namespace "owl" nogil:
         void submit(Run* run)
         int backlog()
         bool idle()
-        Buffer* allocate(size_t bytes)
-        bool copy_in(Buffer* buffer, const void* data, size_t bytes)
-        bool copy_out(const Buffer* buffer, void* data, size_t bytes)
         void abort()
         void quiesce()
         void freeze()
         void resume(bool in_child)
-        MemoryInfo memory_info()
 
     unique_ptr[Executor] make_cpu_executor(const KernelTable& kernels, void (*on_idle)() noexcept nogil)
 

@@ -157,7 +157,6 @@ cdef extern from "_engine/graph.h" namespace "owl" nogil:
     cppclass Mutex "std::mutex":
         void lock()
         void unlock()
-        bool try_lock()
 
     cppclass Graph:
         Mutex mutex
@@ -183,7 +182,6 @@ cdef extern from "_engine/graph.h" namespace "owl" nogil:
 cdef extern from "_engine/detector.h" namespace "owl" nogil:
     cppclass Detector:
         uint64_t recorded()
-        int anchors()
 
 
 cdef extern from "_engine/stream.h" namespace "owl" nogil:
@@ -212,7 +210,7 @@ cdef extern from "_engine/stream.h" namespace "owl" nogil:
         uint64_t hash
         Border border
         bool known
-        void close(const RecordingStream* stream, const Expectations& expectations)
+        void close(const RecordingStream* stream, Expectations* expectations)
         bool settled()
 
     cppclass RandomNumbers:
@@ -241,6 +239,7 @@ cdef extern from "_engine/stream.h" namespace "owl" nogil:
         void note_demand()
         void note_cut(uint64_t place)
         bool reset()
+        const ClosedWindow* waiting_window(const Node* node)
 
     cppclass Expectations:
         void remember(const ClosedWindow& window)

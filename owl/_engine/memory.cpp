@@ -40,12 +40,15 @@ void* system_allocate(size_t bytes) {
     return data;
 }
 
-size_t machine_memory() {
-    const long pages = sysconf(_SC_PHYS_PAGES), size = sysconf(_SC_PAGE_SIZE);
-    return pages > 0 && size > 0 ? size_t(pages) * size_t(size) : SIZE_MAX;
-}
-
 }  // namespace
+
+size_t machine_memory() {
+    static const size_t bytes = [] {
+        const long pages = sysconf(_SC_PHYS_PAGES), size = sysconf(_SC_PAGE_SIZE);
+        return pages > 0 && size > 0 ? size_t(pages) * size_t(size) : size_t{4} << 30;
+    }();
+    return bytes;
+}
 
 std::atomic<bool> any_deferred_release{false};
 

@@ -34,6 +34,8 @@ struct Buffer {
     }
 };
 
+size_t machine_memory();  // bytes; 4 GiB where the system does not tell
+
 struct MemoryInfo {
     size_t in_use, cached, limit, peak;
 };

@@ -97,7 +97,6 @@ struct Plan {
     size_t scratch_bytes = 0;  // per thread
     size_t output_bytes = 0;   // stored outside, donated ones included
     int n_scalars = 0, n_arguments = 0;
-    uint64_t runs = 0;
     std::string explain() const;  // as JSON
 };
 

@@ -8,8 +8,8 @@ constexpr size_t kLeaveBytes = 4096;  // below that, storing costs less than kee
 }
 
 bool WindowHistory::is_regular(uint64_t hash) {
-    if (seen_.size() > 8192) seen_.clear();
-    const bool known = !seen_.insert(hash).second;
+    const bool known = seen_.find(hash);
+    if (!known) seen_[hash] = true;
     known_ = (known_ << 1 | known) & 0xffff;
     if (count_ < 17) ++count_;
     return known || count_ < 17 || __builtin_popcount(known_) >= 12;
@@ -33,7 +33,7 @@ uint64_t* Canonical::room_for(uint64_t* end, size_t words) {
     return key_.data() + used;
 }
 
-bool Canonical::describe(const std::vector<Node*>& nodes, uint64_t mark, bool may_leave, const StoredPlaces& stored) {
+bool Canonical::describe(const std::vector<Node*>& nodes, uint64_t mark, bool may_leave, StoredPlaces& stored) {
     const size_t count = nodes.size();
     inputs_.clear();
     refs_.clear();
@@ -157,34 +157,13 @@ Run* Canonical::make_run(const std::vector<Node*>& nodes, std::shared_ptr<Plan> 
 }
 
 std::shared_ptr<Plan> PlanCache::find(const Canonical& window) {
-    auto [first, last] = plans_.equal_range(window.hash());
-    for (auto it = first; it != last; ++it) {
-        if (!window.same_key(**it->second)) continue;
-        order_.splice(order_.begin(), order_, it->second);
-        return order_.front();
-    }
-    return nullptr;
+    const std::shared_ptr<Plan>* found = plans_.find(window.hash());
+    return found && window.same_key(**found) ? *found : nullptr;
 }
 
 void PlanCache::insert(std::shared_ptr<Plan> plan) {
-    while (order_.size() >= capacity_ && !order_.empty()) {
-        auto oldest = std::prev(order_.end());
-        auto [first, last] = plans_.equal_range((*oldest)->hash);
-        for (auto it = first; it != last; ++it) {
-            if (it->second == oldest) {
-                plans_.erase(it);
-                break;
-            }
-        }
-        order_.erase(oldest);
-    }
-    order_.push_front(std::move(plan));
-    plans_.emplace(order_.front()->hash, order_.begin());
-}
-
-void PlanCache::clear() {
-    plans_.clear();
-    order_.clear();
+    const uint64_t hash = plan->hash;
+    plans_[hash] = std::move(plan);
 }
 
 }  // namespace owl

@@ -1,11 +1,9 @@
 // From the nodes of a window to a plan: the canonical key, and the plans that are known.
 #pragma once
 #include <algorithm>
-#include <list>
 #include <memory>
-#include <unordered_map>
-#include <unordered_set>
 
+#include "lru_map.h"
 #include "run.h"
 
 namespace owl {
@@ -21,27 +19,17 @@ struct PlannerCounters {
 };
 
 // Places of the program whose values were left over once and read later: from then on they are stored. A program that
-// makes new shapes without end has places without end: those that were told longest ago are forgotten, half of them at a
-// time, and may be computed twice once more.
+// makes new shapes without end has places without end: those that are forgotten may be computed twice once more.
 class StoredPlaces {
    public:
-    void add(const Node* node) {
-        if (recent_.size() >= kMost / 2) {
-            older_.swap(recent_);
-            recent_.clear();
-        }
-        recent_.insert(place(node));
-    }
-    size_t size() const { return recent_.size() + older_.size(); }
     static constexpr size_t kMost = 1 << 14;
-    bool contains(const Node* node) const {
-        if (recent_.empty() && older_.empty()) return false;
-        return recent_.count(place(node)) || older_.count(place(node));
-    }
+    void add(const Node* node) { places_[place(node)] = true; }
+    bool contains(const Node* node) { return places_.size() && places_.find(place(node)); }
+    size_t size() const { return places_.size(); }
 
    private:
     static uint64_t place(const Node* node) { return mix(node->signature, node->site); }
-    std::unordered_set<uint64_t> recent_, older_;
+    LruMap<bool> places_{kMost};
 };
 
 // Whether the program records windows that were seen before. While it does not, windows are handed over in small pieces,
@@ -52,7 +40,7 @@ class WindowHistory {
     bool is_regular(uint64_t hash);
 
    private:
-    std::unordered_set<uint64_t> seen_;
+    LruMap<bool> seen_{8192};
     uint32_t known_ = 0;  // the last windows, one bit each
     int count_ = 0;
 };
@@ -67,7 +55,7 @@ class Canonical {
     // may be left over, but for those of `stored`. False if they cannot be handed over like this: if a node stands among
     // them twice or is no longer recorded, was left over before, or belongs to another device than the first, or if one
     // needs a recorded value that is not among them.
-    bool describe(const std::vector<Node*>& nodes, uint64_t mark, bool may_leave, const StoredPlaces& stored);
+    bool describe(const std::vector<Node*>& nodes, uint64_t mark, bool may_leave, StoredPlaces& stored);
     uint64_t hash() const { return hash_; }
     bool same_key(const Plan& plan) const {
         return plan.key.size() == key_size_ && std::equal(plan.key.begin(), plan.key.end(), key_.begin());
@@ -88,22 +76,16 @@ class Canonical {
     uint64_t hash_ = 0;
 };
 
-// Bounded; the plan that was used longest ago goes first. A hit is verified by its whole key.
+// By the hash of a window. A hit is verified by its whole key; of two plans with one hash the last that was made stays.
 class PlanCache {
    public:
     std::shared_ptr<Plan> find(const Canonical& window);
     void insert(std::shared_ptr<Plan> plan);
-    void clear();
-    // The most recently used first.
-    void list(std::vector<std::shared_ptr<Plan>>* plans) const { plans->assign(order_.begin(), order_.end()); }
+    void clear() { plans_.clear(); }
     size_t size() const { return plans_.size(); }
-    void set_capacity(size_t capacity) { capacity_ = capacity; }
 
    private:
-    using Order = std::list<std::shared_ptr<Plan>>;
-    Order order_;  // most recently used first
-    std::unordered_multimap<uint64_t, Order::iterator> plans_;
-    size_t capacity_ = 512;
+    LruMap<std::shared_ptr<Plan>> plans_{512};
 };
 
 }  // namespace owl

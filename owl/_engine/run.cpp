@@ -1,11 +1,9 @@
 #include "run.h"
 
-#include <sched.h>
-
 #include <chrono>
 #include <condition_variable>
 
-#include "team.h"
+#include "spin.h"
 
 namespace owl {
 namespace {
@@ -211,9 +209,6 @@ void Progress::reset_after_fork() {
     runs.store(0);
 }
 
-using Clock = std::chrono::steady_clock;
-constexpr auto kSpin = std::chrono::microseconds(20);
-
 struct ThreadWaiter::State {
     std::mutex mutex;
     std::condition_variable changed;
@@ -235,19 +230,11 @@ ThreadWaiter::~ThreadWaiter() { delete state; }
 
 // Spins for a moment before it sleeps: waking up takes longer than most small plans.
 bool ThreadWaiter::wait(int milliseconds) {
-    if (!spun) {
-        const auto deadline = Clock::now() + kSpin;
-        for (int spins = 1; !state->done.load(std::memory_order_acquire); ++spins) {
-            pause_briefly();
-            if (spins % 64) continue;
-            sched_yield();
-            if (Clock::now() > deadline) break;
-        }
-        spun = true;
-    }
-    if (state->done.load(std::memory_order_acquire)) return true;
+    auto done = [this] { return state->done.load(std::memory_order_acquire); };
+    if (spun ? done() : spin(done)) return true;
+    spun = true;
     std::unique_lock<std::mutex> lock(state->mutex);
-    return state->changed.wait_for(lock, std::chrono::milliseconds(milliseconds), [this] { return state->done.load(); });
+    return state->changed.wait_for(lock, std::chrono::milliseconds(milliseconds), done);
 }
 
 }  // namespace owl

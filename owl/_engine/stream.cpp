@@ -16,7 +16,7 @@ WindowBounds& window_bounds() {
     return bounds;
 }
 
-void ClosedWindow::close(const RecordingStream* stream, const Expectations& expectations) {
+void ClosedWindow::close(const RecordingStream* stream, Expectations* expectations) {
     const uint64_t mark = graph().new_mark();
     size_t kept = 0;
     readers_inside.resize(nodes.size());
@@ -39,7 +39,7 @@ void ClosedWindow::close(const RecordingStream* stream, const Expectations& expe
     nodes.resize(kept);
     readers_inside.resize(kept);
     hash = mix(hash, kept);
-    const std::vector<char>* live = expectations.find(hash);
+    const std::vector<char>* live = expectations->find(hash);
     known = live && live->size() == kept;
     if (!known) return;
     for (size_t i = 0; i < kept; ++i)
@@ -65,6 +65,12 @@ void RecordingStream::note_cut(uint64_t place) {
     round_start = place - 1;
 }
 
+const ClosedWindow* RecordingStream::waiting_window(const Node* node) const {
+    for (const ClosedWindow& window : waiting)
+        if (std::find(window.nodes.begin(), window.nodes.end(), node) != window.nodes.end()) return &window;
+    return nullptr;
+}
+
 bool RecordingStream::reset() {
     constexpr size_t kRoom = 256;
     if (open.capacity() > kRoom || !detector.reset()) return false;
@@ -80,14 +86,7 @@ bool RecordingStream::reset() {
     return true;
 }
 
-const std::vector<char>* Expectations::find(uint64_t hash) const {
-    auto found = live_.find(hash);
-    return found == live_.end() ? nullptr : &found->second;
-}
-
 void Expectations::remember(const ClosedWindow& window) {
-    constexpr size_t kCapacity = 2048;
-    if (live_.size() >= kCapacity && !live_.count(window.hash)) live_.erase(live_.begin());
     std::vector<char>& live = live_[window.hash];
     live.resize(window.nodes.size());
     for (size_t i = 0; i < live.size(); ++i) live[i] = window.sees(i);

@@ -2,18 +2,18 @@
 #pragma once
 #include <atomic>
 #include <memory>
-#include <unordered_map>
 #include <vector>
 
 #include "detector.h"
 #include "graph.h"
+#include "lru_map.h"
 
 namespace owl {
 
 // How much an open window may hold.
 struct WindowBounds {
     std::atomic<size_t> nodes{4096};
-    std::atomic<size_t> bytes{size_t{1} << 30};
+    std::atomic<size_t> bytes{machine_memory() / 4};
 };
 WindowBounds& window_bounds();
 
@@ -38,7 +38,7 @@ struct ClosedWindow {
     size_t checked = 0;                    // so many of expected_dead are dead already
 
     // Drops what has gone elsewhere, and finds out what is expected of the rest.
-    void close(const RecordingStream* stream, const Expectations& expectations);
+    void close(const RecordingStream* stream, Expectations* expectations);
     // True once everything that died last time has died now.
     bool settled();
     // Whether somebody outside the window can see a node.
@@ -83,20 +83,22 @@ struct RecordingStream {
     }
     void note_demand();
     void note_cut(uint64_t place);
+    // The closed window in which a node waits, nullptr if it does not.
+    const ClosedWindow* waiting_window(const Node* node) const;
     // What it recorded is up for adoption by whoever uses it.
     bool abandoned() const { return orphan || ended; }
     // As new, with the room that it has, for the next task; false if it has grown too large to be kept.
     bool reset();
 };
 
-// What lived on from windows of this hash when they were handed over last. Bounded; guarded by the graph's lock.
+// What lived on from windows of this hash when they were handed over last. Guarded by the graph's lock.
 class Expectations {
    public:
-    const std::vector<char>* find(uint64_t hash) const;
+    const std::vector<char>* find(uint64_t hash) { return live_.find(hash); }
     void remember(const ClosedWindow& window);
 
    private:
-    std::unordered_map<uint64_t, std::vector<char>> live_;
+    LruMap<std::vector<char>> live_{2048};
 };
 
 void sort_by_sequence(std::vector<Node*>* nodes);

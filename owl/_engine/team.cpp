@@ -5,32 +5,19 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <chrono>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <new>
 #include <system_error>
 
+#include "spin.h"
+
 namespace owl {
 namespace {
 
-using Clock = std::chrono::steady_clock;
-
-// Long enough to bridge the gap between two kernels of a plan or two plans of a loop; short enough that idle cores sleep.
-constexpr auto kSpin = std::chrono::microseconds(50);
-constexpr int kPausesBetweenYields = 64;
 // A range is handed out in this many pieces, so that a participant that was interrupted leaves work to steal.
 constexpr int64_t kPiecesPerRange = 4;
-
-// For waits that end within a kernel's chunk. A helper that lost its core gets a chance to come back.
-template <class Condition>
-void wait_until(Condition condition) {
-    for (int spins = 1; !condition(); ++spins) {
-        pause_briefly();
-        if (spins % 4096 == 0) sched_yield();
-    }
-}
 
 int cgroup_limit() {
     int limit = 0;
@@ -46,14 +33,6 @@ int cgroup_limit() {
 
 }  // namespace
 
-void pause_briefly() {
-#if defined(__x86_64__) || defined(__i386__)
-    __builtin_ia32_pause();
-#elif defined(__aarch64__)
-    asm volatile("yield");
-#endif
-}
-
 int default_threads() {
     int threads = static_cast<int>(std::thread::hardware_concurrency());
 #ifdef __linux__
@@ -61,7 +40,7 @@ int default_threads() {
     if (sched_getaffinity(0, sizeof set, &set) == 0) threads = CPU_COUNT(&set);
 #endif
     if (const int limit = cgroup_limit()) threads = std::min(threads, limit);
-    return std::clamp(threads, 1, 64);
+    return std::clamp(threads, 1, kMaxThreads);
 }
 
 std::thread start_quiet_thread(std::function<void()> body) {
@@ -104,7 +83,7 @@ bool Region::reserve_scratch(size_t bytes) {
     const int threads = team().size();
     if (bytes <= scratch_bytes_ && threads <= scratch_threads_) return true;
     bytes = std::max(scratch_bytes_, (bytes + 4095) / 4096 * 4096);
-    for (int i = 0; i < 64; ++i) {
+    for (int i = 0; i < kMaxThreads; ++i) {
         std::free(ranges_[i].scratch);
         ranges_[i].scratch = nullptr;
         if (i < threads && bytes && posix_memalign(&ranges_[i].scratch, 4096, bytes)) {
@@ -175,9 +154,9 @@ void Region::run_phase(int phase, int64_t chunks, int participants) {
     open_.store(true, std::memory_order_seq_cst);
     team().announce();
     participate(0);
-    wait_until([this] { return unfinished_.load(std::memory_order_acquire) == 0; });
+    spin_until([this] { return unfinished_.load(std::memory_order_acquire) == 0; });
     open_.store(false, std::memory_order_seq_cst);
-    wait_until([this] { return inside_.load(std::memory_order_seq_cst) == 0; });
+    spin_until([this] { return inside_.load(std::memory_order_seq_cst) == 0; });
 }
 
 // --------------------------------------------------------------------------------------------------------------- team
@@ -192,7 +171,7 @@ int Team::size() {
 
 void Team::resize(int threads) {
     std::lock_guard<std::mutex> guard(mutex_);
-    set_size(std::clamp(threads, 1, 64));
+    set_size(std::clamp(threads, 1, kMaxThreads));
 }
 
 // Under the team's lock.
@@ -234,7 +213,7 @@ void Team::detach(Region* region) {
         Region* mine = region;
         if (slot.compare_exchange_strong(mine, nullptr)) break;
     }
-    wait_until([this] { return visiting_.load(std::memory_order_seq_cst) == 0; });
+    spin_until([this] { return visiting_.load(std::memory_order_seq_cst) == 0; });
 }
 
 // How many threads one executor may use now. With more executors than cores each still has its own thread.
@@ -280,27 +259,18 @@ bool Team::help(int helper) {
 
 void Team::work(int helper, uint64_t generation) {
     uint64_t seen = epoch_.load(std::memory_order_seq_cst);
-    auto idle_since = Clock::now();
-    int spins = 0;
+    auto called = [&] {
+        return epoch_.load(std::memory_order_seq_cst) != seen || generation_.load(std::memory_order_acquire) != generation;
+    };
     while (generation_.load(std::memory_order_acquire) == generation) {
-        const uint64_t epoch = epoch_.load(std::memory_order_seq_cst);
-        if (epoch != seen) {
-            seen = epoch;
+        if (spin(called)) {
+            seen = epoch_.load(std::memory_order_seq_cst);
             help(helper);
-            idle_since = Clock::now();
-            spins = 0;
             continue;
         }
-        pause_briefly();
-        if (++spins % kPausesBetweenYields) continue;
-        sched_yield();  // the thread that records may be waiting for this core
-        if (Clock::now() - idle_since < kSpin) continue;
         std::unique_lock<std::mutex> lock(mutex_);
         sleeping_.fetch_add(1, std::memory_order_seq_cst);
-        wake_.wait(lock, [&] {
-            return epoch_.load(std::memory_order_seq_cst) != seen ||
-                   generation_.load(std::memory_order_acquire) != generation;
-        });
+        wake_.wait(lock, called);
         sleeping_.fetch_sub(1, std::memory_order_seq_cst);
     }
 }

@@ -16,7 +16,7 @@
 
 namespace owl {
 
-constexpr int kMaxThreads = 256;
+constexpr int kMaxThreads = 64;  // that compute at the same time: one bit each in Region::joined_
 
 class Team;
 
@@ -51,7 +51,7 @@ class Region {
     std::atomic<bool> open_{false};
     std::atomic<int> inside_{0};    // helpers that may touch this region
     std::atomic<uint64_t> joined_{0};  // bit p: participant p is taken
-    Range ranges_[64];
+    Range ranges_[kMaxThreads];
 };
 
 class Team {
@@ -96,7 +96,5 @@ int default_threads();  // from cgroup and affinity
 
 // A thread that no signal reaches, not even before its first instruction: they are for the program's own threads.
 std::thread start_quiet_thread(std::function<void()> body);
-
-void pause_briefly();  // a hint to the processor inside a spinning loop
 
 }  // namespace owl

@@ -35,7 +35,7 @@ constexpr int64_t kMaxArgmaxWindow = 256;
 // depend on the instruction set. Groups of channels must be whole blocks.
 constexpr int64_t kBlockChannels = 16;
 
-enum class ConvAlgorithm : uint8_t { automatic, direct, winograd };
+enum class ConvAlgorithm : uint8_t { automatic, direct };
 
 struct ConvArgs {
     DType dtype;
@@ -113,7 +113,6 @@ static inline bool winograd_applies(const ConvArgs& a) {
 // What all three directions of a convolution use, but for filters whose transformed gradients are too large.
 static inline bool conv_uses_winograd(const ConvArgs& a) {
     if (a.algorithm == ConvAlgorithm::direct || !winograd_applies(a)) return false;
-    if (a.algorithm == ConvAlgorithm::winograd) return true;
     if (a.c_in / a.groups < 8 || a.c_out / a.groups < 8) return false;
     const int64_t tiles = ((a.out_w + 3) / 4) * ((a.out_h + 3) / 4), points = (a.kw + 3) * (a.kh + 3);
     // The transforms cost about as much again as the products.

@@ -8,8 +8,7 @@
 #include <stdint.h>
 #include <string.h>
 
-#include "kernels.h"
-#include "lanes.h"
+#include "kernel_maker.h"
 #include "transpose.h"
 
 namespace owl {
@@ -154,15 +153,12 @@ void copy_blocks(const CopyArgs& a, const Plan& p, int64_t begin, int64_t end) {
     }
 }
 
-int phases(const void*) { return 1; }
-
-int64_t chunks(const void* args, int) {
-    const Plan p = make_plan(*static_cast<const CopyArgs*>(args));
+int64_t chunks(const CopyArgs& a) {
+    const Plan p = make_plan(a);
     return ceil_div(p.total_blocks, p.per_chunk);
 }
 
-void run(const void* args, int, int64_t begin, int64_t end, void*) {
-    const CopyArgs& a = *static_cast<const CopyArgs*>(args);
+void run(const CopyArgs& a, int64_t begin, int64_t end, void*) {
     const Plan p = make_plan(a);
     begin *= p.per_chunk;
     end = min64(end * p.per_chunk, p.total_blocks);
@@ -183,11 +179,9 @@ void run(const void* args, int, int64_t begin, int64_t end, void*) {
     }
 }
 
-size_t nothing(const void*) { return 0; }
-
 }  // namespace
 
-extern const Kernel copy_kernel = {"copy", phases, chunks, run, nothing, nothing};
+extern const Kernel copy_kernel = OnePhaseKernel<CopyArgs, chunks, run>::named("copy");
 
 }  // namespace OWL_ISA
 }  // namespace owl

@@ -6,63 +6,41 @@
 namespace owl {
 namespace {
 
-// __builtin_cpu_supports also asks whether the operating system saves the wide registers.
-bool runs_avx512() {
-#if defined(__x86_64__)
-    return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-           __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
-           __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
-#else
-    return false;
-#endif
-}
+struct InstructionSet {
+    const KernelTable* table;
+    bool (*runs)();  // on this machine, under this operating system
+    const char* refusal;
+};
 
-bool runs_avx2() {
-#if defined(__x86_64__)
-    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
-#else
-    return false;
+// The best first. __builtin_cpu_supports also asks whether the operating system saves the wide registers.
+const InstructionSet kInstructionSets[] = {
+#ifndef OWL_ONLY_GENERIC
+    {&avx512::table,
+     [] {
+         return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+                __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
+                __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+     },
+     "OWL_ISA=avx512: this machine does not run AVX-512 (F, BW, DQ, VL)"},
+    {&avx2::table, [] { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); },
+     "OWL_ISA=avx2: this machine does not run AVX2 with FMA"},
 #endif
-}
-
-const KernelTable* table_of_avx512() {
-#if defined(__x86_64__)
-    return &avx512::table;
-#else
-    return nullptr;
-#endif
-}
-
-const KernelTable* table_of_avx2() {
-#if defined(__x86_64__)
-    return &avx2::table;
-#else
-    return nullptr;
-#endif
-}
+    {&generic::table, [] { return true; }, ""},
+};
 
 }  // namespace
 
 const KernelTable* select_kernels(const char* forced, const char** error) {
-#if defined(__x86_64__)
-    __builtin_cpu_init();
-#endif
     *error = nullptr;
-    if (!forced || !*forced) {
-        if (runs_avx512()) return table_of_avx512();
-        if (runs_avx2()) return table_of_avx2();
-        return &generic::table;
+    const bool free_choice = !forced || !*forced;
+    for (const InstructionSet& set : kInstructionSets) {
+        if (!free_choice && strcmp(forced, set.table->isa)) continue;
+        if (set.runs()) return set.table;
+        if (free_choice) continue;
+        *error = set.refusal;
+        return nullptr;
     }
-    if (!strcmp(forced, "generic")) return &generic::table;
-    if (!strcmp(forced, "avx512")) {
-        if (runs_avx512()) return table_of_avx512();
-        *error = "OWL_ISA=avx512: this machine does not run AVX-512 (F, BW, DQ, VL)";
-    } else if (!strcmp(forced, "avx2")) {
-        if (runs_avx2()) return table_of_avx2();
-        *error = "OWL_ISA=avx2: this machine does not run AVX2 with FMA";
-    } else {
-        *error = "OWL_ISA must be avx512, avx2 or generic";
-    }
+    *error = "OWL_ISA must be avx512, avx2 or generic";
     return nullptr;
 }
 

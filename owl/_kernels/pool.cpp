@@ -1,6 +1,7 @@
 // Max and average pooling, forward and backward. A chunk is a group of planes, a vector's lanes at a time; a plane is a
 // channel of an image, and planes do not mix.
 #include "conv_pool.h"
+#include "kernel_maker.h"
 
 namespace owl {
 namespace OWL_ISA {
@@ -72,29 +73,26 @@ void run_typed(const PoolArgs& a, int64_t begin, int64_t end, void* scratch) {
 }
 
 template <bool Backward>
-void run(const void* args, int, int64_t begin, int64_t end, void* scratch) {
-    const PoolArgs& a = *static_cast<const PoolArgs*>(args);
-    if (a.dtype == DType::f64) run_typed<double, Backward>(a, begin, end, scratch);
-    else run_typed<float, Backward>(a, begin, end, scratch);
+void run(const PoolArgs& a, int64_t begin, int64_t end, void* scratch) {
+    by_dtype(a.dtype, [&](auto zero) { run_typed<decltype(zero), Backward>(a, begin, end, scratch); });
 }
 
-int phases(const void*) { return 1; }
-int64_t chunks(const void* args, int) { return ceil_div(static_cast<const PoolArgs*>(args)->planes, kPlanesPerChunk); }
-size_t workspace(const void*) { return 0; }
+int64_t chunks(const PoolArgs& a) { return ceil_div(a.planes, kPlanesPerChunk); }
 
-size_t scratch_size(const void* args) {
-    const PoolArgs& a = *static_cast<const PoolArgs*>(args);
+size_t scratch_bytes(const PoolArgs& a) {
     Carver carver{nullptr};
-    if (a.dtype == DType::f64) Scratch<double>(a, carver);
-    else Scratch<float>(a, carver);
+    by_dtype(a.dtype, [&](auto zero) { Scratch<decltype(zero)>(a, carver); });
     return carver.used;
 }
+
+template <bool Backward>
+using PoolKernel = OnePhaseKernel<PoolArgs, chunks, run<Backward>, scratch_bytes>;
 
 }  // namespace
 
 extern const Kernel pool_forward_kernel, pool_backward_kernel;
-const Kernel pool_forward_kernel = {"pool_forward", phases, chunks, run<false>, scratch_size, workspace};
-const Kernel pool_backward_kernel = {"pool_backward", phases, chunks, run<true>, scratch_size, workspace};
+const Kernel pool_forward_kernel = PoolKernel<false>::named("pool_forward");
+const Kernel pool_backward_kernel = PoolKernel<true>::named("pool_backward");
 
 }  // namespace OWL_ISA
 }  // namespace owl

@@ -9,8 +9,7 @@
 #include <stdint.h>
 #include <string.h>
 
-#include "kernels.h"
-#include "lanes.h"
+#include "kernel_maker.h"
 #include "simd.h"
 
 namespace owl {
@@ -264,21 +263,15 @@ void run_typed(const RandomArgs& a, int64_t begin, int64_t end) {
     }
 }
 
-int phases(const void*) { return 1; }
+int64_t chunks(const RandomArgs& a) { return ceil_div(a.size, kChunk); }
 
-int64_t chunks(const void* args, int) { return ceil_div(static_cast<const RandomArgs*>(args)->size, kChunk); }
-
-void run(const void* args, int, int64_t begin, int64_t end, void*) {
-    const RandomArgs& a = *static_cast<const RandomArgs*>(args);
-    if (a.dtype == DType::f32) run_typed<float>(a, begin, end);
-    else run_typed<double>(a, begin, end);
+void run(const RandomArgs& a, int64_t begin, int64_t end, void*) {
+    by_dtype(a.dtype, [&](auto zero) { run_typed<decltype(zero)>(a, begin, end); });
 }
-
-size_t nothing(const void*) { return 0; }
 
 }  // namespace
 
-extern const Kernel random_kernel = {"random", phases, chunks, run, nothing, nothing};
+extern const Kernel random_kernel = OnePhaseKernel<RandomArgs, chunks, run>::named("random");
 
 }  // namespace OWL_ISA
 }  // namespace owl

@@ -26,24 +26,30 @@ constexpr int64_t kShortRun = 64;    // runs up to here are transposed
 constexpr int kLaneBytes = 256;      // four AVX-512 registers
 constexpr int kPanelVectors = 8;
 
+template <class T>
+constexpr bool kIsNumber = false;  // and not a vector of numbers
+template <>
+constexpr bool kIsNumber<float> = true;
+template <>
+constexpr bool kIsNumber<double> = true;
 
 struct Sum {
     template <class T> static T identity() { return T(0); }
-    static float apply(float a, float b) { return a + b; }
-    static double apply(double a, double b) { return a + b; }
     template <class V> static OWL_INLINE V apply(V a, V b) { return a + b; }
 };
 struct Max {
     template <class T> static T identity() { return -Constants<T>::infinity; }
-    static float apply(float a, float b) { return a >= b || a != a ? a : b; }
-    static double apply(double a, double b) { return a >= b || a != a ? a : b; }
-    template <class V> static OWL_INLINE V apply(V a, V b) { return max(a, b); }
+    template <class V> static OWL_INLINE V apply(V a, V b) {
+        if constexpr (kIsNumber<V>) return a >= b || a != a ? a : b;
+        else return max(a, b);
+    }
 };
 struct Min {
     template <class T> static T identity() { return Constants<T>::infinity; }
-    static float apply(float a, float b) { return a <= b || a != a ? a : b; }
-    static double apply(double a, double b) { return a <= b || a != a ? a : b; }
-    template <class V> static OWL_INLINE V apply(V a, V b) { return min(a, b); }
+    template <class V> static OWL_INLINE V apply(V a, V b) {
+        if constexpr (kIsNumber<V>) return a <= b || a != a ? a : b;
+        else return min(a, b);
+    }
 };
 
 // The product of some dimensions, the first fastest, as a sequence of positions.
@@ -143,7 +149,6 @@ Plan make_plan(const ReduceArgs& a) {
 
 template <class T>
 inline T scaled(T x, double scale) { return scale == 1 ? x : T(double(x) * scale); }
-
 
 template <class T>
 OWL_INLINE void store_scaled(T* p, Vec<T> v, int n, double scale) {

@@ -335,16 +335,6 @@ OWL_INLINE V max(V x, V y) { return select(mask_or(ge(x, y), is_nan(x)), x, y); 
 template <class V>
 OWL_INLINE V min(V x, V y) { return select(mask_or(le(x, y), is_nan(x)), x, y); }
 
-// The lanes added pairwise: lane i to lane i + width/2 and so on, an order that is the same everywhere.
-template <class V>
-OWL_INLINE Lane<V> sum_lanes(V v) {
-    Lane<V> x[kWidth<Lane<V>>];
-    memcpy(x, &v, sizeof v);
-    for (int n = kWidth<Lane<V>> / 2; n > 0; n /= 2)
-        for (int i = 0; i < n; i++) x[i] += x[i + n];
-    return x[0];
-}
-
 // --------------------------------------------------------------------------------------------- exp, log and their kin
 
 template <class T>

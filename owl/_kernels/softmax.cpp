@@ -8,8 +8,7 @@
 #include <stdint.h>
 #include <string.h>
 
-#include "kernels.h"
-#include "lanes.h"
+#include "kernel_maker.h"
 #include "simd.h"
 #include "transpose.h"
 
@@ -248,24 +247,18 @@ void run_typed(const SoftmaxArgs& a, int64_t begin, int64_t end) {
     }
 }
 
-int phases(const void*) { return 1; }
-
-int64_t chunks(const void* args, int) {
-    const Plan p = make_plan(*static_cast<const SoftmaxArgs*>(args));
+int64_t chunks(const SoftmaxArgs& a) {
+    const Plan p = make_plan(a);
     return ceil_div(p.items, p.per_chunk);
 }
 
-void run(const void* args, int, int64_t begin, int64_t end, void*) {
-    const SoftmaxArgs& a = *static_cast<const SoftmaxArgs*>(args);
-    if (a.dtype == DType::f32) run_typed<float>(a, begin, end);
-    else run_typed<double>(a, begin, end);
+void run(const SoftmaxArgs& a, int64_t begin, int64_t end, void*) {
+    by_dtype(a.dtype, [&](auto zero) { run_typed<decltype(zero)>(a, begin, end); });
 }
-
-size_t nothing(const void*) { return 0; }
 
 }  // namespace
 
-extern const Kernel softmax_kernel = {"softmax", phases, chunks, run, nothing, nothing};
+extern const Kernel softmax_kernel = OnePhaseKernel<SoftmaxArgs, chunks, run>::named("softmax");
 
 }  // namespace OWL_ISA
 }  // namespace owl

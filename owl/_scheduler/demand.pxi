@@ -60,22 +60,11 @@ cdef bint run_waiting_ancestors(const Window& nodes) noexcept nogil:
     while found:
         found = False
         for i in range(nodes.size()):
-            if nodes[i].state == State.recorded and not nodes[i].leftover and waits(nodes[i]):
+            if nodes[i].state == State.recorded and not nodes[i].leftover and nodes[i].stream.waiting_window(nodes[i]):
                 run_first_waiting(nodes[i].stream, False, True)
                 any_found = found = True
                 break
     return any_found
-
-
-cdef bint waits(const Node* node) noexcept nogil:
-    cdef size_t w, i
-    cdef ClosedWindow* window
-    for w in range(node.stream.waiting.size()):
-        window = &node.stream.waiting[w]
-        for i in range(window.nodes.size()):
-            if window.nodes[i] == node:
-                return True
-    return False
 
 
 # Under the graph's lock. `site`: the line that asks.

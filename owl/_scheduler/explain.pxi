@@ -35,20 +35,16 @@ cdef list handed_over(uint64_t sequence):
     return out
 
 
-cdef void window_of(Node* node, Window* nodes) noexcept nogil:
-    # What a demand for a recorded node would hand over. Under the graph's lock.
-    cdef size_t w, i
-    cdef ClosedWindow* window
-    graph().ancestors(&node, 1, nodes)
-    for w in range(node.stream.waiting.size()):
-        window = &node.stream.waiting[w]
-        for i in range(window.nodes.size()):
-            if window.nodes[i] == node:
-                nodes.clear()
-                for i in range(window.nodes.size()):
-                    if window.nodes[i].state == State.recorded and window.nodes[i].stream == node.stream:
-                        nodes.push_back(window.nodes[i])
-                return
+# What a demand for a recorded node would hand over. Under the graph's lock.
+cdef void find_needed(Node* node, Window* nodes) noexcept nogil:
+    cdef const ClosedWindow* window = node.stream.waiting_window(node)
+    cdef size_t i
+    if window is NULL:
+        graph().ancestors(&node, 1, nodes)
+        return
+    for i in range(window.nodes.size()):
+        if window.nodes[i].state == State.recorded and window.nodes[i].stream == node.stream:
+            nodes.push_back(window.nodes[i])
 
 
 cdef list would_hand_over(NArray array):
@@ -65,7 +61,7 @@ cdef list would_hand_over(NArray array):
         graph().mutex.lock()
         whole.clear()
         if array.node.state == State.recorded:
-            window_of(array.node, &whole)
+            find_needed(array.node, &whole)
         for i in range(whole.size()):
             if whole[i].device == device:
                 part.push_back(whole[i])

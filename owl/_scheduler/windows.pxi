@@ -31,16 +31,6 @@ cdef extern from *:
 cdef PlannerCounters counters  # likewise
 
 
-cdef size_t physical_memory():
-    try:
-        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (ValueError, OSError, AttributeError):
-        return <size_t>4 << 30
-
-
-window_bounds().bytes.store(physical_memory() // 4)
-
-
 cdef void enqueue(Run* run) noexcept nogil:
     executors[run.device].submit(run)
 
@@ -173,7 +163,6 @@ cdef void submit_described(const Window& nodes, bint unhold) noexcept nogil:
     else:
         counters.hits += 1
     trace.add(counters.windows, known, plan, nodes)
-    plan.get().runs += 1
     counters.bytes_outside += plan.get().output_bytes
     counters.bytes_inside += plan.get().arena_bytes
     cdef Run* run = canonical.make_run(nodes, plan)
@@ -234,7 +223,7 @@ cdef void close_window(RecordingStream* stream, Window* nodes) noexcept nogil:
     cdef ClosedWindow window
     window.nodes.swap(dereference(nodes))
     window.border = trace.border
-    window.close(stream, expectations)
+    window.close(stream, &expectations)
     if window.nodes.empty():
         return
     cdef bint idle = early_start and executors[window.nodes[0].device].idle()
