@@ -43,6 +43,7 @@ __all__ = [
     "random_windows",
     "settle",
     "softmax_oracle",
+    "trim_memory",
     "unfused",
 ]
 
@@ -183,6 +184,16 @@ def memory_limit(bytes: int, beyond_current: bool = False) -> Iterator[None]:
         yield
     finally:
         _runtime.set_memory_limit(None)
+
+
+def trim_memory() -> None:
+    """Gives memory that owl keeps for its next arrays back to the system, so that only values take memory.
+
+    Evaluates nothing and does not block; any thread may call it.
+
+    >>> owl.testing.trim_memory()
+    """
+    _runtime.trim_memory()
 
 
 @contextlib.contextmanager

@@ -63,7 +63,7 @@ class _Measured(_Tidy):
         owl.seed(seed)
         seen: list[Any] = []
         for step in trace:
-            _runtime.trim_memory()
+            owl.testing.trim_memory()
             before = _runtime.memory_info()["in_use"]
             self.step(step, seen)
             self.tidy(step)
