@@ -147,11 +147,15 @@ class BuildRuntime(build_ext):
         self.link(ext, [unit.object for unit in units])
 
     def units(self, ext: Extension, folder: Path) -> list[Unit]:
-        def unit(source: Path, subfolder: str, flags: list[str]) -> Unit:
-            return Unit(source, folder / subfolder / (source.stem + ".o"), [*COMMON, *flags])
+        package = ROOT / "owl"
 
-        kernels = sorted((ROOT / "owl" / "_kernels").glob("*.cpp"))
+        def unit(source: Path, subfolder: str, flags: list[str]) -> Unit:
+            place = source.relative_to(package) if source.is_relative_to(package) else Path(source.name)
+            return Unit(source, folder / subfolder / place.with_suffix(".o"), [*COMMON, *flags])
+
+        kernels = sorted((package / "_cpu" / "kernels").rglob("*.cpp"))
         dispatch = [source for source in kernels if source.stem == "dispatch"]
+        engine = [*sorted((package / "_engine").rglob("*.cpp")), *sorted((package / "_cpu").glob("*.cpp"))]
         # The largest go first, so that none is left running alone at the end.
         return [
             unit(self.generate(ext, folder), "runtime", [*CYTHON, *optimisation(["-O2", "-g1"])]),
@@ -167,10 +171,7 @@ class BuildRuntime(build_ext):
                 if source not in dispatch
             ),
             *(unit(source, "kernels", [*optimisation(["-O2"]), *KERNELS]) for source in dispatch),
-            *(
-                unit(source, "engine", optimisation(["-O2", "-g1"]))
-                for source in sorted((ROOT / "owl" / "_engine").glob("*.cpp"))
-            ),
+            *(unit(source, "engine", optimisation(["-O2", "-g1"])) for source in engine),
         ]
 
     def generate(self, ext: Extension, folder: Path) -> Path:

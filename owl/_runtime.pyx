@@ -3,7 +3,7 @@
 Recording appends nodes to the window of the thread or task that records. A demand, or a full window, hands nodes over:
 they become a plan, looked up by its structure or compiled once, and an executor runs it without the GIL. This module
 holds what ties those parts together; the parts themselves are `owl._engine` (graph, planner, memory, team of threads)
-and `owl._kernels`. Public names are re-exported by `owl`, `owl.elewise`, `owl.conv` and `owl.testing`.
+and `owl._cpu` (executor, lowering, kernels). Public names are re-exported by `owl`, `owl.elewise`, `owl.conv` and `owl.testing`.
 
 Locks. The graph's lock guards nodes, windows and the plan cache. It is never held while Python may run: creating or
 dropping an array can start the garbage collector, which drops other arrays, which takes that lock.

@@ -155,7 +155,7 @@ def test_classic_api_names_everything_public():
 
 def test_example_of_a_new_row_has_the_parts_of_the_table():
     [form, row] = blocks(page("adding-an-operation.md"), "c")
-    header = (ROOT / "owl" / "_kernels" / "operations.def").read_text()
+    header = (ROOT / "owl" / "_engine" / "graph" / "operations.def").read_text()
     assert form.strip() in re.sub(r"^//\s*", "", header, flags=re.MULTILINE)
     assert row.startswith("OWL_ELEMENTWISE(softplus, 1,")
     assert "softplus" not in header

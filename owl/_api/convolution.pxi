@@ -2,7 +2,7 @@
 
 import enum
 
-cdef extern from "_kernels/conv_args.h" namespace "owl" nogil:
+cdef extern from "_cpu/kernels/conv/conv_args.h" namespace "owl" nogil:
     enum class ConvAlgorithm(uint8_t):
         automatic
         direct

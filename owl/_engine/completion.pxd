@@ -3,7 +3,7 @@ from libcpp cimport bool
 from owl._engine.graph cimport Node
 
 
-cdef extern from "_engine/completion.h" namespace "owl" nogil:
+cdef extern from "_engine/run/completion.h" namespace "owl" nogil:
     cppclass Completion:
         void* owner
         Completion* next

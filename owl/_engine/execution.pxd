@@ -8,7 +8,7 @@ from owl._engine.graph cimport Buffer, Failure, FailureKind, MemoryInfo, Node, O
 from owl._engine.types cimport KernelTable
 
 
-cdef extern from "_engine/plan.h" namespace "owl" nogil:
+cdef extern from "_engine/plan/plan.h" namespace "owl" nogil:
     cppclass PlanOutput:
         int32_t node
 
@@ -25,7 +25,7 @@ cdef extern from "_engine/plan.h" namespace "owl" nogil:
     void compile_plan(Plan* plan, const KernelTable& kernels, bool fuse)
 
 
-cdef extern from "_engine/run.h" namespace "owl" nogil:
+cdef extern from "_engine/run/run.h" namespace "owl" nogil:
     cppclass Run:
         vector[Node*] inputs
         vector[Node*] outputs
@@ -51,7 +51,7 @@ cdef extern from "_engine/run.h" namespace "owl" nogil:
     void fail_runs_after_fork(Failure* failure)
 
 
-cdef extern from "_engine/plan_cache.h" namespace "owl" nogil:
+cdef extern from "_engine/plan/plan_cache.h" namespace "owl" nogil:
     cppclass PlannerCounters:
         uint64_t windows
         uint64_t plans
@@ -84,7 +84,7 @@ cdef extern from "_engine/plan_cache.h" namespace "owl" nogil:
         size_t size()
 
 
-cdef extern from "_engine/executor.h" namespace "owl" nogil:
+cdef extern from "_engine/run/executor.h" namespace "owl" nogil:
     cppclass Executor:
         void submit(Run* run)
         int backlog()
@@ -97,7 +97,7 @@ cdef extern from "_engine/executor.h" namespace "owl" nogil:
     unique_ptr[Executor] make_cpu_executor(const KernelTable& kernels, void (*on_idle)() noexcept nogil)
 
 
-cdef extern from "_engine/team.h" namespace "owl" nogil:
+cdef extern from "_cpu/team.h" namespace "owl" nogil:
     cppclass Team:
         int size()
         void resize(int threads)
@@ -108,7 +108,7 @@ cdef extern from "_engine/team.h" namespace "owl" nogil:
     int default_threads()
 
 
-cdef extern from "_engine/fault.h" namespace "owl" nogil:
+cdef extern from "_engine/run/fault.h" namespace "owl" nogil:
     void arm_fault(Op op, FailureKind kind, int skip, int count)
     void disarm_faults()
     void set_kernel_delay(int microseconds)

@@ -7,7 +7,7 @@ from libcpp.vector cimport vector
 from owl._engine.types cimport DType, Ew, Shape
 
 
-cdef extern from "_engine/operation.h" namespace "owl" nogil:
+cdef extern from "_engine/graph/operation.h" namespace "owl" nogil:
     enum class Op(uint16_t):
         leaf
         cast
@@ -49,7 +49,7 @@ cdef extern from "_engine/operation.h" namespace "owl" nogil:
     const ElementwiseInfo& elementwise_info(int op)
 
 
-cdef extern from "_engine/failure.h" namespace "owl" nogil:
+cdef extern from "_engine/graph/failure.h" namespace "owl" nogil:
     enum class FailureKind(uint8_t):
         out_of_memory
         injected
@@ -82,7 +82,7 @@ cdef extern from "_engine/failure.h" namespace "owl" nogil:
     void unlock_failures_after_fork()
 
 
-cdef extern from "_engine/memory.h" namespace "owl" nogil:
+cdef extern from "_engine/memory/memory.h" namespace "owl" nogil:
     cppclass Buffer:
         void* data
         size_t bytes
@@ -112,7 +112,7 @@ cdef extern from "_engine/memory.h" namespace "owl" nogil:
     void unlock_memory_after_fork()
 
 
-cdef extern from "_engine/node.h" namespace "owl" nogil:
+cdef extern from "_engine/graph/node.h" namespace "owl" nogil:
     cppclass Waiter:
         pass
 
@@ -153,7 +153,7 @@ cdef extern from "_engine/node.h" namespace "owl" nogil:
         size_t bytes()
 
 
-cdef extern from "_engine/graph.h" namespace "owl" nogil:
+cdef extern from "_engine/graph/graph.h" namespace "owl" nogil:
     cppclass Mutex "std::mutex":
         void lock()
         void unlock()
@@ -179,12 +179,12 @@ cdef extern from "_engine/graph.h" namespace "owl" nogil:
     Graph& graph()
 
 
-cdef extern from "_engine/detector.h" namespace "owl" nogil:
+cdef extern from "_engine/record/detector.h" namespace "owl" nogil:
     cppclass Detector:
         uint64_t recorded()
 
 
-cdef extern from "_engine/stream.h" namespace "owl" nogil:
+cdef extern from "_engine/record/stream.h" namespace "owl" nogil:
     ctypedef vector[Node*] Window
 
     cppclass AtomicSize "std::atomic<size_t>":
@@ -248,7 +248,7 @@ cdef extern from "_engine/stream.h" namespace "owl" nogil:
     uint64_t purge(const RecordingStream* stream, Window* window)
 
 
-cdef extern from "_engine/recorder.h" namespace "owl" nogil:
+cdef extern from "_engine/record/recorder.h" namespace "owl" nogil:
     cppclass Draft:
         Op op
         DType dtype

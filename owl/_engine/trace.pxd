@@ -7,7 +7,7 @@ from owl._engine.execution cimport Plan
 from owl._engine.graph cimport Border, Node
 
 
-cdef extern from "_engine/trace.h" namespace "owl" nogil:
+cdef extern from "_engine/run/trace.h" namespace "owl" nogil:
     enum class Release(uint8_t):
         settled
         next_cut

@@ -1,7 +1,7 @@
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
 
-cdef extern from "_engine/types.h" namespace "owl" nogil:
+cdef extern from "_engine/graph/types.h" namespace "owl" nogil:
     enum: kMaxDims
 
     enum class DType(uint8_t):

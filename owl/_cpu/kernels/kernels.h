@@ -1,0 +1,186 @@
+// The CPU kernels as the executor sees them: argument structs, and one table of kernels per instruction set.
+//
+// Every kernel file is compiled once per instruction set, with OWL_ISA set to avx512, avx2 or generic, and puts all its
+// code into namespace owl::OWL_ISA. To keep one set's code out of another's, kernel files include C headers only: an
+// inline function of the standard library compiled with AVX-512 flags could be the copy that the linker keeps.
+//
+// Rules for a kernel:
+//  - Work is cut into chunks by shape alone, never by the number of threads, so the same input gives the same bits
+//    however many threads share it. Chunks of one phase may run in any order and at the same time.
+//  - Nothing allocates. A kernel states how many bytes of private scratch a thread needs and how many bytes of shared
+//    workspace a call needs; the plan reserves both before its first kernel runs.
+//  - Multiplication and addition are contracted into FMA inside a matrix product or convolution, never elsewhere.
+//  - An element's result must not depend on its position: tails go through the same vector code as the bulk.
+#pragma once
+#include <stddef.h>
+#include <stdint.h>
+
+namespace owl {
+
+constexpr int kMaxDims = 8;
+
+enum class DType : uint8_t { f32 = 0, f64 = 1, u8 = 2 };  // u8 is internal: masks and argmax positions
+inline size_t dtype_size(DType t) { return t == DType::f64 ? 8 : t == DType::f32 ? 4 : 1; }
+
+struct Kernel {
+    const char* name;
+    int (*phases)(const void* args);                  // at least 1; all chunks of a phase end before the next begins
+    int64_t (*chunks)(const void* args, int phase);   // by shape alone
+    void (*run)(const void* args, int phase, int64_t begin, int64_t end, void* scratch);
+    size_t (*scratch)(const void* args);              // bytes, private to a thread, 64-byte aligned, content undefined
+    size_t (*workspace)(const void* args);            // bytes, shared, passed in args->workspace, content undefined
+};
+
+// ---------------------------------------------------------------------------------------------- element-wise programs
+
+// The operations are listed once, in operations.def.
+enum class Ew : uint8_t {
+#define OWL_ELEMENTWISE(name, ...) name,
+#include "_engine/graph/operations.def"
+#undef OWL_ELEMENTWISE
+    count_
+};
+
+constexpr int kMaxEwRegisters = 64;   // registers are blocks of elements that stay in the L1 cache
+constexpr int kEwScalar = 128;        // operand >= kEwScalar: scalar number (operand - kEwScalar), the same for all elements
+constexpr int kMaxEwInputs = 24;
+constexpr int kMaxEwOutputs = 40;
+constexpr int kMaxEwScalars = 64;
+constexpr int kMaxEwInstructions = 128;
+constexpr int kMaxEwSums = 8;
+// A sum over columns adds groups of this many columns one after the other, then the groups' sums one after the other:
+// the order that a sum on its own and a sum in another kernel's pass have in common.
+constexpr int64_t kSumGroup = 240;
+
+struct EwInstruction {
+    Ew op;
+    uint8_t dst;      // a register; may equal an operand's
+    uint8_t a, b, c;  // registers or scalars; those beyond the operation's arity are ignored
+};
+
+// Registers 0 … n_inputs-1 hold the inputs when a block starts. Arithmetic is done in `dtype`; inputs and outputs of the
+// other floating type are converted when loaded and stored. All registers are assigned before they are read.
+struct EwProgram {
+    DType dtype;
+    uint8_t n_inputs, n_outputs, n_sums, n_registers;
+    uint8_t n_instructions, n_scalars;
+    uint8_t output_register[kMaxEwOutputs];
+    uint8_t sum_register[kMaxEwSums];  // summed over all dimensions but the first: only where the space is [m, n]
+    EwInstruction instruction[kMaxEwInstructions];
+};
+
+struct EwOperand {
+    void* data;
+    DType dtype;
+    int64_t stride[kMaxDims];  // in elements; 0 repeats the operand along that dimension
+};
+
+// The program runs over a space of `ndim` dimensions, the first one fastest. Outputs are dense in that order; an output
+// may be the very buffer of a dense input (then each element is read before it is written).
+struct EwArgs {
+    const EwProgram* program;
+    const double* scalars;
+    int ndim;
+    int64_t shape[kMaxDims];
+    EwOperand input[kMaxEwInputs];
+    EwOperand output[kMaxEwOutputs];
+    void* sum[kMaxEwSums];  // [shape[0]], of the program's dtype
+    void* workspace;
+};
+
+// ------------------------------------------------------------------------------------------------------ matrix product
+
+// C[m, n] = A[m, k] B[k, n]; each element adds its k products in the order of k, by FMA where the instruction set has it.
+// C is dense and column-major. Without an epilogue it is stored to `c`. With one, each tile of C becomes the epilogue's
+// input 0 while it is in cache, and the epilogue's outputs are stored instead (input[0] is unused; the other inputs
+// have strides over [m, n]).
+struct GemmArgs {
+    DType dtype;
+    int64_t m, n, k;
+    const void* a;
+    int64_t a_row, a_col;  // A(i, l) = a[i * a_row + l * a_col]
+    const void* b;
+    int64_t b_row, b_col;  // B(l, j) = b[l * b_row + j * b_col]
+    void* c;
+    const EwProgram* epilogue;
+    const double* scalars;
+    EwOperand input[kMaxEwInputs];
+    EwOperand output[kMaxEwOutputs];
+    void* sum[kMaxEwSums];  // [m]
+    void* workspace;
+};
+
+// -------------------------------------------------------------------------------------------------------- the others
+
+// Copies a strided region to another: transposes, slices, concatenations, conversions of type, broadcasts.
+struct CopyArgs {
+    DType from, to;
+    int ndim;
+    int64_t shape[kMaxDims];
+    const void* src;
+    int64_t src_stride[kMaxDims];
+    void* dst;
+    int64_t dst_stride[kMaxDims];
+};
+
+enum class Reduction : uint8_t { sum, max, min, argmax };  // NaN: as NumPy, it wins in max, min and argmax
+
+// Reduces the dimensions in `axes` (a bit mask) of a dense array; the result is dense. argmax gives the position along
+// the one reduced axis as a floating number, the first one of equals.
+struct ReduceArgs {
+    DType dtype;
+    Reduction op;
+    int ndim;
+    int64_t shape[kMaxDims];
+    uint32_t axes;
+    double scale;  // the sum is multiplied by this, rounded once more (mean); 1 otherwise
+    const void* x;
+    void* y;
+    void* workspace;
+};
+
+// With e_i = exp(x_i - max x) and s their sum, along the middle dimension of a dense [inner, length, outer]:
+enum class SoftmaxKind : uint8_t {
+    plain,       // e_i / s
+    logarithm,   // (x_i - max x) - ln s
+    loss,        // the sum of label_i * (ln s - (x_i - max x)), without those whose label is 0: [outer] numbers; inner is 1
+    difference,  // e_i / s - label_i, the gradient of the loss; inner is 1
+};
+
+struct SoftmaxArgs {
+    DType dtype;
+    SoftmaxKind kind;
+    int64_t inner, length, outer;
+    const void* x;
+    const void* label;  // dense, of the shape of x; for the last two kinds
+    void* y;
+};
+
+enum class Distribution : uint8_t { normal, bernoulli, uniform };
+
+// Philox 4x32-10 (Salmon et al., SC'11): element i depends on (seed, stream, counter, i) alone.
+struct RandomArgs {
+    DType dtype;
+    Distribution op;
+    int64_t size;
+    uint64_t seed, stream, counter;
+    double p0, p1;  // normal: mean, standard deviation; bernoulli: probability of a 1; uniform: low, high
+    void* y;
+};
+
+struct KernelTable {
+    const char* isa;
+    int vector_bytes;
+    Kernel elementwise, gemm, copy, reduce, softmax, random;
+    Kernel conv_forward, conv_backward_data, conv_backward_filter;
+    Kernel pool_forward, pool_backward, lrn_forward, lrn_backward;
+};
+
+// The table for this machine, or for OWL_ISA=avx512|avx2|generic. nullptr, with a reason in *error, if that cannot run here.
+const KernelTable* select_kernels(const char* forced, const char** error);
+
+namespace avx512 { extern const KernelTable table; }
+namespace avx2 { extern const KernelTable table; }
+namespace generic { extern const KernelTable table; }
+
+}  // namespace owl

@@ -1,0 +1,347 @@
+// Convolutions, poolings and normalizations: from a node's attributes and shapes to a kernel's arguments, and which
+// values between convolutions are in blocks of channels.
+#include "_cpu/kernels/conv/conv_args.h"
+#include "step_builder.h"
+
+namespace owl {
+namespace {
+
+class ConvolutionLowerer {
+   public:
+    ConvolutionLowerer(const Plan& plan, const Fusion& fusion, const Placement& placement, const KernelTable& kernels,
+                       const Group& group)
+        : plan_(plan), f_(fusion), placement_(placement), kernels_(kernels), group_(group), head_(group.members[0]) {}
+
+    Step run() const {
+        switch (plan_.nodes[head_].op) {
+            case Op::conv_forward: return forward();
+            case Op::conv_backward_data: return backward_data();
+            case Op::conv_backward_filter:
+            case Op::conv_backward_bias: return backward_filter();
+            case Op::pool_forward: return pool_forward();
+            case Op::pool_backward: return pool_backward();
+            case Op::lrn_backward: return lrn_backward();
+            default: return lrn_forward();
+        }
+    }
+
+   private:
+    // ------------------------------------------------------------------------------------------------------ layouts
+    //
+    // A value of the arena that convolutions alone make and read, each by an algorithm that works in blocks of
+    // channels, stays in blocks. Both sides ask here, so they agree.
+
+    bool blocked(Ref ref) const {
+        if (ref < 0 || !fused() || plan_.slots[placement_.value_slot[ref]].kind != Slot::arena) return false;
+        const Group& maker = f_.groups[f_.group_of[ref]];
+        if (maker.kind != GroupKind::convolution || maker.members.back() != ref) return false;
+        if (!of(maker).writes_blocks()) return false;
+        return every_operand([&](const ConvolutionLowerer& reader, int node, size_t k, const Operand& operand) {
+            if (operand.ref != ref) return true;
+            return operand.view == plan_.nodes[ref].shape && reader.reads_blocks(node, k);
+        });
+    }
+
+    bool blocked_positions(int pool) const {
+        if (!of(f_.groups[f_.group_of[pool]]).writes_blocks()) return false;
+        return every_operand([&](const ConvolutionLowerer& reader, int node, size_t, const Operand&) {
+            return unpooling(node).pool != pool || (plan_.nodes[node].op != Op::pool_backward && reader.whole_blocks());
+        });
+    }
+
+    // Does this hold of every operand of every group?
+    template <class Holds>
+    bool every_operand(Holds holds) const {
+        for (int id : f_.order) {
+            const ConvolutionLowerer reader = of(f_.groups[id]);
+            for (const std::vector<int>* part : {&reader.group_.members, &reader.group_.sums})
+                for (int node : *part)
+                    for (size_t k = 0; k < f_.operands[node].size(); ++k)
+                        if (!holds(reader, node, k, operand(node, static_cast<int>(k)))) return false;
+        }
+        return true;
+    }
+    ConvolutionLowerer of(const Group& group) const { return {plan_, f_, placement_, kernels_, group}; }
+
+    bool convolves() const {
+        const Op op = plan_.nodes[head_].op;
+        return op >= Op::conv_forward && op <= Op::conv_backward_bias;
+    }
+    bool whole_blocks() const {
+        if (!convolves()) return false;
+        const ConvArgs args = shapes();
+        const int64_t block = args.groups * kBlockChannels;
+        return args.groups == 1 || (args.c_in % block == 0 && args.c_out % block == 0);
+    }
+    bool writes_blocks() const {
+        const Op op = plan_.nodes[head_].op;
+        return (op == Op::conv_forward || op == Op::conv_backward_data) && whole_blocks();
+    }
+    bool reads_blocks(int node, size_t k) const {
+        if (!whole_blocks()) return false;
+        const Op op = plan_.nodes[node].op;
+        const Unpooling spread = unpooling(node);
+        const size_t recorded = plan_.nodes[node].inputs.size();
+        // What a gradient is spread by: the pooled values, and last the mask of a mean.
+        if (k >= recorded) return k == recorded && spread.pool >= 0;
+        if (k == 0 && op == Op::conv_forward) return conv_uses_winograd(shapes());
+        if (k == 0 && op == Op::conv_backward_data) return spread.backward >= 0 || conv_uses_winograd(shapes());
+        if (k == 1 && op == Op::conv_backward_filter) return filter_gradient_uses_winograd(shapes());
+        return k == 0 && (op == Op::conv_backward_filter || op == Op::conv_backward_bias);
+    }
+
+    // The member that is this operation; -1: none.
+    int member(Op op) const {
+        for (int i : group_.members)
+            if (plan_.nodes[i].op == op) return i;
+        return -1;
+    }
+    const Operand& operand(int node, int k) const { return f_.operands[node][k]; }
+    const Shape& view(int node, int k) const { return operand(node, k).view; }
+    bool fused() const { return !f_.convolutions.joins.empty(); }
+    Unpooling unpooling(int node) const { return fused() ? f_.convolutions.unpooling[node] : Unpooling(); }
+
+    template <class Args>
+    Step finish(StepBuilder<Args>* builder) const {
+        std::vector<int32_t>& operations = builder->step().operations;
+        // What is spread on the way goes first: a failure of what it reads is a failure of this step.
+        const Unpooling spread = unpooling(head_);
+        if (spread.backward >= 0 && spread.backward != head_) operations.push_back(spread.backward);
+        if (spread.relu >= 0 && spread.backward != head_) operations.push_back(spread.relu);
+        operations.insert(operations.end(), group_.members.begin(), group_.members.end());
+        return builder->finish();
+    }
+
+    static void set_attributes(ConvArgs* args, const int64_t* attribute) {
+        args->pad_w = attribute[0];
+        args->pad_h = attribute[1];
+        args->stride_w = attribute[2];
+        args->stride_h = attribute[3];
+        args->dilation_w = attribute[4];
+        args->dilation_h = attribute[5];
+        args->groups = attribute[6];
+        args->algorithm = static_cast<ConvAlgorithm>(attribute[7]);
+    }
+    static void set_data(ConvArgs* args, const Shape& x) {
+        args->w = x.dim[0];
+        args->h = x.dim[1];
+        args->c_in = x.dim[2];
+        args->batch = x.dim[3];
+    }
+    static void set_filter(ConvArgs* args, const Shape& filter) {
+        args->kw = filter.dim[0];
+        args->kh = filter.dim[1];
+    }
+    static void set_result(ConvArgs* args, const Shape& y) {
+        args->out_w = y.dim[0];
+        args->out_h = y.dim[1];
+        args->c_out = y.dim[2];
+        args->batch = y.dim[3];
+    }
+    PoolWindow window(int pool) const {
+        const PlanNode& node = plan_.nodes[pool];
+        const int64_t* attribute = node.attribute;
+        const Ref gradient = node.inputs[0];
+        const Shape& y = node.op == Op::pool_forward ? node.shape
+                         : gradient >= 0             ? plan_.nodes[gradient].shape
+                                                     : plan_.inputs[~gradient].shape;
+        return {static_cast<PoolOp>(attribute[0]), attribute[1], attribute[2], attribute[3], attribute[4],
+                attribute[5], attribute[6], y.dim[0], y.dim[1]};
+    }
+
+    StepBuilder<ConvArgs> convolution(const Kernel& kernel) const {
+        StepBuilder<ConvArgs> builder(kernel, placement_);
+        builder.args = shapes();
+        builder.use_workspace(builder.args.workspace);
+        return builder;
+    }
+
+    // All that is known of a convolution before its arrays.
+    ConvArgs shapes() const {
+        ConvArgs args{};
+        args.dtype = plan_.nodes[head_].dtype;
+        const int filter = member(Op::conv_backward_filter);
+        switch (plan_.nodes[head_].op) {
+            case Op::conv_forward:
+                set_attributes(&args, plan_.nodes[head_].attribute);
+                set_data(&args, view(head_, 0));
+                set_filter(&args, view(head_, 1));
+                set_result(&args, plan_.nodes[head_].shape);
+                break;
+            case Op::conv_backward_data:
+                set_attributes(&args, plan_.nodes[head_].attribute);
+                set_data(&args, plan_.nodes[head_].shape);
+                set_filter(&args, view(head_, 1));
+                set_result(&args, gradient_shape());
+                break;
+            default:
+                set_result(&args, gradient_shape());
+                if (filter >= 0) {
+                    set_attributes(&args, plan_.nodes[filter].attribute);
+                    set_data(&args, view(filter, 1));
+                    set_filter(&args, plan_.nodes[filter].shape);
+                    break;
+                }
+                // The gradient of the bias depends on no filter: the simplest convolution with this result will do.
+                args.w = args.out_w;
+                args.h = args.out_h;
+                args.c_in = args.kw = args.kh = args.groups = 1;
+                args.stride_w = args.stride_h = args.dilation_w = args.dilation_h = 1;
+        }
+        return args;
+    }
+    const Shape& gradient_shape() const {
+        const Unpooling spread = unpooling(head_);
+        return spread.backward >= 0 ? plan_.nodes[spread.backward].shape : view(head_, 0);
+    }
+
+    Step forward() const {
+        auto builder = convolution(kernels_.conv_forward);
+        ConvArgs& args = builder.args;
+        args.blocked_x = blocked(operand(head_, 0).ref);
+        args.blocked_y = blocked(group_.members.back());
+        if (args.blocked_y) builder.step().in_blocks = group_.members.back();
+        builder.point(args.x, operand(head_, 0).ref);
+        builder.point(args.filter, operand(head_, 1).ref);
+        if (f_.operands[head_].size() > 2) builder.point(args.bias, operand(head_, 2).ref);
+        args.relu = member(elementwise_op(Ew::relu)) >= 0;
+        const int pool = member(Op::pool_forward);
+        if (pool >= 0) {
+            args.pool = window(pool);
+            if (placement_.position_slot[pool] >= 0) builder.point_to_slot(args.argmax, placement_.position_slot[pool]);
+            args.blocked_argmax = blocked_positions(pool);
+        }
+        builder.point(args.y, group_.members.back());
+        return finish(&builder);
+    }
+
+    // The gradient of a convolution's result: operand 0 as it is, or spread from what was pooled of it.
+    void give_gradient(StepBuilder<ConvArgs>* builder, int node) const {
+        ConvArgs& args = builder->args;
+        builder->point(args.y_diff, operand(node, 0).ref);
+        const Unpooling spread = unpooling(node);
+        args.blocked_y_diff = blocked(operand(node, 0).ref);
+        if (spread.backward < 0) return;
+        args.pool = window(spread.backward);
+        args.relu = spread.relu >= 0;
+        if (args.pool.op == PoolOp::max) {
+            builder->point_to_slot(args.argmax, placement_.position_slot[spread.pool]);
+            args.blocked_argmax = blocked_positions(spread.pool);
+            args.blocked_mask = blocked(spread.pool);
+        }
+        if (!args.relu) return;
+        const Ref data = f_.operands[node].back().ref;  // the mask, where that is of the data's size
+        builder->point(args.mask, masks_by_data(plan_, spread) ? data : spread.pool);
+    }
+
+    Step backward_data() const {
+        auto builder = convolution(kernels_.conv_backward_data);
+        ConvArgs& args = builder.args;
+        args.blocked_x_diff = blocked(head_);
+        if (args.blocked_x_diff) builder.step().in_blocks = head_;
+        give_gradient(&builder, head_);
+        builder.point(args.filter, operand(head_, 1).ref);
+        builder.point(args.x_diff, head_);
+        return finish(&builder);
+    }
+
+    Step backward_filter() const {
+        auto builder = convolution(kernels_.conv_backward_filter);
+        ConvArgs& args = builder.args;
+        give_gradient(&builder, head_);
+        const int filter = member(Op::conv_backward_filter), bias = member(Op::conv_backward_bias);
+        if (filter >= 0) {
+            builder.point(args.x, operand(filter, 1).ref);
+            args.blocked_x = blocked(operand(filter, 1).ref);
+            builder.point(args.filter_diff, filter);
+        }
+        if (bias >= 0) builder.point(args.bias_diff, bias);
+        return finish(&builder);
+    }
+
+    StepBuilder<PoolArgs> pooling(const Kernel& kernel, const Shape& x) const {
+        StepBuilder<PoolArgs> builder(kernel, placement_);
+        PoolArgs& args = builder.args;
+        args.dtype = plan_.nodes[head_].dtype;
+        args.w = x.dim[0];
+        args.h = x.dim[1];
+        args.planes = x.dim[2] * x.dim[3];
+        args.window = window(head_);
+        return builder;
+    }
+
+    Step pool_forward() const {
+        auto builder = pooling(kernels_.pool_forward, view(head_, 0));
+        builder.point(builder.args.x, operand(head_, 0).ref);
+        builder.point(builder.args.y, head_);
+        const int32_t positions = placement_.position_slot[head_];
+        if (positions >= 0) builder.point_to_slot(builder.args.argmax, positions);
+        return finish(&builder);
+    }
+
+    Step pool_backward() const {
+        auto builder = pooling(kernels_.pool_backward, plan_.nodes[head_].shape);
+        PoolArgs& args = builder.args;
+        const Unpooling spread = unpooling(head_);
+        builder.point(args.y_diff, operand(head_, 0).ref);
+        builder.point(args.y, operand(head_, 1).ref);
+        args.relu = group_.members.size() > 1;
+        if (args.window.op == PoolOp::average) {
+            if (args.relu) builder.point(args.x, operand(group_.members.back(), 1).ref);
+        } else if (spread.backward >= 0) {
+            builder.point_to_slot(args.argmax, placement_.position_slot[spread.pool]);
+        } else {
+            builder.point(args.x, operand(head_, 2).ref);
+        }
+        builder.point(args.x_diff, group_.members.back());
+        return finish(&builder);
+    }
+
+    StepBuilder<LrnArgs> normalization(const Kernel& kernel) const {
+        StepBuilder<LrnArgs> builder(kernel, placement_);
+        LrnArgs& args = builder.args;
+        const PlanNode& node = plan_.nodes[head_];
+        args.dtype = node.dtype;
+        args.inner = node.shape.dim[0] * node.shape.dim[1];
+        args.channels = node.shape.dim[2];
+        args.batch = node.shape.dim[3];
+        args.local_size = node.attribute[0];
+        std::memcpy(&args.alpha, &node.attribute[1], sizeof(double));
+        std::memcpy(&args.beta, &node.attribute[2], sizeof(double));
+        return builder;
+    }
+
+    Step lrn_forward() const {
+        auto builder = normalization(kernels_.lrn_forward);
+        builder.point(builder.args.x, operand(head_, 0).ref);
+        if (plan_.nodes[head_].op == Op::lrn_scale) builder.point(builder.args.scale, head_);
+        else builder.point(builder.args.y, head_);
+        return finish(&builder);
+    }
+
+    Step lrn_backward() const {
+        auto builder = normalization(kernels_.lrn_backward);
+        builder.point(builder.args.x, operand(head_, 0).ref);
+        builder.point(builder.args.y, operand(head_, 1).ref);
+        builder.point(builder.args.scale, operand(head_, 2).ref);
+        builder.point(builder.args.y_diff, operand(head_, 3).ref);
+        builder.point(builder.args.x_diff, head_);
+        return finish(&builder);
+    }
+
+    const Plan& plan_;
+    const Fusion& f_;
+    const Placement& placement_;
+    const KernelTable& kernels_;
+    const Group& group_;
+    const int head_;
+};
+
+}  // namespace
+
+Step lower_convolution(const Plan& plan, const Fusion& fusion, const Placement& placement, const KernelTable& kernels,
+                       const Group& group) {
+    return ConvolutionLowerer(plan, fusion, placement, kernels, group).run();
+}
+
+}  // namespace owl

@@ -1,0 +1,110 @@
+// A plan: what a window, or its part on one device, compiles to. It knows shapes and structure, never values: scalars,
+// offsets and buffers are arguments of each run.
+#pragma once
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "_engine/graph/node.h"
+
+namespace owl {
+
+// Operands in a plan: >= 0 is the node of that number, < 0 is external input ~ref.
+using Ref = int32_t;
+
+struct PlanInput {
+    Shape shape;
+    DType dtype;
+    bool donatable;  // nobody else can see the value, so its buffer may be overwritten after its last use
+};
+
+struct PlanNode {
+    Op op;
+    DType dtype;
+    bool live;           // somebody outside the plan can see the value: it is stored
+    bool leftover;       // only a handle can see it, and it may be computed again rather than stored
+    uint8_t scalar_mask;
+    Shape shape;
+    int64_t attribute[kMaxDims];
+    std::vector<Ref> inputs;
+    int first_scalar, first_argument;  // positions among the run's scalars and arguments
+};
+
+// Where a run finds or puts an array.
+struct Slot {
+    enum Kind : uint8_t { input, output, arena, own } kind;
+    int32_t number;   // of the input or output, or of the value that has a buffer of its own
+    size_t offset;    // in the arena
+};
+
+// "The pointer at `field` of the step's arguments is slot `slot`, plus `offset` bytes, plus argument `argument` elements."
+struct Patch {
+    uint32_t field;
+    int32_t slot;
+    int32_t argument;  // -1: none
+    uint32_t item_size;
+    int64_t offset;
+};
+
+struct ArgumentPatch {
+    uint32_t field;
+    int32_t argument;
+};
+
+struct Step {
+    const Kernel* kernel = nullptr;
+    std::vector<uint64_t> args;  // the kernel's argument struct; 8-byte aligned
+    std::vector<Patch> patches;
+    std::vector<ArgumentPatch> argument_patches;
+    int32_t scalars_field = -1;  // where the pointer to this step's scalars goes; -1: it has none
+    int32_t first_scalar = 0;    // among the plan's packed scalars
+    int32_t workspace_field = -1;  // where the pointer to the workspace goes; -1: it needs none
+    std::unique_ptr<EwProgram> program;
+    std::vector<int32_t> operations;  // the plan's nodes that this step computes: a failure names them
+    bool continues = false;  // of the operation whose step the one before was
+    bool empty = false;      // no value that it makes has an element: its kernel need not look for any
+    int32_t in_blocks = -1;  // the node among them whose value stays in blocks of channels; -1: none
+    // Only in a plan without an arena: slots that this step is the first to touch, or the last.
+    std::vector<int32_t> begins, ends;
+    size_t scratch_bytes = 0;  // likewise; per thread
+};
+
+struct PlanOutput {
+    int32_t node;
+    size_t bytes;
+    int32_t donated_input = -1;  // written over this input's buffer, if that turns out to be ours alone
+    int32_t alias_input = -1;    // the same buffer as this input (reshape, copy)
+    int32_t alias_output = -1;   // the same buffer as this output
+};
+
+struct Plan {
+    std::vector<uint64_t> key;  // verified on a hit
+    uint64_t hash = 0;
+    uint64_t id = 0;
+    uint16_t device = 0;
+    std::vector<PlanNode> nodes;
+    std::vector<PlanInput> inputs;
+    std::vector<PlanOutput> outputs;
+    std::vector<int32_t> leftovers;  // nodes that are used inside, not stored, and stay recorded
+    std::vector<Ref> root;           // of each node: the array that holds its value
+    std::unique_ptr<Plan> unfused;   // one step per operation, where an input failed or memory is short; made when needed
+    std::vector<Slot> slots;
+    std::vector<Step> steps;
+    std::vector<int32_t> scalar_order;  // packed scalar i is the run's scalar scalar_order[i]
+    bool has_arena = true;           // false: a buffer for each value, from the first step that touches it to the last
+    std::vector<size_t> own_bytes;   // of each value that has one, which no arena and no output holds
+    size_t arena_bytes = 0;
+    size_t scratch_bytes = 0;  // per thread
+    size_t output_bytes = 0;   // stored outside, donated ones included
+    int n_scalars = 0, n_arguments = 0;
+    std::string explain() const;  // as JSON
+};
+
+// The same values and outputs, one step per operation in the order of recording, and without an arena: each value is
+// made and let go of by itself.
+std::unique_ptr<Plan> unfused_form(const Plan& plan, const KernelTable& kernels);
+
+// Compiles `plan->nodes` and `plan->inputs` to steps. `fuse` off: one step per operation.
+void compile_plan(Plan* plan, const KernelTable& kernels, bool fuse);
+
+}  // namespace owl

@@ -1,0 +1,91 @@
+// From the nodes of a window to a plan: the canonical key, and the plans that are known.
+#pragma once
+#include <algorithm>
+#include <memory>
+
+#include "_engine/memory/lru_map.h"
+#include "_engine/run/run.h"
+
+namespace owl {
+
+struct PlannerCounters {
+    uint64_t windows = 0, plans = 0, hits = 0;
+    uint64_t nodes = 0;           // handed over
+    uint64_t dead = 0;            // never computed
+    uint64_t leftovers = 0;       // not stored
+    uint64_t recomputed = 0;      // leftovers that were read after all
+    uint64_t bytes_outside = 0;   // stored outside plans
+    uint64_t bytes_inside = 0;    // arenas
+};
+
+// Places of the program whose values were left over once and read later: from then on they are stored. A program that
+// makes new shapes without end has places without end: those that are forgotten may be computed twice once more.
+class StoredPlaces {
+   public:
+    static constexpr size_t kMost = 1 << 14;
+    void add(const Node* node) { places_[place(node)] = true; }
+    bool contains(const Node* node) { return places_.size() && places_.find(place(node)); }
+    size_t size() const { return places_.size(); }
+
+   private:
+    static uint64_t place(const Node* node) { return mix(node->signature, node->site); }
+    LruMap<bool> places_{kMost};
+};
+
+// Whether the program records windows that were seen before. While it does not, windows are handed over in small pieces,
+// which repeat even where whole windows do not.
+class WindowHistory {
+   public:
+    // Takes in a window by its hash; false if it is new and fewer than 12 of the last 16 were known.
+    bool is_regular(uint64_t hash);
+
+   private:
+    LruMap<bool> seen_{8192};
+    uint32_t known_ = 0;  // the last windows, one bit each
+    int count_ = 0;
+};
+// Where a piece of an irregular window ends: decided by its content, so that equal stretches give equal pieces.
+size_t chunk_end(const std::vector<Node*>& nodes, size_t begin);
+
+// The nodes of one window on one device, in the order of recording, in canonical form: numbered, with the inputs that
+// come from outside, and with what is known of their liveness.
+class Canonical {
+   public:
+    // Under the graph's lock. `nodes` are recorded and belong to one device. `may_leave`: values that only a handle can see
+    // may be left over, but for those of `stored`. False if they cannot be handed over like this: if a node stands among
+    // them twice or is no longer recorded, was left over before, or belongs to another device than the first, or if one
+    // needs a recorded value that is not among them.
+    bool describe(const std::vector<Node*>& nodes, uint64_t mark, bool may_leave, StoredPlaces& stored);
+    uint64_t hash() const { return hash_; }
+    bool same_key(const Plan& plan) const {
+        return plan.key.size() == key_size_ && std::equal(plan.key.begin(), plan.key.end(), key_.begin());
+    }
+    std::shared_ptr<Plan> make_plan(const std::vector<Node*>& nodes) const;
+    // The nodes count as submitted from now on.
+    Run* make_run(const std::vector<Node*>& nodes, std::shared_ptr<Plan> plan) const;
+
+   private:
+    uint64_t* room_for(uint64_t* end, size_t words);
+
+    std::vector<uint64_t> key_;  // the first key_size_ words
+    size_t key_size_ = 0;
+    std::vector<Node*> inputs_;
+    std::vector<Ref> refs_;  // operands of all nodes, one after the other
+    std::vector<char> live_, leavable_, donatable_;
+    std::vector<uint32_t> readers_inside_, outside_reads_;
+    uint64_t hash_ = 0;
+};
+
+// By the hash of a window. A hit is verified by its whole key; of two plans with one hash the last that was made stays.
+class PlanCache {
+   public:
+    std::shared_ptr<Plan> find(const Canonical& window);
+    void insert(std::shared_ptr<Plan> plan);
+    void clear() { plans_.clear(); }
+    size_t size() const { return plans_.size(); }
+
+   private:
+    LruMap<std::shared_ptr<Plan>> plans_{512};
+};
+
+}  // namespace owl

@@ -1,0 +1,19 @@
+// Faults on purpose, for tests of what happens when something fails: owl.testing arms them.
+#pragma once
+#include "_engine/graph/failure.h"
+#include "_engine/graph/operation.h"
+
+namespace owl {
+
+// Arms a fault: after `skip` kernels that contain operation `op`, the next `count` such kernels fail.
+void arm_fault(Op op, FailureKind kind, int skip, int count);
+void disarm_faults();
+bool faults_armed();
+// Should this kernel fail, and how?
+bool take_fault(Op op, FailureKind* kind);
+
+// A pause before every kernel, in microseconds: makes windows of time wide enough for tests to hit them.
+void set_kernel_delay(int microseconds);
+int kernel_delay();
+
+}  // namespace owl
