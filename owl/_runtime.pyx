@@ -1,9 +1,9 @@
 """The scheduler of owl and the arrays it schedules.
 
-Recording appends nodes to the window of the thread or task that records. A demand, or a full window, hands nodes over:
-they become a plan, looked up by its structure or compiled once, and an executor runs it without the GIL. This module
-holds what ties those parts together; the parts themselves are `owl._engine` (graph, planner, memory, team of threads)
-and `owl._cpu` (executor, lowering, kernels). Public names are re-exported by `owl`, `owl.elewise`, `owl.conv` and `owl.testing`.
+Recording appends nodes to the window of the thread or task that records. A request, or a window that is due, submits
+nodes: they become a plan, looked up by its structure or compiled once, and an executor runs it without the GIL. This
+module says when and for whom; how is `owl._engine`'s (graph, windows, plans, runs) and `owl._cpu`'s (executor, lowering,
+kernels). Public names are re-exported by `owl`, `owl.elewise`, `owl.conv` and `owl.testing`.
 
 Locks. The graph's lock guards nodes, windows and the plan cache. It is never held while Python may run: creating or
 dropping an array can start the garbage collector, which drops other arrays, which takes that lock.
@@ -22,27 +22,27 @@ from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t, uintptr_
 from libc.string cimport memcmp, memcpy
 from libcpp cimport bool as cbool
 from libcpp.memory cimport shared_ptr, unique_ptr
-from libcpp.utility cimport move
 from libcpp.vector cimport vector
 
-from owl._engine.completion cimport Completion, CompletionRing
-from owl._engine.execution cimport (
-    Canonical, Executor, Plan, PlanCache, PlannerCounters, Run, StoredPlaces, ThreadWaiter, WindowHistory,
-    any_begun_before, any_run_within, arm_fault, await_dependencies, chunk_end, compile_plan, disarm_faults,
-    fail_runs_after_fork, live_runs, make_cpu_executor, progress, runs_handed_over, set_kernel_delay, team,
-)
+from owl._cpu.cpu cimport CpuBackend, KernelTable, make_cpu_executor, select_kernels, team
 from owl._engine.graph cimport (
-    Border, Buffer, ClosedWindow, Draft, Expectations, Failure, FailureKind, MemoryInfo, Node, Op,
-    RandomNumbers, RecordingStream, State, Window, borrow, elementwise_info, elementwise_op, forget_failures_after_fork, graph,
-    has_deferred_releases, has_unobserved_failures, is_reserve_spent, refill_reserve, held_unobserved_failures, host_memory, kOperations,
-    live_buffers, lock_failures_for_fork, lock_memory_for_fork, operation_name, purge, record, record_leaf,
-    sort_by_sequence, take_deferred_releases, take_unobserved_failures, unlock_failures_after_fork,
-    unlock_memory_after_fork, window_bounds,
+    Distribution, DType, Ew, Failure, FailureKind, Node, Op, Reduction, Shape, State, elementwise_info, elementwise_op,
+    forget_failures_after_fork, graph, has_unobserved_failures, held_unobserved_failures, kMaxDims, kOperations,
+    lock_failures_for_fork, operation_name, take_unobserved_failures, unlock_failures_after_fork,
 )
-from owl._engine.trace cimport HandedOver, Release, Trace
-from owl._engine.types cimport (
-    Distribution, DType, Ew, KernelTable, Reduction, Shape, kMaxDims, select_kernels,
+from owl._engine.memory cimport (
+    Buffer, MemoryInfo, borrow, has_deferred_releases, host_memory, is_reserve_spent, live_buffers, lock_memory_for_fork,
+    refill_reserve, take_deferred_releases, unlock_memory_after_fork,
 )
+from owl._engine.plan cimport Canonical, Plan, compile_plan
+from owl._engine.record cimport (
+    Draft, RandomNumbers, RecordingStream, Window, record, record_leaf, stream_of, window_bounds,
+)
+from owl._engine.run cimport (
+    Completion, CompletionRing, Executor, Submission, ThreadWaiter, any_begun_before, any_run_within, arm_fault,
+    disarm_faults, fail_runs_after_fork, live_runs, progress, runs_submitted, set_kernel_delay,
+)
+from owl._engine.window cimport SchedulerCounters, scheduler
 
 import collections
 import contextvars
@@ -63,8 +63,10 @@ include "_scheduler/sites.pxi"
 include "_scheduler/devices.pxi"
 include "_scheduler/streams.pxi"
 include "_scheduler/random_streams.pxi"
-include "_scheduler/windows.pxi"
-include "_scheduler/demand.pxi"
+include "_scheduler/recording.pxi"
+include "_scheduler/pressure.pxi"
+include "_scheduler/requests.pxi"
+include "_scheduler/waiting.pxi"
 include "_api/arguments.pxi"
 include "_api/narray.pxi"
 include "_api/elementwise.pxi"
@@ -73,7 +75,8 @@ include "_api/convolution.pxi"
 include "_api/creation.pxi"
 include "_api/transfer.pxi"
 include "_api/stacking.pxi"
-include "_scheduler/lifecycle.pxi"
+include "_scheduler/promise.pxi"
+include "_scheduler/process.pxi"
 include "_scheduler/awaiting.pxi"
 include "_scheduler/evaluation.pxi"
 include "_scheduler/inspection.pxi"

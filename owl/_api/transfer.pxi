@@ -95,7 +95,7 @@ def from_numpy(array, dtype=None, copy=True):
     cdef DType wanted = parse_dtype(dtype, "from_numpy")
     cdef bint given = isinstance(array, (np.ndarray, NArray))
     cdef bint as_it_is
-    drain()
+    release_deferred()
     if type(array) is NArray:
         array = to_numpy(<NArray>array)
     kind = dtype_object(wanted)

@@ -5,9 +5,9 @@
 #include <system_error>
 #include <thread>
 
-#include "_engine/run/executor.h"
 #include "_engine/run/fault.h"
 #include "_engine/run/spin.h"
+#include "backend.h"
 #include "team.h"
 
 namespace owl {
@@ -17,7 +17,7 @@ constexpr auto kIdle = std::chrono::milliseconds(1);
 
 class CpuExecutor final : public Executor {
    public:
-    CpuExecutor(const KernelTable& kernels, void (*on_idle)()) : kernels_(kernels), on_idle_(on_idle) {}
+    CpuExecutor(const Backend& backend, IdleListener* listener) : backend_(backend), listener_(listener) {}
 
     ~CpuExecutor() override {
         {
@@ -132,7 +132,7 @@ class CpuExecutor final : public Executor {
         if (!wake_.wait_for(lock, kIdle, work)) {
             idle_.store(true, std::memory_order_release);
             lock.unlock();
-            on_idle_();  // may submit to this very executor
+            listener_->on_idle();
             lock.lock();
             wake_.wait(lock, work);
         }
@@ -217,7 +217,7 @@ class CpuExecutor final : public Executor {
 
     void use_unfused_form() {
         if (!plan_->has_arena) return;
-        if (!plan_->unfused) plan_->unfused = unfused_form(*plan_, kernels_);
+        if (!plan_->unfused) plan_->unfused = unfused_form(*plan_, backend_);
         plan_ = plan_->unfused.get();
     }
 
@@ -340,7 +340,7 @@ class CpuExecutor final : public Executor {
             const double* scalars = scalars_.data() + step->first_scalar;
             std::memcpy(args + step->scalars_field, &scalars, sizeof scalars);
         }
-        if (!step->empty) region_->run(*step->kernel, args);
+        if (!step->empty) region_->run(kernel_of(*step), args);
     }
 
     void fail_outputs(const Plan& plan) {
@@ -535,8 +535,8 @@ class CpuExecutor final : public Executor {
         for (size_t k = 0; k < run->outputs.size(); ++k) fail_output(k, failure);
     }
 
-    const KernelTable& kernels_;
-    void (*const on_idle_)();
+    const Backend& backend_;
+    IdleListener* const listener_;
     std::unique_ptr<Region> region_ = std::make_unique<Region>();
     std::mutex mutex_;
     std::condition_variable wake_, quiet_;
@@ -558,8 +558,8 @@ class CpuExecutor final : public Executor {
 
 }  // namespace
 
-std::unique_ptr<Executor> make_cpu_executor(const KernelTable& kernels, void (*on_idle)()) {
-    return std::make_unique<CpuExecutor>(kernels, on_idle);
+std::unique_ptr<Executor> make_cpu_executor(const Backend& backend, IdleListener* listener) {
+    return std::make_unique<CpuExecutor>(backend, listener);
 }
 
 }  // namespace owl

@@ -33,7 +33,7 @@ class ProgramBuilder {
     // Fills `args->program`, inputs, outputs, sums and scalars. `product`: the member whose value is input 0, or -1.
     template <class Args>
     void build(StepBuilder<Args>* builder, int product) {
-        auto program = std::make_unique<EwProgram>();
+        auto program = std::make_shared<EwProgram>();
         std::memset(static_cast<void*>(program.get()), 0, sizeof *program);
         program_ = program.get();
         program_->dtype = group_.dtype;
@@ -367,8 +367,8 @@ class Lowerer {
         size_t workspace = 0;
         for (const Step& step : plan_.steps) {
             if (step.empty) continue;
-            plan_.scratch_bytes = std::max(plan_.scratch_bytes, step.kernel->scratch(step.args.data()));
-            workspace = std::max(workspace, step.kernel->workspace(step.args.data()));
+            plan_.scratch_bytes = std::max(plan_.scratch_bytes, kernel_of(step).scratch(step.args.data()));
+            workspace = std::max(workspace, kernel_of(step).workspace(step.args.data()));
         }
         if (!workspace) return;
         const auto slot = static_cast<int32_t>(plan_.slots.size());
@@ -383,8 +383,8 @@ class Lowerer {
     void reserve_by_step() {
         for (Step& step : plan_.steps) {
             if (step.empty) continue;
-            step.scratch_bytes = step.kernel->scratch(step.args.data());
-            const size_t workspace = step.kernel->workspace(step.args.data());
+            step.scratch_bytes = kernel_of(step).scratch(step.args.data());
+            const size_t workspace = kernel_of(step).workspace(step.args.data());
             if (!workspace || step.workspace_field < 0) continue;
             const auto slot = static_cast<int32_t>(plan_.slots.size());
             plan_.slots.push_back({Slot::own, static_cast<int32_t>(plan_.own_bytes.size()), 0});
@@ -410,30 +410,8 @@ class Lowerer {
 
 }  // namespace
 
-void lower_groups(Plan* plan, const Fusion& fusion, const Placement& placement, const KernelTable& kernels) {
-    Lowerer(plan, fusion, placement, kernels).run();
-}
-
-std::unique_ptr<Plan> unfused_form(const Plan& plan, const KernelTable& kernels) {
-    auto copy = std::make_unique<Plan>();
-    copy->nodes = plan.nodes;
-    // What was left over stays so, and what was stored for its sake is: the outputs are the same.
-    for (PlanNode& node : copy->nodes) node.live = node.leftover = false;
-    for (const PlanOutput& output : plan.outputs) copy->nodes[output.node].live = true;
-    copy->inputs = plan.inputs;
-    copy->device = plan.device;
-    copy->n_scalars = plan.n_scalars;
-    copy->n_arguments = plan.n_arguments;
-    copy->has_arena = false;
-    compile_plan(copy.get(), kernels, false);
-    return copy;
-}
-
-void compile_plan(Plan* plan, const KernelTable& kernels, bool fuse) {
-    const Fusion fusion = analyse(plan, fuse);
-    plan->root = fusion.root;
-    const Placement placement = place_arrays(plan, fusion);
-    lower_groups(plan, fusion, placement, kernels);
+void CpuBackend::lower(Plan* plan, const Fusion& fusion, const Placement& placement) const {
+    Lowerer(plan, fusion, placement, kernels_).run();
 }
 
 }  // namespace owl

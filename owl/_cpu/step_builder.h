@@ -13,7 +13,10 @@ class StepBuilder {
    public:
     Args args{};
 
-    StepBuilder(const Kernel& kernel, const Placement& placement) : placement_(placement) { step_.kernel = &kernel; }
+    StepBuilder(const Kernel& kernel, const Placement& placement) : placement_(placement) {
+        step_.name = kernel.name;
+        step_.kernel = &kernel;
+    }
 
     int32_t slot_of(Ref ref) const { return ref >= 0 ? placement_.value_slot[ref] : placement_.input_slot[~ref]; }
 

@@ -8,16 +8,16 @@ from dataclasses import dataclass, field
 from pathlib import PurePath
 from typing import Any
 
-_BORDERS = {
+_CUT_REASONS = {
     "anchor": "cut where the loop came round",
     "bounds": "cut at the bounds of a window",
     "random": "cut at random (OWL_WINDOW=random)",
 }
-_RELEASES = {
+_SUBMIT_REASONS = {
     "settled": "handed over once settled",
     "next_cut": "handed over at the next cut",
     "idle": "handed over because the executor was idle",
-    "demand": "handed over by a demand",
+    "request": "handed over by a demand",
     "wait_for_all": "handed over by wait_for_all",
     "pause": "handed over when recording paused",
 }
@@ -145,10 +145,10 @@ def windows(descriptions: list[dict[str, Any]]) -> list[Window]:
 def _title(description: dict[str, Any]) -> str:
     if "window" not in description:
         return "window: still recorded; a demand would hand it over now"
-    border, release = description["border"], description["release"]
-    why = [_BORDERS[border]] if border in _BORDERS else []
-    why.append(_RELEASES[release])
-    if release == "demand" and description["asked_at"]:
+    cut, reason = description["cut"], description["reason"]
+    why = [_CUT_REASONS[cut]] if cut in _CUT_REASONS else []
+    why.append(_SUBMIT_REASONS[reason])
+    if reason == "request" and description["asked_at"]:
         why[-1] += f" ({_site(description['asked_at'])})"
     return f"window {description['window']}: {', '.join(why)}"
 

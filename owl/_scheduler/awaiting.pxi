@@ -315,7 +315,7 @@ def pass_room_on():
 
 def all_done_future():
     """Hands over everything that was recorded; a future of the running loop that is done when that is. None if it is."""
-    cdef uint64_t last = hand_over_all()
+    cdef uint64_t last = submit_all()
     cdef LoopReader reader
     if not runs_pending(last):
         return None

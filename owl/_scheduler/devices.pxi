@@ -1,13 +1,6 @@
 # Devices and their executors. Numbers are given out in order and never reused; a device lives as long as the process.
 
 cdef const KernelTable* kernel_table = NULL
-cdef extern from *:
-    """
-    namespace owl { namespace {
-    std::vector<Executor*>& executors = *new std::vector<Executor*>;  // never destroyed: their threads run until the end
-    } }
-    """
-    vector[Executor*] executors "owl::executors"  # guarded by the graph's lock, and against growth by devices_lock
 cdef list device_names = []
 cdef int MOST_DEVICES = 1024  # each has a thread once it computes, and a place in what every hand-over looks at
 cdef object devices_lock = threading.Lock()
@@ -23,6 +16,7 @@ cdef int load_kernels() except -1:
     kernel_table = select_kernels(name if forced else NULL, &error)
     if kernel_table is NULL:
         raise DeviceError(f"OWL_ISA={forced.decode()}: {error.decode()}")
+    scheduler().backend.reset(new CpuBackend(dereference(kernel_table)))
     threads = os.environ.get("OWL_NUM_THREADS")
     if threads:
         try:
@@ -41,10 +35,10 @@ cdef int add_device() except -1:
         raise DeviceError(f"[create_cpu_device] a process has at most {MOST_DEVICES} devices; a device lives as long as the "
                           "process, so create it once and enter it with `with`")
     load_kernels()
-    cdef unique_ptr[Executor] executor = make_cpu_executor(dereference(kernel_table), start_waiting_windows)
+    cdef unique_ptr[Executor] executor = make_cpu_executor(dereference(scheduler().backend), &scheduler())
     device_names.append(f"cpu:{len(device_names)}")
     graph().mutex.lock()
-    executors.push_back(executor.release())
+    scheduler().executors.push_back(executor.release())
     graph().mutex.unlock()
     return len(device_names) - 1
 

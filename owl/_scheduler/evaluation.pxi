@@ -226,7 +226,7 @@ cdef Evaluation begin_evaluation(object value, list arrays):
     cdef Node* node
     cdef bint recorded = False
     cdef uint32_t site = call_site()
-    drain()
+    release_deferred()
     evaluation.value = value
     evaluation.nodes.reserve(count)
     graph().mutex.lock()
@@ -239,9 +239,7 @@ cdef Evaluation begin_evaluation(object value, list arrays):
     if recorded:
         with nogil:
             graph().mutex.lock()
-            trace.asked_at = site
-            demand(evaluation.nodes.data(), <int>count)
-            trace.asked_at = 0
+            scheduler().request(evaluation.nodes.data(), <int>count, site)
             graph().mutex.unlock()
     if recorded and not has_room() and loop_of_this_thread() is None:
         wait_for_room()

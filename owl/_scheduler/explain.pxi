@@ -1,22 +1,22 @@
 # What the planner did, and would do: plain descriptions of plans, from which owl.explain makes words and drawings.
 
-cdef tuple BORDERS = ("anchor", "bounds", "random", "demand", "wait_for_all", "pause")
-cdef tuple RELEASES = ("settled", "next_cut", "idle", "demand", "wait_for_all", "pause")
+cdef tuple CUT_REASONS = ("anchor", "bounds", "random", "request", "wait_for_all", "pause")
+cdef tuple SUBMIT_REASONS = ("settled", "next_cut", "idle", "request", "wait_for_all", "pause")
 
 
 cdef dict description(const shared_ptr[Plan]& plan, list sites):
     return {"plan": plan.get().explain().decode(), "device": device_names[plan.get().device], "sites": sites}
 
 
-cdef list handed_over(uint64_t sequence):
-    # The last of what was handed over, the oldest first; of one node only, unless `sequence` is 0.
-    cdef vector[HandedOver] entries
-    cdef HandedOver* entry
+cdef list submitted(uint64_t sequence):
+    # The last submissions, the oldest first; of one node only, unless `sequence` is 0.
+    cdef vector[Submission] entries
+    cdef Submission* entry
     cdef size_t i, k
     cdef bint wanted
     cdef list out = []
     graph().mutex.lock()
-    trace.list(&entries)
+    scheduler().trace.list(&entries)
     graph().mutex.unlock()
     for i in range(entries.size()):
         entry = &entries[i]
@@ -27,27 +27,15 @@ cdef list handed_over(uint64_t sequence):
             continue
         found = description(entry.plan, [site_location(entry.nodes[k].site) for k in range(entry.nodes.size())])
         found["window"] = entry.window
-        found["border"] = BORDERS[<int>entry.border]
-        found["release"] = RELEASES[<int>entry.release]
+        found["cut"] = CUT_REASONS[<int>entry.cause.cut]
+        found["reason"] = SUBMIT_REASONS[<int>entry.cause.reason]
         found["known"] = entry.known
-        found["asked_at"] = site_location(entry.asked_at) if entry.asked_at else None
+        found["asked_at"] = site_location(entry.cause.asked_at) if entry.cause.asked_at else None
         out.append(found)
     return out
 
 
-# What a demand for a recorded node would hand over. Under the graph's lock.
-cdef void find_needed(Node* node, Window* nodes) noexcept nogil:
-    cdef const ClosedWindow* window = node.stream.waiting_window(node)
-    cdef size_t i
-    if window is NULL:
-        graph().ancestors(&node, 1, nodes)
-        return
-    for i in range(window.nodes.size()):
-        if window.nodes[i].state == State.recorded and window.nodes[i].stream == node.stream:
-            nodes.push_back(window.nodes[i])
-
-
-cdef list would_hand_over(NArray array):
+cdef list would_submit(NArray array):
     cdef Canonical asked
     cdef shared_ptr[Plan] plan
     cdef Window whole, part
@@ -55,13 +43,13 @@ cdef list would_hand_over(NArray array):
     cdef bint known
     cdef size_t device, i
     cdef list out = []
-    for device in range(executors.size()):
+    for device in range(scheduler().executors.size()):
         part.clear()
         sites.clear()
         graph().mutex.lock()
         whole.clear()
         if array.node.state == State.recorded:
-            find_needed(array.node, &whole)
+            scheduler().find_needed(array.node, &whole)
         for i in range(whole.size()):
             if whole[i].device == device:
                 part.push_back(whole[i])
@@ -69,8 +57,8 @@ cdef list would_hand_over(NArray array):
         known = False
         if not part.empty():
             graph().pin(array.node)  # what is asked for is stored
-            asked.describe(part, graph().new_mark(), fuse, stored_places)
-            plan = plan_cache.find(asked)
+            asked.describe(part, graph().new_mark(), scheduler().fuse, scheduler().stored_places)
+            plan = scheduler().plans.find(asked)
             known = plan.get() is not NULL
             if not known:
                 plan = asked.make_plan(part)
@@ -79,7 +67,7 @@ cdef list would_hand_over(NArray array):
         if part.empty():
             continue
         if not known:
-            compile_plan(plan.get(), dereference(kernel_table), fuse)
+            compile_plan(plan.get(), dereference(scheduler().backend), scheduler().fuse)
         found = description(plan, [site_location(sites[i]) for i in range(sites.size())])
         found["known"] = known
         out.append(found)
@@ -87,8 +75,8 @@ cdef list would_hand_over(NArray array):
 
 
 def explain_recent():
-    """The plans that were handed over last, the oldest first: dicts for `owl.explain`."""
-    return handed_over(0)
+    """The plans that were submitted last, the oldest first: dicts for `owl.explain`."""
+    return submitted(0)
 
 
 def explain_array(array):
@@ -101,5 +89,5 @@ def explain_array(array):
     cdef bint leaf = asked.node.op == Op.leaf
     cdef uint64_t sequence = asked.node.sequence
     graph().mutex.unlock()
-    found = [] if leaf else would_hand_over(asked) if pending else handed_over(sequence)
+    found = [] if leaf else would_submit(asked) if pending else submitted(sequence)
     return {"leaf": leaf, "pending": pending, "plans": found}

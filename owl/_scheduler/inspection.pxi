@@ -14,24 +14,24 @@ def debug_counters():
     cdef MemoryInfo memory = host_memory().info()
     cdef size_t i
     cdef size_t n_waiting = 0
-    drain()
+    release_deferred()
     graph().mutex.lock()
-    for i in range(streams.size()):
-        purge_stream(streams[i])
-        n_waiting += streams[i].waiting.size()
+    for i in range(scheduler().streams.size()):
+        scheduler().purge_stream(scheduler().streams[i])
+        n_waiting += scheduler().streams[i].waiting.size()
     cdef int64_t nodes = graph().live_nodes()
-    cdef size_t n_streams = streams.size()
+    cdef size_t n_streams = scheduler().streams.size()
     graph().mutex.unlock()
     return {"nodes": nodes, "buffers": live_buffers(), "runs": live_runs(), "bytes": memory.in_use, "streams": n_streams,
             "waiting": n_waiting}
 
 
 def planner_counters():
-    """How many windows were handed over, how many of their plans were known, and what they stored."""
+    """How many windows were submitted, how many of their plans were known, and what they stored."""
     graph().mutex.lock()
-    cdef PlannerCounters now = counters
-    cdef size_t cached = plan_cache.size()
-    cdef size_t places = stored_places.size()
+    cdef SchedulerCounters now = scheduler().counters
+    cdef size_t cached = scheduler().plans.size()
+    cdef size_t places = scheduler().stored_places.size()
     graph().mutex.unlock()
     return {"windows": now.windows, "plans": now.plans, "hits": now.hits, "nodes": now.nodes, "dead": now.dead,
             "leftovers": now.leftovers, "recomputed": now.recomputed, "cached": cached, "stored_places": places,
@@ -41,17 +41,16 @@ def planner_counters():
 def clear_plans():
     """Forgets all compiled plans."""
     graph().mutex.lock()
-    plan_cache.clear()
+    scheduler().plans.clear()
     graph().mutex.unlock()
 
 
 def set_fuse(bint value):
     """Switches fusion on or off, as OWL_FUSE does; returns what it was."""
-    global fuse
     graph().mutex.lock()
-    was = fuse
-    fuse = value
-    plan_cache.clear()
+    was = scheduler().fuse
+    scheduler().fuse = value
+    scheduler().plans.clear()
     graph().mutex.unlock()
     return was
 
@@ -67,11 +66,10 @@ def set_early_start(bint value):
 
     Off, what the planner does depends on what was recorded alone, and no more on time.
     """
-    global early_start
     cdef bint was
     graph().mutex.lock()
-    was = early_start
-    early_start = value
+    was = scheduler().early_start
+    scheduler().early_start = value
     graph().mutex.unlock()
     return was
 
@@ -131,101 +129,6 @@ def operation_names():
     return [operation_name(<Op>op).decode() for op in range(kOperations)]
 
 
-cdef extern from *:
-    """
-    namespace owl { namespace {
-    std::vector<Node*>& promised = *new std::vector<Node*>;  // never destroyed
-    } }
-    """
-    vector[Node*] promised "owl::promised"  # held; guarded by the graph's lock
-
-
-@cython.final
-cdef class Promise:
-    """The other end of a promised array: somebody gives the value later, from any thread."""
-
-    cdef Node* node
-    cdef readonly NArray array
-
-    def __dealloc__(self):
-        if self.node is NULL:
-            return
-        self.array = None  # a handle of ours must not count as somebody who waits
-        settle_promise(self.node, NULL, NULL)
-        graph().mutex.lock()
-        graph().unhold(self.node)
-        graph().mutex.unlock()
-
-    def fulfil(self, value):
-        """Gives the value, copied from an array of the promised shape and dtype."""
-        cdef Py_buffer view
-        value = np.ascontiguousarray(value, dtype_object(self.node.dtype))
-        if value.shape != numpy_shape(self.node.shape):
-            raise ShapeError(f"[Promise] shape {value.shape} was given, {numpy_shape(self.node.shape)} was promised")
-        cdef Buffer* buffer = take_memory(value.nbytes, "Promise")
-        PyObject_GetBuffer(value, &view, PyBUF_C_CONTIGUOUS)
-        memcpy(buffer.data, view.buf, view.len)
-        PyBuffer_Release(&view)
-        settle_promise(self.node, buffer, NULL)
-
-    def fail(self, str reason):
-        """Says that there will be no value, and why."""
-        cdef Failure* failure = new Failure(FailureKind.promise, reason.encode())
-        settle_promise(self.node, NULL, failure)
-        failure.release()
-
-
-# Under no lock. A promise is settled once; later calls do nothing. Without a value and a failure it is dropped.
-cdef void settle_promise(Node* node, Buffer* buffer, Failure* failure) noexcept:
-    cdef size_t i
-    cdef Failure* dropped = NULL
-    graph().mutex.lock()
-    for i in range(promised.size()):
-        if promised[i] == node:
-            promised[i] = promised.back()
-            promised.pop_back()
-            node.parked = False
-            if failure is NULL and buffer is NULL:
-                failure = dropped = new Failure(FailureKind.promise, b"the promise was dropped")
-                dropped.observed.store(not node.live())
-            if failure is not NULL:
-                graph().fail(node, failure)
-            else:
-                graph().complete(node, buffer)
-                buffer = NULL
-            graph().unhold(node)
-            break
-    graph().mutex.unlock()
-    if buffer is not NULL:
-        buffer.release()
-    if dropped is not NULL:
-        dropped.release()
-
-
-def promise(shape, dtype=None):
-    """A promised array: recorded work may use it at once and runs when the value is given.
-
-    Returns
-    -------
-    Promise
-        Its `array` is the NArray.
-    """
-    cdef Promise out = Promise.__new__(Promise)
-    cdef Shape wanted
-    parse_shape(shape, &wanted, "promise")
-    cdef NArray array = NArray.__new__(NArray)
-    cdef RecordingStream* stream = current_stream()
-    array.node = record_leaf(wanted, parse_dtype(dtype, "promise"), current_device(stream), call_site(), NULL, stream)
-    graph().mutex.lock()
-    graph().hold(array.node)
-    graph().hold(array.node)  # one for the list, one for the Promise object
-    promised.push_back(array.node)
-    graph().mutex.unlock()
-    out.node = array.node
-    out.array = array
-    return out
-
-
 def config():
     """What `owl.show_config` prints, as a dict."""
     load_kernels()
@@ -236,7 +139,7 @@ def config():
         "python": platform.python_version(),
         "numpy": np.__version__,
         "machine": f"{platform.system()} {platform.machine()}",
-        "fusion": "on" if fuse else "off (OWL_FUSE=0)",
+        "fusion": "on" if scheduler().fuse else "off (OWL_FUSE=0)",
         "gpu": NO_GPU,
     }
     return found

@@ -68,18 +68,6 @@ cdef extern from *:
     PyObject* current_context "owl::current_context"()
 
 
-cdef extern from *:
-    """
-    namespace owl { namespace {
-    std::vector<RecordingStream*>& streams = *new std::vector<RecordingStream*>;  // never destroyed, as its threads go on
-    std::vector<RecordingStream*>& spare_streams = *new std::vector<RecordingStream*>;
-    } }
-    """
-    vector[RecordingStream*] streams "owl::streams"  # guarded by the graph's lock
-    vector[RecordingStream*] spare_streams "owl::spare_streams"  # likewise: tasks come and go, their streams' room stays
-cdef uint64_t streams_created = 0
-cdef size_t sweep_at = 16  # streams; tasks may come and go by the thousand, and each sweep looks at all of them
-
 # The stream of the task that runs in a Context. Contexts are copied when a task starts, so a stream found here counts
 # only if it was made in this very Context.
 _task_stream = contextvars.ContextVar("owl task stream", default=None)
@@ -108,20 +96,8 @@ cdef int innermost(tuple stack):
 
 
 cdef RecordingStream* new_stream() except NULL:
-    global streams_created, sweep_at
-    cdef RecordingStream* stream
     graph().mutex.lock()
-    if streams.size() >= sweep_at:
-        sweep_streams()
-        sweep_at = 2 * streams.size() + 16
-    if spare_streams.empty():
-        stream = new RecordingStream()
-    else:
-        stream = spare_streams.back()
-        spare_streams.pop_back()
-    stream.id = streams_created
-    streams_created += 1
-    streams.push_back(stream)
+    cdef RecordingStream* stream = scheduler().add_stream()
     graph().mutex.unlock()
     stream.device = innermost(_device_stack.get())
     return stream
@@ -175,8 +151,8 @@ cdef object current_task():
 cdef int look_after_task(Node* node, RecordingStream* mine) except -1:
     cdef TaskStream holder = None
     graph().mutex.lock()
-    if node.state == State.recorded and node.stream != mine and node.stream.holder is not NULL:
-        holder = <TaskStream>node.stream.holder
+    if node.state == State.recorded and stream_of(node) != mine and stream_of(node).holder is not NULL:
+        holder = <TaskStream>stream_of(node).holder
     graph().mutex.unlock()
     if holder is None:
         return 0
@@ -194,42 +170,12 @@ cdef inline RecordingStream* current_stream() except NULL:
     return stream if stream is not NULL else find_stream()
 
 
-# Under the graph's lock.
-cdef void sweep_streams() noexcept nogil:
-    cdef size_t kept = 0
-    cdef size_t i
-    for i in range(streams.size()):
-        if streams[i].orphan:
-            purge_stream(streams[i])
-            if streams[i].open.empty() and streams[i].waiting.empty() and streams[i].leftovers.empty():
-                if spare_streams.size() < 1024 and streams[i].reset():
-                    spare_streams.push_back(streams[i])
-                else:
-                    del streams[i]
-                continue
-        streams[kept] = streams[i]
-        kept += 1
-    streams.resize(kept)
-
-
-# Under the graph's lock.
-cdef void purge_stream(RecordingStream* stream) noexcept nogil:
-    cdef size_t w
-    purge(stream, &stream.open)
-    for w in range(stream.waiting.size()):
-        purge(stream, &stream.waiting[w].nodes)
-        stream.waiting[w].known = False  # its places are numbered anew
-    while not stream.waiting.empty() and stream.waiting.front().nodes.empty():
-        stream.waiting.erase(stream.waiting.begin())
-    purge_leftovers(stream)
-
-
 cdef int current_device(RecordingStream* stream) except -1:
     cdef int device = stream.device
     if device < 0:
         device = thread_device()
     if device < 0:
-        if executors.empty():
+        if scheduler().executors.empty():
             first_device()
         device = 0
     return device

@@ -15,12 +15,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "_engine/graph/words.h"
+
 namespace owl {
-
-constexpr int kMaxDims = 8;
-
-enum class DType : uint8_t { f32 = 0, f64 = 1, u8 = 2 };  // u8 is internal: masks and argmax positions
-inline size_t dtype_size(DType t) { return t == DType::f64 ? 8 : t == DType::f32 ? 4 : 1; }
 
 struct Kernel {
     const char* name;
@@ -33,21 +30,7 @@ struct Kernel {
 
 // ---------------------------------------------------------------------------------------------- element-wise programs
 
-// The operations are listed once, in operations.def.
-enum class Ew : uint8_t {
-#define OWL_ELEMENTWISE(name, ...) name,
-#include "_engine/graph/operations.def"
-#undef OWL_ELEMENTWISE
-    count_
-};
-
-constexpr int kMaxEwRegisters = 64;   // registers are blocks of elements that stay in the L1 cache
-constexpr int kEwScalar = 128;        // operand >= kEwScalar: scalar number (operand - kEwScalar), the same for all elements
-constexpr int kMaxEwInputs = 24;
-constexpr int kMaxEwOutputs = 40;
-constexpr int kMaxEwScalars = 64;
-constexpr int kMaxEwInstructions = 128;
-constexpr int kMaxEwSums = 8;
+constexpr int kEwScalar = 128;  // operand >= kEwScalar: scalar number (operand - kEwScalar), the same for all elements
 // A sum over columns adds groups of this many columns one after the other, then the groups' sums one after the other:
 // the order that a sum on its own and a sum in another kernel's pass have in common.
 constexpr int64_t kSumGroup = 240;
@@ -123,8 +106,6 @@ struct CopyArgs {
     int64_t dst_stride[kMaxDims];
 };
 
-enum class Reduction : uint8_t { sum, max, min, argmax };  // NaN: as NumPy, it wins in max, min and argmax
-
 // Reduces the dimensions in `axes` (a bit mask) of a dense array; the result is dense. argmax gives the position along
 // the one reduced axis as a floating number, the first one of equals.
 struct ReduceArgs {
@@ -155,8 +136,6 @@ struct SoftmaxArgs {
     const void* label;  // dense, of the shape of x; for the last two kinds
     void* y;
 };
-
-enum class Distribution : uint8_t { normal, bernoulli, uniform };
 
 // Philox 4x32-10 (Salmon et al., SC'11): element i depends on (seed, stream, counter, i) alone.
 struct RandomArgs {

@@ -3,7 +3,7 @@
 #include <cstdint>
 #include <cstring>
 
-#include "_cpu/kernels/kernels.h"
+#include "words.h"
 
 namespace owl {
 

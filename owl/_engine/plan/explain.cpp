@@ -57,7 +57,7 @@ class Explainer {
         out_ << '}';
     }
     void write_kernel(const Step& step) {
-        out_ << "{\"name\": \"" << step.kernel->name << '"';
+        out_ << "{\"name\": \"" << step.name << '"';
         write_numbers("operations", step.operations.data(), step.operations.size());
         out_ << ", \"in_blocks\": " << step.in_blocks << '}';
     }

@@ -2,8 +2,6 @@
 
 #include <algorithm>
 
-#include "_cpu/kernels/conv/conv_args.h"
-
 namespace owl {
 namespace {
 

@@ -1,9 +1,9 @@
 // The static memory plan: which stored value is an output, which writes over an input that nobody needs any more, and
 // where in one arena the rest lies.
+#include "placement.h"
+
 #include <algorithm>
 #include <map>
-
-#include "_cpu/lowering.h"
 
 namespace owl {
 namespace {

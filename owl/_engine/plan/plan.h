@@ -52,14 +52,15 @@ struct ArgumentPatch {
 };
 
 struct Step {
-    const Kernel* kernel = nullptr;
-    std::vector<uint64_t> args;  // the kernel's argument struct; 8-byte aligned
+    const char* name = "";         // the kernel's
+    const void* kernel = nullptr;  // the backend's
+    std::vector<uint64_t> args;    // the kernel's argument struct; 8-byte aligned
     std::vector<Patch> patches;
     std::vector<ArgumentPatch> argument_patches;
     int32_t scalars_field = -1;  // where the pointer to this step's scalars goes; -1: it has none
     int32_t first_scalar = 0;    // among the plan's packed scalars
     int32_t workspace_field = -1;  // where the pointer to the workspace goes; -1: it needs none
-    std::unique_ptr<EwProgram> program;
+    std::shared_ptr<const void> program;  // what the arguments point to, if anything
     std::vector<int32_t> operations;  // the plan's nodes that this step computes: a failure names them
     bool continues = false;  // of the operation whose step the one before was
     bool empty = false;      // no value that it makes has an element: its kernel need not look for any
@@ -99,12 +100,5 @@ struct Plan {
     int n_scalars = 0, n_arguments = 0;
     std::string explain() const;  // as JSON
 };
-
-// The same values and outputs, one step per operation in the order of recording, and without an arena: each value is
-// made and let go of by itself.
-std::unique_ptr<Plan> unfused_form(const Plan& plan, const KernelTable& kernels);
-
-// Compiles `plan->nodes` and `plan->inputs` to steps. `fuse` off: one step per operation.
-void compile_plan(Plan* plan, const KernelTable& kernels, bool fuse);
 
 }  // namespace owl

@@ -7,25 +7,6 @@ namespace {
 constexpr size_t kLeaveBytes = 4096;  // below that, storing costs less than keeping the operation recorded
 }
 
-bool WindowHistory::is_regular(uint64_t hash) {
-    const bool known = seen_.find(hash);
-    if (!known) seen_[hash] = true;
-    known_ = (known_ << 1 | known) & 0xffff;
-    if (count_ < 17) ++count_;
-    return known || count_ < 17 || __builtin_popcount(known_) >= 12;
-}
-
-size_t chunk_end(const std::vector<Node*>& nodes, size_t begin) {
-    constexpr size_t kShortest = 4, kLongest = 16;
-    size_t end = begin;
-    while (end < nodes.size()) {
-        const Node* node = nodes[end++];
-        const size_t length = end - begin;
-        if (length >= kLongest || (length >= kShortest && (node->signature >> 9) % 4 == 0)) break;
-    }
-    return end;
-}
-
 // Where the key goes on, with room for so many more words. The key is never shortened: one of a larger window fits.
 uint64_t* Canonical::room_for(uint64_t* end, size_t words) {
     const auto used = static_cast<size_t>(end - key_.data());
@@ -134,26 +115,6 @@ std::shared_ptr<Plan> Canonical::make_plan(const std::vector<Node*>& nodes) cons
     for (size_t e = 0; e < inputs_.size(); ++e)
         plan->inputs.push_back({inputs_[e]->shape, inputs_[e]->dtype, donatable_[e] != 0});
     return plan;
-}
-
-Run* Canonical::make_run(const std::vector<Node*>& nodes, std::shared_ptr<Plan> plan) const {
-    Run* run = take_run();
-    run->device = plan->device;
-    run->inputs = inputs_;
-    run->scalars.reserve(plan->n_scalars);
-    run->arguments.reserve(plan->n_arguments);
-    run->sites.resize(nodes.size());
-    size_t i = 0;
-    for (Node* node : nodes) {
-        if (node->n_scalars) run->scalars.insert(run->scalars.end(), node->scalar, node->scalar + node->n_scalars);
-        if (node->n_arguments)
-            run->arguments.insert(run->arguments.end(), node->argument, node->argument + node->n_arguments);
-        run->sites[i++] = node->site;
-        node->state = State::submitted;
-    }
-    for (const PlanOutput& output : plan->outputs) run->outputs.push_back(nodes[output.node]);
-    run->plan = std::move(plan);
-    return run;
 }
 
 std::shared_ptr<Plan> PlanCache::find(const Canonical& window) {

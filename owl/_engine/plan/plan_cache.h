@@ -4,19 +4,9 @@
 #include <memory>
 
 #include "_engine/memory/lru_map.h"
-#include "_engine/run/run.h"
+#include "plan.h"
 
 namespace owl {
-
-struct PlannerCounters {
-    uint64_t windows = 0, plans = 0, hits = 0;
-    uint64_t nodes = 0;           // handed over
-    uint64_t dead = 0;            // never computed
-    uint64_t leftovers = 0;       // not stored
-    uint64_t recomputed = 0;      // leftovers that were read after all
-    uint64_t bytes_outside = 0;   // stored outside plans
-    uint64_t bytes_inside = 0;    // arenas
-};
 
 // Places of the program whose values were left over once and read later: from then on they are stored. A program that
 // makes new shapes without end has places without end: those that are forgotten may be computed twice once more.
@@ -32,21 +22,6 @@ class StoredPlaces {
     LruMap<bool> places_{kMost};
 };
 
-// Whether the program records windows that were seen before. While it does not, windows are handed over in small pieces,
-// which repeat even where whole windows do not.
-class WindowHistory {
-   public:
-    // Takes in a window by its hash; false if it is new and fewer than 12 of the last 16 were known.
-    bool is_regular(uint64_t hash);
-
-   private:
-    LruMap<bool> seen_{8192};
-    uint32_t known_ = 0;  // the last windows, one bit each
-    int count_ = 0;
-};
-// Where a piece of an irregular window ends: decided by its content, so that equal stretches give equal pieces.
-size_t chunk_end(const std::vector<Node*>& nodes, size_t begin);
-
 // The nodes of one window on one device, in the order of recording, in canonical form: numbered, with the inputs that
 // come from outside, and with what is known of their liveness.
 class Canonical {
@@ -61,8 +36,7 @@ class Canonical {
         return plan.key.size() == key_size_ && std::equal(plan.key.begin(), plan.key.end(), key_.begin());
     }
     std::shared_ptr<Plan> make_plan(const std::vector<Node*>& nodes) const;
-    // The nodes count as submitted from now on.
-    Run* make_run(const std::vector<Node*>& nodes, std::shared_ptr<Plan> plan) const;
+    const std::vector<Node*>& inputs() const { return inputs_; }  // from outside, as the plan numbers them
 
    private:
     uint64_t* room_for(uint64_t* end, size_t words);

@@ -17,8 +17,8 @@ class Detector {
    public:
     // Takes in a node that was just recorded, and its place in the stream. Returns the place where a new window begins, or 0.
     uint64_t feed(Node* node);
-    // A demand came: what lies on its two sides is not one period for the sake of promotion.
-    void demand() { ++epoch_; }
+    // A request came: what lies on its two sides is not one period for the sake of promotion.
+    void request() { ++epoch_; }
     uint64_t recorded() const { return position_; }
     // Forgets everything but keeps its room; false if that has become large.
     bool reset();

@@ -59,7 +59,7 @@ void watch(Node* node, RecordingStream* stream) {
 }
 
 // The first stream among those of the inputs of which it is not known whether its task has ended.
-RecordingStream* find_doubtful(Node* const* inputs, uint32_t count, const RecordingStream* stream) {
+RecordingStream* find_owner_unknown(Node* const* inputs, uint32_t count, const RecordingStream* stream) {
     for (uint32_t i = 0; i < count; ++i) {
         const Node* input = inputs[i];
         if (input->state == State::recorded && input->stream != stream && input->stream->holder && !input->stream->abandoned())
@@ -89,7 +89,7 @@ void adopt(Node* const* inputs, uint32_t count, RecordingStream* stream) {
 }
 
 // The value of `source` on the device of `draft`, copied there once.
-Node* bring(Node* source, const Draft& draft, RecordingStream* stream) {
+Node* copy_to_device(Node* source, const Draft& draft, RecordingStream* stream) {
     if (Node* copy = graph().copy_on(source, draft.device)) return copy;
     Draft transfer;
     transfer.op = Op::to_device;
@@ -116,12 +116,12 @@ bool Draft::reserve(uint32_t inputs) {
     return true;
 }
 
-Node* record(const Draft& draft, RecordingStream* stream, RecordingStream** doubtful) {
+Node* record(const Draft& draft, RecordingStream* stream, RecordingStream** owner_unknown) {
     std::lock_guard<std::mutex> guard(graph().mutex);
     const bool many = draft.n_inputs > kInlineInputs;
-    if (doubtful) *doubtful = nullptr;
+    if (owner_unknown) *owner_unknown = nullptr;
     Node* const* inputs = many ? draft.many_inputs.data() : draft.inline_input;
-    if (doubtful && (*doubtful = find_doubtful(inputs, draft.n_inputs, stream))) return nullptr;
+    if (owner_unknown && (*owner_unknown = find_owner_unknown(inputs, draft.n_inputs, stream))) return nullptr;
     adopt(inputs, draft.n_inputs, stream);
     bool elsewhere = false;
     for (uint32_t i = 0; i < draft.n_inputs; ++i) elsewhere = elsewhere || inputs[i]->device != draft.device;
@@ -129,7 +129,7 @@ Node* record(const Draft& draft, RecordingStream* stream, RecordingStream** doub
     if (elsewhere && draft.op != Op::to_device) {
         std::vector<Node*> here(inputs, inputs + draft.n_inputs);
         for (Node*& input : here)
-            if (input->device != draft.device) input = bring(input, draft, stream);
+            if (input->device != draft.device) input = copy_to_device(input, draft, stream);
         node = make(draft, here.data(), stream);
     } else {
         node = make(draft, inputs, stream);

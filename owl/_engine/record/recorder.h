@@ -42,9 +42,9 @@ struct Draft {
 // Takes the graph's lock. The new node has one handle, which goes to the caller; nullptr if there is no memory for it.
 //
 // What a task that has ended recorded and never handed over moves into the window of whoever uses it. Whether a task has
-// ended only Python knows: at a value of a task's that may have, nothing is recorded, `*doubtful` is its stream and the
-// result nullptr. With `doubtful` null the task counts as alive.
-Node* record(const Draft& draft, RecordingStream* stream, RecordingStream** doubtful);
+// ended only Python knows: at a value of a task's that may have, nothing is recorded, `*owner_unknown` is its stream and the
+// result nullptr. With `owner_unknown` null the task counts as alive.
+Node* record(const Draft& draft, RecordingStream* stream, RecordingStream** owner_unknown);
 
 // A leaf that exists (with a buffer) or is promised (without).
 Node* record_leaf(const Shape& shape, DType dtype, int device, uint32_t site, Buffer* buffer, RecordingStream* stream);

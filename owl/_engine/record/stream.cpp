@@ -16,7 +16,7 @@ WindowBounds& window_bounds() {
     return bounds;
 }
 
-void ClosedWindow::close(const RecordingStream* stream, Expectations* expectations) {
+void ClosedWindow::close(const RecordingStream* stream) {
     const uint64_t mark = graph().new_mark();
     size_t kept = 0;
     readers_inside.resize(nodes.size());
@@ -39,11 +39,6 @@ void ClosedWindow::close(const RecordingStream* stream, Expectations* expectatio
     nodes.resize(kept);
     readers_inside.resize(kept);
     hash = mix(hash, kept);
-    const std::vector<char>* live = expectations->find(hash);
-    known = live && live->size() == kept;
-    if (!known) return;
-    for (size_t i = 0; i < kept; ++i)
-        if (!(*live)[i]) expected_dead.push_back(static_cast<uint32_t>(i));
 }
 
 bool ClosedWindow::settled() {
@@ -52,14 +47,14 @@ bool ClosedWindow::settled() {
     return true;
 }
 
-void RecordingStream::note_demand() {
-    detector.demand();
-    last_demand = detector.recorded() + 1;
+void RecordingStream::note_request() {
+    detector.request();
+    last_request = detector.recorded() + 1;
 }
 
 void RecordingStream::note_cut(uint64_t place) {
     tails[0] = tails[1];
-    tails[1] = last_demand ? place - std::min(place, last_demand) : 1;
+    tails[1] = last_request ? place - std::min(place, last_request) : 1;
     rounds[0] = rounds[1];
     rounds[1] = place - 1 - round_start;
     round_start = place - 1;
@@ -84,12 +79,6 @@ bool RecordingStream::reset() {
     std::swap(fresh.detector, detector);
     *this = std::move(fresh);
     return true;
-}
-
-void Expectations::remember(const ClosedWindow& window) {
-    std::vector<char>& live = live_[window.hash];
-    live.resize(window.nodes.size());
-    for (size_t i = 0; i < live.size(); ++i) live[i] = window.sees(i);
 }
 
 void sort_by_sequence(std::vector<Node*>* nodes) {

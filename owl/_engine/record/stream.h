@@ -6,7 +6,6 @@
 
 #include "detector.h"
 #include "_engine/graph/graph.h"
-#include "_engine/memory/lru_map.h"
 
 namespace owl {
 
@@ -22,23 +21,21 @@ WindowBounds& window_bounds();
 using Window = std::vector<Node*>;
 
 // Why a window ends where it ends.
-enum class Border : uint8_t { anchor, bounds, random, demand, wait_for_all, pause };
-
-class Expectations;
+enum class CutReason : uint8_t { anchor, bounds, random, request, wait_for_all, pause };
 
 // A closed window that is not handed over yet. A loop's names are bound anew one step late: a moment later the values of
 // the step before have died, and need not be stored.
 struct ClosedWindow {
     Window nodes;
     uint64_t hash = 0;
-    Border border = Border::anchor;
-    bool known = false;  // an identical window was seen, and what lived on from it
+    CutReason cut = CutReason::anchor;
+    bool known = false;  // an identical window was seen, and which of its values were still referenced
     std::vector<uint32_t> readers_inside;  // of each node: readers among the others
     std::vector<uint32_t> expected_dead;   // nodes that nobody could see then
     size_t checked = 0;                    // so many of expected_dead are dead already
 
-    // Drops what has gone elsewhere, and finds out what is expected of the rest.
-    void close(const RecordingStream* stream, Expectations* expectations);
+    // Drops what has gone elsewhere, and looks how the rest depends on itself.
+    void close(const RecordingStream* stream);
     // True once everything that died last time has died now.
     bool settled();
     // Whether somebody outside the window can see a node.
@@ -73,15 +70,15 @@ struct RecordingStream {
     Window leftovers;      // computed inside plans but not stored
     Detector detector;
 
-    // Demands and rounds, to recognise a loop that asks for something at the end of every round.
-    uint64_t round_start = 0, last_demand = 0;
-    uint64_t tails[2] = {1, 1};   // nodes between the last demand and the end of the last two rounds
+    // Requests and rounds, to recognise a loop that asks for something at the end of every round.
+    uint64_t round_start = 0, last_request = 0;
+    uint64_t tails[2] = {1, 1};   // nodes between the last request and the end of the last two rounds
     uint64_t rounds[2] = {0, 0};  // lengths of the last two rounds
-    bool ends_with_demand() const {
+    bool ends_with_request() const {
         const uint64_t length = detector.recorded() - round_start;
         return !tails[0] && !tails[1] && (length == rounds[0] || length == rounds[1]);
     }
-    void note_demand();
+    void note_request();
     void note_cut(uint64_t place);
     // The closed window in which a node waits, nullptr if it does not.
     const ClosedWindow* waiting_window(const Node* node) const;
@@ -91,16 +88,7 @@ struct RecordingStream {
     bool reset();
 };
 
-// What lived on from windows of this hash when they were handed over last. Guarded by the graph's lock.
-class Expectations {
-   public:
-    const std::vector<char>* find(uint64_t hash) { return live_.find(hash); }
-    void remember(const ClosedWindow& window);
-
-   private:
-    LruMap<std::vector<char>> live_{2048};
-};
-
+inline RecordingStream* stream_of(const Node* node) { return node->stream; }
 void sort_by_sequence(std::vector<Node*>* nodes);
 // Lets go of nodes that were handed over or left over, have died, or went over to another stream. Returns a hash of what
 // stays, and of which of it somebody has a handle on.

@@ -4,6 +4,14 @@
 
 namespace owl {
 
+// Hears of executors without work.
+class IdleListener {
+   public:
+    virtual ~IdleListener() = default;
+    // Called by an executor's thread, without locks, when it has been idle for a millisecond. May submit to it.
+    virtual void on_idle() = 0;
+};
+
 class Executor {
    public:
     virtual ~Executor() = default;
@@ -23,8 +31,5 @@ class Executor {
     virtual void freeze() = 0;
     virtual void resume(bool in_child) = 0;
 };
-
-// `on_idle` is called by the executor's thread, without locks, when it has been idle for a millisecond.
-std::unique_ptr<Executor> make_cpu_executor(const KernelTable& kernels, void (*on_idle)());
 
 }  // namespace owl

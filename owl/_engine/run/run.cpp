@@ -3,6 +3,7 @@
 #include <chrono>
 #include <condition_variable>
 
+#include "executor.h"
 #include "spin.h"
 
 namespace owl {
@@ -17,24 +18,44 @@ std::vector<Run*>& spare_runs() {  // likewise
     static auto* list = new std::vector<Run*>;
     return *list;
 }
-void (*enqueue_run)(Run*) = nullptr;
-uint64_t handed_over = 0;  // guarded by the graph's lock
-
-void resolve(Waiter* waiter, Node*) {
-    Run* run = static_cast<Dependency*>(waiter)->run;
-    if (--run->unresolved == 0) {
-        for (Node* output : run->outputs) output->parked = false;
-        enqueue_run(run);
-    }
-}
-
-}  // namespace
+uint64_t submitted = 0;  // guarded by the graph's lock
 
 Run* take_run() {
     auto& spare = spare_runs();
     if (spare.empty()) return new Run;
     Run* run = spare.back();
     spare.pop_back();
+    return run;
+}
+
+void resolve(Waiter* waiter, Node*) {
+    Run* run = static_cast<Dependency*>(waiter)->run;
+    if (--run->unresolved == 0) {
+        for (Node* output : run->outputs) output->parked = false;
+        run->executor->submit(run);
+    }
+}
+
+}  // namespace
+
+Run* make_run(const Canonical& key, const std::vector<Node*>& nodes, std::shared_ptr<Plan> plan, Executor* executor) {
+    Run* run = take_run();
+    run->device = plan->device;
+    run->executor = executor;
+    run->inputs = key.inputs();
+    run->scalars.reserve(plan->n_scalars);
+    run->arguments.reserve(plan->n_arguments);
+    run->sites.resize(nodes.size());
+    size_t i = 0;
+    for (Node* node : nodes) {
+        if (node->n_scalars) run->scalars.insert(run->scalars.end(), node->scalar, node->scalar + node->n_scalars);
+        if (node->n_arguments)
+            run->arguments.insert(run->arguments.end(), node->argument, node->argument + node->n_arguments);
+        run->sites[i++] = node->site;
+        node->state = State::submitted;
+    }
+    for (const PlanOutput& output : plan->outputs) run->outputs.push_back(nodes[output.node]);
+    run->plan = std::move(plan);
     return run;
 }
 
@@ -58,7 +79,7 @@ void recycle_run(Run* run) {
 
 int64_t live_runs() { return runs.load(std::memory_order_relaxed); }
 
-uint64_t runs_handed_over() { return handed_over; }
+uint64_t runs_submitted() { return submitted; }
 
 bool any_run_within(uint64_t count) {
     for (const Run* run : run_list())
@@ -73,7 +94,7 @@ bool any_begun_before(uint64_t number) {
 }
 
 bool any_ahead_of(const Run* self) {
-    // Waits must follow the order of handing over, or two executors might wait for each other: a run counts once it has
+    // Waits must follow the order of submitting, or two executors might wait for each other: a run counts once it has
     // begun, or if nothing keeps its executor from beginning it. One that became ready late lies behind a later one, maybe
     // behind the one that asks.
     std::vector<char> at_work;
@@ -89,11 +110,10 @@ bool any_ahead_of(const Run* self) {
     return false;
 }
 
-bool await_dependencies(Run* run, void (*enqueue)(Run*)) {
-    enqueue_run = enqueue;
+bool await_dependencies(Run* run) {
     runs.fetch_add(1, std::memory_order_relaxed);
     run->position = run_list().size();
-    run->number = ++handed_over;
+    run->number = ++submitted;
     run_list().push_back(run);
     for (Node* input : run->inputs) {
         graph().pin(input);

@@ -3,10 +3,11 @@
 #include <memory>
 
 #include "_engine/graph/graph.h"
-#include "_engine/plan/plan.h"
+#include "_engine/plan/plan_cache.h"
 
 namespace owl {
 
+class Executor;
 struct Run;
 
 // A run that needs a promised value, or one from another device, waits beside the executor's queue, not in it.
@@ -26,12 +27,14 @@ struct Run {
     int unresolved = 0;
     bool begun = false;  // its executor has taken it from the queue
     uint16_t device = 0;
+    Executor* executor = nullptr;  // of that device
     size_t position = 0;  // in the list of live runs
-    uint64_t number = 0;  // in the order of handing over
+    uint64_t number = 0;  // in the order of submitting
 };
 
-// Under the graph's lock. A run to be filled in; runs that are over are used again, with the room that they have.
-Run* take_run();
+// Under the graph's lock. One execution of a plan with the nodes that `key` describes, which count as submitted from now on.
+Run* make_run(const Canonical& key, const std::vector<Node*>& nodes, std::shared_ptr<Plan> plan, Executor* executor);
+// Runs that are over are used again, with the room that they have.
 void recycle_run(Run* run);
 
 // Under the graph's lock. Ends a run: gives its outputs a value or a failure, and lets go of its inputs.
@@ -42,7 +45,7 @@ struct RunResult {
 void finish_run(Run* run, RunResult* result);
 
 // Under the graph's lock. Counts what the run must wait for and registers for it; true if the run may be queued at once.
-bool await_dependencies(Run* run, void (*enqueue)(Run*));
+bool await_dependencies(Run* run);
 
 // Threads that wait for room or for an end of all work. Wakes them after every run.
 class Progress {
@@ -80,12 +83,12 @@ struct ThreadWaiter : Waiter {
 };
 
 int64_t live_runs();
-// Under the graph's lock. How many runs were handed over so far, and whether one of the first `count` is not finished yet.
-uint64_t runs_handed_over();
+// Under the graph's lock. How many runs were submitted so far, and whether one of the first `count` is not finished yet.
+uint64_t runs_submitted();
 bool any_run_within(uint64_t count);
 // Under the graph's lock. Whether a run of a smaller number is in an executor's hands, and so will end.
 bool any_begun_before(uint64_t number);
-// Under the graph's lock. Whether a run that was handed over earlier, to another executor, ends without waiting for `self`.
+// Under the graph's lock. Whether a run that was submitted earlier, to another executor, ends without waiting for `self`.
 bool any_ahead_of(const Run* self);
 // In a forked child, under the graph's lock: nobody will execute what was under way.
 void fail_runs_after_fork(Failure* failure);

@@ -9,8 +9,6 @@ namespace owl {
 
 // Functions here have internal linkage: an inline one compiled for AVX-512 could be the copy that the linker keeps.
 
-enum class PoolOp : uint8_t { none, max, average };
-
 struct PoolWindow {
     PoolOp op;
     int64_t w, h;
@@ -26,16 +24,10 @@ static inline int64_t pooled_size(int64_t n, int64_t window, int64_t stride, int
     return (windows - 1) * stride >= n + pad && windows > 1 ? windows - 1 : windows;
 }
 
-// The argmax of a window is the position ky * w + kx in it, counted from the window's unclipped corner; it is a byte,
-// so larger windows have none and their backward pass looks for the maximum again.
-constexpr int64_t kMaxArgmaxWindow = 256;
-
 // A value that stays inside a plan may be blocked, [batch][block of channels][pixel][channel of the block], the last
 // block as wide as there are channels left; so it takes the same room, and no kernel has to transpose it. Blocks do not
 // depend on the instruction set. Groups of channels must be whole blocks.
 constexpr int64_t kBlockChannels = 16;
-
-enum class ConvAlgorithm : uint8_t { automatic, direct };
 
 struct ConvArgs {
     DType dtype;

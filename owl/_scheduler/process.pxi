@@ -10,13 +10,13 @@ def _finish():
     cdef int rounds = 0
     global ending
     ending = True
-    for i in range(executors.size()):
-        executors[i].abort()
+    for i in range(scheduler().executors.size()):
+        scheduler().executors[i].abort()
     while busy and rounds < 100:
         busy = False
         rounds += 1
-        for i in range(executors.size()):
-            busy = busy or executors[i].backlog() > 0
+        for i in range(scheduler().executors.size()):
+            busy = busy or scheduler().executors[i].backlog() > 0
         if busy:
             with nogil:
                 progress().wait(progress().count(), 20)
@@ -34,14 +34,14 @@ def _before_fork():
     cdef size_t i
     devices_lock.acquire()  # no executor is added from here on
     with nogil:
-        for i in range(executors.size()):
-            executors[i].quiesce()
+        for i in range(scheduler().executors.size()):
+            scheduler().executors[i].quiesce()
     # With the GIL: nobody who has one of these locks waits for it, but threads that have the GIL wait for these locks, so
     # asking for the GIL with them in hand would be a deadlock.
     team().lock_for_fork()
     graph().mutex.lock()
-    for i in range(executors.size()):
-        executors[i].freeze()
+    for i in range(scheduler().executors.size()):
+        scheduler().executors[i].freeze()
     lock_failures_for_fork()
     lock_memory_for_fork()
 
@@ -52,8 +52,8 @@ cdef void after_fork(bint in_child) noexcept nogil:
     unlock_failures_after_fork()
     if in_child:
         forget_failures_after_fork()
-    for i in range(executors.size()):
-        executors[i].resume(in_child)
+    for i in range(scheduler().executors.size()):
+        scheduler().executors[i].resume(in_child)
     graph().mutex.unlock()
     team().unlock_after_fork(in_child)
 
@@ -66,9 +66,8 @@ def _after_fork_in_parent():
 
 def _after_fork_in_child():
     # Finished values and new work function here. What was recorded or under way belongs to threads of the parent.
-    cdef size_t i, k, w
+    cdef size_t k
     cdef Failure* failure
-    cdef Node* node
     after_fork(True)
     devices_lock.release()
     failure = new Failure(  # after the failures' lock has been let go
@@ -77,20 +76,7 @@ def _after_fork_in_child():
     progress().reset_after_fork()
     graph().mutex.lock()
     fail_runs_after_fork(failure)
-    for i in range(streams.size()):
-        for k in range(streams[i].open.size()):
-            node = streams[i].open[k]
-            node.waiters = NULL
-            graph().fail(node, failure)
-        purge(streams[i], &streams[i].open)
-        streams[i].open_bytes = 0
-        for w in range(streams[i].waiting.size()):
-            for k in range(streams[i].waiting[w].nodes.size()):
-                node = streams[i].waiting[w].nodes[k]
-                node.waiters = NULL
-                graph().fail(node, failure)
-            purge(streams[i], &streams[i].waiting[w].nodes)
-        streams[i].waiting.clear()
+    scheduler().fail_recorded(failure)
     for k in range(promised.size()):
         promised[k].waiters = NULL
         promised[k].parked = False

@@ -1,0 +1,43 @@
+// The words that operations are described in, and their limits: the engine's, the kernels', and those of the API.
+//
+// Kernel files include this, so it has C headers only and no function that the linker could take from one of them.
+#pragma once
+#include <stddef.h>
+#include <stdint.h>
+
+namespace owl {
+
+constexpr int kMaxDims = 8;
+
+enum class DType : uint8_t { f32 = 0, f64 = 1, u8 = 2 };  // u8 is internal: masks and argmax positions
+static inline size_t dtype_size(DType t) { return t == DType::f64 ? 8 : t == DType::f32 ? 4 : 1; }
+
+// The element-wise operations are listed once, in operations.def.
+enum class Ew : uint8_t {
+#define OWL_ELEMENTWISE(name, ...) name,
+#include "operations.def"
+#undef OWL_ELEMENTWISE
+    count_
+};
+
+enum class Reduction : uint8_t { sum, max, min, argmax };  // NaN: as NumPy, it wins in max, min and argmax
+
+enum class Distribution : uint8_t { normal, bernoulli, uniform };
+
+enum class PoolOp : uint8_t { none, max, average };
+
+// The argmax of a window is the position ky * w + kx in it, counted from the window's unclipped corner; it is a byte,
+// so larger windows have none and their backward pass looks for the maximum again.
+constexpr int64_t kMaxArgmaxWindow = 256;
+
+enum class ConvAlgorithm : uint8_t { automatic, direct };  // automatic: by shape
+
+// What one pass over memory may hold, whatever device makes it.
+constexpr int kMaxEwRegisters = 64;   // registers are blocks of elements
+constexpr int kMaxEwInputs = 24;
+constexpr int kMaxEwOutputs = 40;
+constexpr int kMaxEwScalars = 64;
+constexpr int kMaxEwInstructions = 128;
+constexpr int kMaxEwSums = 8;
+
+}  // namespace owl

@@ -1,0 +1,23 @@
+// What the planner asks of a kind of device, and the way from a plan's nodes to its steps.
+#pragma once
+#include <memory>
+
+#include "placement.h"
+
+namespace owl {
+
+class Backend {
+   public:
+    virtual ~Backend() = default;
+    // Turns the groups of a plan into steps, and adds what they need besides arrays: workspace and scratch memory.
+    virtual void lower(Plan* plan, const Fusion& fusion, const Placement& placement) const = 0;
+};
+
+// Compiles `plan->nodes` and `plan->inputs` to steps. `fuse` off: one step per operation.
+void compile_plan(Plan* plan, const Backend& backend, bool fuse);
+
+// The same values and outputs, one step per operation in the order of recording, and without an arena: each value is
+// made and let go of by itself.
+std::unique_ptr<Plan> unfused_form(const Plan& plan, const Backend& backend);
+
+}  // namespace owl
