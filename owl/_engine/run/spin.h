@@ -17,7 +17,7 @@ inline void pause_briefly() {
 
 // How long a thread looks before it sleeps: longer than the gap between two kernels of a plan or two plans of a loop, and
 // about as long as waking up takes; short enough that idle cores sleep.
-constexpr auto kSpin = std::chrono::microseconds(30);
+constexpr auto kSpin = std::chrono::microseconds(50);
 
 // Returns whether the condition came true in that time. Another thread that wants this core gets it now and then.
 template <class Condition>
