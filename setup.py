@@ -1,7 +1,7 @@
 """Builds owl._runtime: the Cython scheduler, the C++ engine under it, and the kernels once per instruction set.
 
 Environment:
-  OWL_DEBUG=1          assertions and debug counters, little optimisation
+  OWL_DEBUG=1          assertions and counters of the graph's lock, little optimization
   OWL_SANITIZE=KIND    address, undefined or thread: everything under that sanitizer (preload its runtime to import owl)
   CXX, CXXFLAGS        another compiler, further flags
   MAX_JOBS             compilations at a time; by default one per core

@@ -26,15 +26,16 @@ from libcpp.vector cimport vector
 
 from owl._cpu.cpu cimport CpuBackend, KernelTable, make_cpu_executor, select_kernels, team
 from owl._engine.graph cimport (
-    Distribution, DType, Ew, Failure, FailureKind, Node, Op, Reduction, Shape, State, elementwise_info, elementwise_op,
-    forget_failures_after_fork, graph, has_unobserved_failures, held_unobserved_failures, kMaxDims, kOperations,
-    lock_failures_for_fork, operation_name, take_unobserved_failures, unlock_failures_after_fork,
+    Distribution, DType, Elementwise, Failure, FailureKind, LockCounters, Node, Op, Reduction, Shape, State,
+    elementwise_info, elementwise_op, forget_failures_after_fork, graph, has_unobserved_failures,
+    held_unobserved_failures, kDebug, kMaxDims, kOperations, lock_failures_for_fork, operation_name,
+    take_unobserved_failures, unlock_failures_after_fork,
 )
 from owl._engine.memory cimport (
     Buffer, MemoryInfo, borrow, has_deferred_releases, host_memory, is_reserve_spent, live_buffers, lock_memory_for_fork,
     refill_reserve, take_deferred_releases, unlock_memory_after_fork,
 )
-from owl._engine.plan cimport Canonical, Plan, compile_plan
+from owl._engine.plan cimport Canonical, Plan, PlanNode, Step, compile_plan, shown_dimensions, shown_name
 from owl._engine.record cimport (
     Draft, RandomNumbers, RecordingStream, Window, record, record_leaf, stream_of, window_bounds,
 )

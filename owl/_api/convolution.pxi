@@ -642,10 +642,10 @@ cdef object softmax_backward(diff, top, mode):
         raise ShapeError(f"[softmax_backward] at least 2 dimensions are wanted, not shape {upper.shape}")
     if mode not in (0, 1):
         raise OwlValueError(f"[softmax_backward] the mode is soft_op.instance or soft_op.channel, not {mode!r}")
-    cdef object weighted = arithmetic(Ew.mul, gradient, upper, "softmax_backward")
+    cdef object weighted = arithmetic(Elementwise.mul, gradient, upper, "softmax_backward")
     axes = [ndim - 2] if mode == 1 else list(range(ndim - 1))
     mean = reduction(<NArray>weighted, Reduction.sum, axes, False, "softmax_backward")
-    return arithmetic(Ew.mul, upper, arithmetic(Ew.sub, gradient, mean, "softmax_backward"), "softmax_backward")
+    return arithmetic(Elementwise.mul, upper, arithmetic(Elementwise.sub, gradient, mean, "softmax_backward"), "softmax_backward")
 
 
 def set_winograd(bint value):

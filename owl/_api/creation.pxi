@@ -10,7 +10,7 @@ cdef double LARGEST_DOUBLE = np.finfo(np.float64).max
 cdef NArray fill(shape, double value, dtype, str what):
     cdef Draft draft
     parse_shape(shape, &draft.shape, what)
-    draft.op = elementwise_op(Ew.copy)
+    draft.op = elementwise_op(Elementwise.copy)
     draft.dtype = parse_dtype(dtype, what)
     draft.add_scalar(0, value)
     return commit(draft)

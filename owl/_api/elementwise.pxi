@@ -2,7 +2,7 @@
 # operations. Dtypes: float32 and float64 give float64; numbers adapt to the array.
 
 
-cdef inline NArray unary(Ew op, NArray x):
+cdef inline NArray unary(Elementwise op, NArray x):
     cdef Draft draft
     draft.op = elementwise_op(op)
     draft.dtype = x.node.dtype
@@ -13,14 +13,14 @@ cdef inline NArray unary(Ew op, NArray x):
 
 cdef NArray cast(NArray x, DType dtype):
     cdef Draft draft
-    draft.op = elementwise_op(Ew.copy) if x.node.dtype == dtype else Op.cast
+    draft.op = elementwise_op(Elementwise.copy) if x.node.dtype == dtype else Op.cast
     draft.dtype = dtype
     draft.shape = x.node.shape
     draft.add_input(x.node)
     return commit(draft)
 
 
-cdef inline object arithmetic(Ew op, left, right, str symbol):
+cdef inline object arithmetic(Elementwise op, left, right, str symbol):
     # `left` or `right` is an array.
     cdef Draft draft
     cdef NArray x, y
@@ -111,7 +111,7 @@ cdef object product(left, right):
         number, array = (right, left) if type(left) is NArray else (left, right)
         if is_number(number):
             x = <NArray>array
-            draft.op = elementwise_op(Ew.mul)
+            draft.op = elementwise_op(Elementwise.mul)
             draft.dtype = x.node.dtype
             draft.shape = x.node.shape
             draft.add_input(x.node)
@@ -143,7 +143,7 @@ cdef object product(left, right):
     return commit(draft)
 
 
-cdef object in_place(NArray self, Ew op, other, str symbol):
+cdef object in_place(NArray self, Elementwise op, other, str symbol):
     result = arithmetic(op, self, other, symbol)
     if result is NotImplemented:
         return result
@@ -185,10 +185,10 @@ cdef ElementwiseOperation make_operation(int op):
     operation.arity = elementwise_info(op).arity
     operation.with_two = -1
     operation.name = elementwise_info(op).public_name.decode()
-    if op == <int>Ew.sigm_back:
-        operation.with_two = <int>Ew.sigm_diff
-    elif op == <int>Ew.tanh_back:
-        operation.with_two = <int>Ew.tanh_diff
+    if op == <int>Elementwise.sigm_back:
+        operation.with_two = <int>Elementwise.sigm_diff
+    elif op == <int>Elementwise.tanh_back:
+        operation.with_two = <int>Elementwise.tanh_diff
     return operation
 
 
@@ -205,16 +205,16 @@ cdef object call_elementwise(ElementwiseOperation operation, tuple operands, str
 cdef object elementwise_fastcall(object self, PyObject** args, Py_ssize_t count):
     cdef ElementwiseOperation operation = <ElementwiseOperation>self
     if count == 1 and operation.arity == 1 and type(<object>args[0]) is NArray:
-        return unary(<Ew>operation.op, <NArray><object>args[0])
+        return unary(<Elementwise>operation.op, <NArray><object>args[0])
     if count == 2 and operation.arity == 2 and type(<object>args[0]) is NArray and type(<object>args[1]) is NArray:
-        return arithmetic(<Ew>operation.op, <object>args[0], <object>args[1], operation.name)
+        return arithmetic(<Elementwise>operation.op, <object>args[0], <object>args[1], operation.name)
     return call_elementwise(operation, tuple([<object>args[k] for k in range(count)]), operation.name)
 
 
 cdef dict make_elementwise_functions():
     cdef dict functions = {}
     cdef ElementwiseOperation operation
-    for op in range(<int>Ew.count_):
+    for op in range(<int>Elementwise.count_):
         if elementwise_info(op).public_name[0] == 0:
             continue
         operation = make_operation(op)

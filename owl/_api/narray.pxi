@@ -92,22 +92,22 @@ cdef class NArray:
     # ----------------------------------------------------------------------------------------------------- operators
 
     def __add__(self, other):
-        return arithmetic(Ew.add, self, other, "+")
+        return arithmetic(Elementwise.add, self, other, "+")
 
     def __radd__(self, other):
-        return arithmetic(Ew.add, other, self, "+")
+        return arithmetic(Elementwise.add, other, self, "+")
 
     def __sub__(self, other):
-        return arithmetic(Ew.sub, self, other, "-")
+        return arithmetic(Elementwise.sub, self, other, "-")
 
     def __rsub__(self, other):
-        return arithmetic(Ew.sub, other, self, "-")
+        return arithmetic(Elementwise.sub, other, self, "-")
 
     def __truediv__(self, other):
-        return arithmetic(Ew.div, self, other, "/")
+        return arithmetic(Elementwise.div, self, other, "/")
 
     def __rtruediv__(self, other):
-        return arithmetic(Ew.div, other, self, "/")
+        return arithmetic(Elementwise.div, other, self, "/")
 
     def __mul__(self, other):
         return product(self, other)
@@ -116,56 +116,56 @@ cdef class NArray:
         return product(other, self)
 
     def __iadd__(self, other):
-        return in_place(self, Ew.add, other, "+=")
+        return in_place(self, Elementwise.add, other, "+=")
 
     def __isub__(self, other):
-        return in_place(self, Ew.sub, other, "-=")
+        return in_place(self, Elementwise.sub, other, "-=")
 
     def __itruediv__(self, other):
-        return in_place(self, Ew.div, other, "/=")
+        return in_place(self, Elementwise.div, other, "/=")
 
     def __imul__(self, other):
         if is_number(other):
-            return in_place(self, Ew.mul, other, "*=")
+            return in_place(self, Elementwise.mul, other, "*=")
         result = product(self, other)
         if result is NotImplemented:
             return result
         return repoint(self, converted(<NArray>result, self.node.dtype), "*=")
 
     def __neg__(self):
-        return unary(Ew.neg, self)
+        return unary(Elementwise.neg, self)
 
     def __pos__(self):
         return self
 
     def __abs__(self):
-        return unary(Ew.abs, self)
+        return unary(Elementwise.abs, self)
 
     def __pow__(self, other, modulus):
         if modulus is not None:
             raise OwlTypeError("[pow] three arguments are not supported")
-        return arithmetic(Ew.pow, self, other, "**")
+        return arithmetic(Elementwise.pow, self, other, "**")
 
     def __rpow__(self, other, modulus):
-        return arithmetic(Ew.pow, other, self, "**")
+        return arithmetic(Elementwise.pow, other, self, "**")
 
     def __lt__(self, other):
-        return arithmetic(Ew.lt, self, other, "<")
+        return arithmetic(Elementwise.lt, self, other, "<")
 
     def __le__(self, other):
-        return arithmetic(Ew.le, self, other, "<=")
+        return arithmetic(Elementwise.le, self, other, "<=")
 
     def __gt__(self, other):
-        return arithmetic(Ew.gt, self, other, ">")
+        return arithmetic(Elementwise.gt, self, other, ">")
 
     def __ge__(self, other):
-        return arithmetic(Ew.ge, self, other, ">=")
+        return arithmetic(Elementwise.ge, self, other, ">=")
 
     def __eq__(self, other):
-        return arithmetic(Ew.eq, self, other, "==")
+        return arithmetic(Elementwise.eq, self, other, "==")
 
     def __ne__(self, other):
-        return arithmetic(Ew.ne, self, other, "!=")
+        return arithmetic(Elementwise.ne, self, other, "!=")
 
     # ---------------------------------------------------------------------------------------------------- reductions
 
@@ -247,7 +247,7 @@ cdef class NArray:
 
     def copy(self):
         """An array of the same value: what happens to one handle does not touch the other."""
-        return unary(Ew.copy, self)
+        return unary(Elementwise.copy, self)
 
     def astype(self, dtype):
         """The elements converted to float32 or float64."""

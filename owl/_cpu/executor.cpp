@@ -42,7 +42,7 @@ class CpuExecutor final : public Executor {
     bool idle() override { return idle_.load(std::memory_order_acquire); }
     int backlog() override { return backlog_.load(std::memory_order_acquire); }
 
-    // The thread lives on and fails what still comes: a program's exit may demand values after owl's own exit handler, and
+    // The thread lives on and fails what still comes: a program's exit may request values after owl's own exit handler, and
     // must not wait for ever.
     void abort() override {
         {
@@ -160,7 +160,7 @@ class CpuExecutor final : public Executor {
         result_.buffers.assign(run->outputs.size(), nullptr);
         result_.failures.assign(run->outputs.size(), nullptr);
         {
-            std::unique_lock<std::mutex> lock(graph().mutex);
+            std::unique_lock<GraphLock> lock(graph().mutex);
             run->begun = true;
             if (bind(run)) {
                 lock.unlock();
@@ -169,7 +169,7 @@ class CpuExecutor final : public Executor {
             }
             backlog_.fetch_sub(1, std::memory_order_release);
             finish_run(run, &result_);
-            // Still under the lock: whoever drops the last array that failed is then the one who lets go of the failure.
+            // Still under the lock: the thread that drops the last failed array then lets go of the failure too.
             for (Failure* failure : owned_failures_) failure->release();
             for (Failure* failure : held_failures_) failure->release();
             recycle_run(run);
@@ -204,7 +204,7 @@ class CpuExecutor final : public Executor {
         for (;;) {
             const uint64_t seen = progress().count();
             {
-                std::lock_guard<std::mutex> guard(graph().mutex);
+                std::lock_guard<GraphLock> guard(graph().mutex);
                 if (aborting_.load() || !any_ahead_of(run)) break;
             }
             waited = true;
@@ -221,7 +221,7 @@ class CpuExecutor final : public Executor {
         plan_ = plan_->unfused.get();
     }
 
-    // Under the graph's lock. Finds the inputs. Returns false if nobody can see the outputs any more, or if the executor is
+    // Under the graph's lock. Finds the inputs. Returns false if the outputs can no longer be seen, or if the executor is
     // to stop: then the run must be finished before the lock is released.
     bool bind(Run* run) {
         plan_ = run->plan.get();
@@ -261,7 +261,8 @@ class CpuExecutor final : public Executor {
 
     // All memory or none.
     bool reserve(Run* run, const Plan& plan) {
-        const bool reserved = reserve_outputs(plan) && (!plan.arena_bytes || (arena_ = host_memory().allocate(plan.arena_bytes))) &&
+        const bool reserved = reserve_outputs(plan) &&
+                              (!plan.arena_bytes || (arena_ = host_memory().allocate(plan.arena_bytes))) &&
                               region_->reserve_scratch(plan.scratch_bytes);
         if (reserved) return true;
         result_.buffers.resize(run->outputs.size());
@@ -388,7 +389,7 @@ class CpuExecutor final : public Executor {
     void find_wanted(Run* run, const Plan& plan) {
         wanted_.assign(plan.nodes.size(), 0);
         {
-            std::lock_guard<std::mutex> guard(graph().mutex);
+            std::lock_guard<GraphLock> guard(graph().mutex);
             for (size_t k = 0; k < plan.outputs.size(); ++k)
                 if (is_seen(run->outputs[k])) wanted_[plan.outputs[k].node] = 1;
         }
@@ -427,7 +428,7 @@ class CpuExecutor final : public Executor {
         const PlanOutput& output = plan.outputs[number];
         Buffer* buffer = nullptr;
         if (output.donated_input >= 0) {
-            std::lock_guard<std::mutex> guard(graph().mutex);
+            std::lock_guard<GraphLock> guard(graph().mutex);
             const Node* node = run->inputs[output.donated_input];
             if (node && may_overwrite(node)) buffer = node->buffer->retain();
         }
@@ -451,7 +452,7 @@ class CpuExecutor final : public Executor {
 
     // Lets go of the values that this step was the last to read, unless they are needed elsewhere.
     void end_values(const Step& step, Run* run, const Plan& plan) {
-        std::lock_guard<std::mutex> guard(graph().mutex);
+        std::lock_guard<GraphLock> guard(graph().mutex);
         for (int32_t number : step.ends) {
             const Slot& slot = plan.slots[number];
             if (slot.kind == Slot::own) {

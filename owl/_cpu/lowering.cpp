@@ -33,7 +33,7 @@ class ProgramBuilder {
     // Fills `args->program`, inputs, outputs, sums and scalars. `product`: the member whose value is input 0, or -1.
     template <class Args>
     void build(StepBuilder<Args>* builder, int product) {
-        auto program = std::make_shared<EwProgram>();
+        auto program = std::make_shared<Program>();
         std::memset(static_cast<void*>(program.get()), 0, sizeof *program);
         program_ = program.get();
         program_->dtype = group_.dtype;
@@ -88,10 +88,10 @@ class ProgramBuilder {
             if (member == product) continue;
             for (const Operand& operand : f_.operands[member]) {
                 if (in_register(operand, node) || find_input(operand)) continue;
-                assert(program_->n_inputs < kMaxEwInputs);
+                assert(program_->n_inputs < kMaxProgramInputs);
                 const int reg = program_->n_inputs++;
                 inputs_.push_back({operand.ref, operand.view, reg});
-                EwOperand& target = builder->args.input[reg];
+                StridedArray& target = builder->args.input[reg];
                 target.dtype = operand.ref >= 0 ? plan_.nodes[operand.ref].dtype : plan_.inputs[~operand.ref].dtype;
                 broadcast_strides(operand.view, group_.space, target.stride);
                 builder->point(target.data, operand.ref);
@@ -106,7 +106,7 @@ class ProgramBuilder {
     }
 
     int free_register() {
-        for (int r = 0; r < kMaxEwRegisters; ++r) {
+        for (int r = 0; r < kMaxProgramRegisters; ++r) {
             if (used_[r]) continue;
             used_[r] = true;
             highest_ = std::max(highest_, r + 1);
@@ -123,8 +123,8 @@ class ProgramBuilder {
 
     void emit(int member) {
         const PlanNode& node = plan_.nodes[member];
-        EwInstruction instruction{};
-        instruction.op = node.op == Op::cast ? Ew::copy : static_cast<Ew>(node.op);
+        Instruction instruction{};
+        instruction.op = node.op == Op::cast ? Elementwise::copy : static_cast<Elementwise>(node.op);
         uint8_t slots[3] = {0, 0, 0};
         size_t array = 0;
         int scalar = 0;
@@ -132,7 +132,7 @@ class ProgramBuilder {
         for (int k = 0; k < arity; ++k) {
             if (node.scalar_mask >> k & 1) {
                 plan_.scalar_order.push_back(node.first_scalar + scalar++);
-                slots[k] = static_cast<uint8_t>(kEwScalar + program_->n_scalars++);
+                slots[k] = static_cast<uint8_t>(kScalarOperand + program_->n_scalars++);
             } else {
                 const Operand& operand = f_.operands[member][array++];
                 slots[k] = static_cast<uint8_t>(in_register(operand, node) ? registers_[operand.ref] : find_input(operand)->reg);
@@ -154,7 +154,7 @@ class ProgramBuilder {
         for (int member : group_.members) {
             builder->step().operations.push_back(member);
             if (!f_.stored[member]) continue;
-            EwOperand& target = builder->args.output[program_->n_outputs];
+            StridedArray& target = builder->args.output[program_->n_outputs];
             target.dtype = plan_.nodes[member].dtype;
             dense_strides(group_.space, target.stride);
             builder->point(target.data, member);
@@ -171,19 +171,19 @@ class ProgramBuilder {
     const Fusion& f_;
     const int id_;
     const Group& group_;
-    EwProgram* program_ = nullptr;
+    Program* program_ = nullptr;
     std::vector<Input> inputs_;
     std::vector<int> registers_, uses_;
-    bool used_[kMaxEwRegisters] = {};
+    bool used_[kMaxProgramRegisters] = {};
     int highest_ = 0;
 };
 
 // The two argument structs that carry a program name it differently.
-struct ElementwiseStep : EwArgs {
-    const EwProgram*& program_field() { return program; }
+struct ElementwiseStep : ElementwiseArgs {
+    const Program*& program_field() { return program; }
 };
 struct GemmStep : GemmArgs {
-    const EwProgram*& program_field() { return epilogue; }
+    const Program*& program_field() { return epilogue; }
 };
 
 class Lowerer {

@@ -1,5 +1,5 @@
 // Convolutions, poolings and normalizations: from a node's attributes and shapes to a kernel's arguments, and which
-// values between convolutions are in blocks of channels.
+// values between convolutions are in blocked layout of channels.
 #include "_cpu/kernels/conv/conv_args.h"
 #include "step_builder.h"
 
@@ -28,8 +28,8 @@ class ConvolutionLowerer {
    private:
     // ------------------------------------------------------------------------------------------------------ layouts
     //
-    // A value of the arena that convolutions alone make and read, each by an algorithm that works in blocks of
-    // channels, stays in blocks. Both sides ask here, so they agree.
+    // A value of the arena that convolutions alone make and read, each by an algorithm that works in blocked layout of
+    // channels, stays in blocked layout. Both sides ask here, so they agree.
 
     bool blocked(Ref ref) const {
         if (ref < 0 || !fused() || plan_.slots[placement_.value_slot[ref]].kind != Slot::arena) return false;
@@ -45,7 +45,7 @@ class ConvolutionLowerer {
     bool blocked_positions(int pool) const {
         if (!of(f_.groups[f_.group_of[pool]]).writes_blocks()) return false;
         return every_operand([&](const ConvolutionLowerer& reader, int node, size_t, const Operand&) {
-            return unpooling(node).pool != pool || (plan_.nodes[node].op != Op::pool_backward && reader.whole_blocks());
+            return pooling_gradient(node).pool != pool || (plan_.nodes[node].op != Op::pool_backward && reader.whole_blocks());
         });
     }
 
@@ -80,7 +80,7 @@ class ConvolutionLowerer {
     bool reads_blocks(int node, size_t k) const {
         if (!whole_blocks()) return false;
         const Op op = plan_.nodes[node].op;
-        const Unpooling spread = unpooling(node);
+        const FusedPoolingGradient spread = pooling_gradient(node);
         const size_t recorded = plan_.nodes[node].inputs.size();
         // What a gradient is spread by: the pooled values, and last the mask of a mean.
         if (k >= recorded) return k == recorded && spread.pool >= 0;
@@ -99,13 +99,15 @@ class ConvolutionLowerer {
     const Operand& operand(int node, int k) const { return f_.operands[node][k]; }
     const Shape& view(int node, int k) const { return operand(node, k).view; }
     bool fused() const { return !f_.convolutions.joins.empty(); }
-    Unpooling unpooling(int node) const { return fused() ? f_.convolutions.unpooling[node] : Unpooling(); }
+    FusedPoolingGradient pooling_gradient(int node) const {
+        return fused() ? f_.convolutions.pooling_gradient[node] : FusedPoolingGradient();
+    }
 
     template <class Args>
     Step finish(StepBuilder<Args>* builder) const {
         std::vector<int32_t>& operations = builder->step().operations;
         // What is spread on the way goes first: a failure of what it reads is a failure of this step.
-        const Unpooling spread = unpooling(head_);
+        const FusedPoolingGradient spread = pooling_gradient(head_);
         if (spread.backward >= 0 && spread.backward != head_) operations.push_back(spread.backward);
         if (spread.relu >= 0 && spread.backward != head_) operations.push_back(spread.relu);
         operations.insert(operations.end(), group_.members.begin(), group_.members.end());
@@ -191,7 +193,7 @@ class ConvolutionLowerer {
         return args;
     }
     const Shape& gradient_shape() const {
-        const Unpooling spread = unpooling(head_);
+        const FusedPoolingGradient spread = pooling_gradient(head_);
         return spread.backward >= 0 ? plan_.nodes[spread.backward].shape : view(head_, 0);
     }
 
@@ -200,11 +202,11 @@ class ConvolutionLowerer {
         ConvArgs& args = builder.args;
         args.blocked_x = blocked(operand(head_, 0).ref);
         args.blocked_y = blocked(group_.members.back());
-        if (args.blocked_y) builder.step().in_blocks = group_.members.back();
+        if (args.blocked_y) builder.step().blocked_node = group_.members.back();
         builder.point(args.x, operand(head_, 0).ref);
         builder.point(args.filter, operand(head_, 1).ref);
         if (f_.operands[head_].size() > 2) builder.point(args.bias, operand(head_, 2).ref);
-        args.relu = member(elementwise_op(Ew::relu)) >= 0;
+        args.relu = member(elementwise_op(Elementwise::relu)) >= 0;
         const int pool = member(Op::pool_forward);
         if (pool >= 0) {
             args.pool = window(pool);
@@ -219,7 +221,7 @@ class ConvolutionLowerer {
     void give_gradient(StepBuilder<ConvArgs>* builder, int node) const {
         ConvArgs& args = builder->args;
         builder->point(args.y_diff, operand(node, 0).ref);
-        const Unpooling spread = unpooling(node);
+        const FusedPoolingGradient spread = pooling_gradient(node);
         args.blocked_y_diff = blocked(operand(node, 0).ref);
         if (spread.backward < 0) return;
         args.pool = window(spread.backward);
@@ -238,7 +240,7 @@ class ConvolutionLowerer {
         auto builder = convolution(kernels_.conv_backward_data);
         ConvArgs& args = builder.args;
         args.blocked_x_diff = blocked(head_);
-        if (args.blocked_x_diff) builder.step().in_blocks = head_;
+        if (args.blocked_x_diff) builder.step().blocked_node = head_;
         give_gradient(&builder, head_);
         builder.point(args.filter, operand(head_, 1).ref);
         builder.point(args.x_diff, head_);
@@ -282,7 +284,7 @@ class ConvolutionLowerer {
     Step pool_backward() const {
         auto builder = pooling(kernels_.pool_backward, plan_.nodes[head_].shape);
         PoolArgs& args = builder.args;
-        const Unpooling spread = unpooling(head_);
+        const FusedPoolingGradient spread = pooling_gradient(head_);
         builder.point(args.y_diff, operand(head_, 0).ref);
         builder.point(args.y, operand(head_, 1).ref);
         args.relu = group_.members.size() > 1;

@@ -165,7 +165,7 @@ int Team::size() {
     int size = size_.load(std::memory_order_acquire);
     if (size) return size;
     std::lock_guard<std::mutex> guard(mutex_);
-    if (!size_.load()) set_size(default_threads());  // unless somebody else chose it meanwhile
+    if (!size_.load()) set_size(default_threads());  // unless another thread chose it meanwhile
     return size_.load();
 }
 

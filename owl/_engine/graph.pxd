@@ -20,7 +20,7 @@ cdef extern from "_engine/graph/types.h" namespace "owl" nogil:
         bint operator==(const Shape&)
         bint operator!=(const Shape&)
 
-    enum class Ew(uint8_t):
+    enum class Elementwise(uint8_t):
         copy
         neg
         add
@@ -81,7 +81,7 @@ cdef extern from "_engine/graph/operation.h" namespace "owl" nogil:
         count_
 
     enum: kOperations
-    Op elementwise_op(Ew op)
+    Op elementwise_op(Elementwise op)
     const char* operation_name(Op op)
 
     cppclass ElementwiseInfo:
@@ -142,7 +142,7 @@ cdef extern from "_engine/graph/node.h" namespace "owl" nogil:
         DType dtype
         State state
         bool parked
-        bool leftover
+        bool rematerializable
         uint16_t device
         uint32_t n_inputs
         uint32_t site
@@ -163,12 +163,19 @@ cdef extern from "_engine/graph/node.h" namespace "owl" nogil:
 
 
 cdef extern from "_engine/graph/graph.h" namespace "owl" nogil:
-    cppclass Mutex "std::mutex":
+    cppclass LockCounters:
+        uint64_t taken
+        uint64_t contended
+
+    cppclass GraphLock:
         void lock()
         void unlock()
+        LockCounters counters()
+
+    bool kDebug
 
     cppclass Graph:
-        Mutex mutex
+        GraphLock mutex
         void hold(Node* node)
         void unhold(Node* node)
         void add_handle(Node* node)

@@ -1,16 +1,51 @@
-from libc.stdint cimport int32_t, uint16_t, uint64_t
+from libc.stdint cimport int32_t, uint8_t, uint16_t, uint64_t
 from libcpp cimport bool
 from libcpp.memory cimport shared_ptr
-from libcpp.string cimport string
 from libcpp.vector cimport vector
 
-from owl._engine.graph cimport Node
+from owl._engine.graph cimport DType, Node, Shape
 
 
 cdef extern from "_engine/plan/plan.h" namespace "owl" nogil:
+    cppclass PlanInput:
+        Shape shape
+        DType dtype
+        bool donatable
+
+    cppclass PlanNode:
+        DType dtype
+        uint8_t scalar_mask
+        Shape shape
+        vector[int32_t] inputs
+
+    cppclass Step:
+        const char* name
+        vector[int32_t] operations
+        int32_t blocked_node
+
+    cppclass PlanOutput:
+        int32_t node
+        size_t bytes
+        int32_t donated_input
+        int32_t alias_input
+        int32_t alias_output
+
     cppclass Plan:
+        uint64_t id
         uint16_t device
-        string explain()
+        vector[PlanNode] nodes
+        vector[PlanInput] inputs
+        vector[PlanOutput] outputs
+        vector[int32_t] rematerializable_nodes
+        vector[int32_t] root
+        vector[Step] steps
+        size_t arena_bytes
+        size_t output_bytes
+
+
+cdef extern from "_engine/plan/explain.h" namespace "owl" nogil:
+    const char* shown_name(const PlanNode& node)
+    vector[int] shown_dimensions(const PlanNode& node)
 
 
 cdef extern from "_engine/plan/backend.h" namespace "owl" nogil:
@@ -22,7 +57,7 @@ cdef extern from "_engine/plan/backend.h" namespace "owl" nogil:
 
 cdef extern from "_engine/plan/plan_cache.h" namespace "owl" nogil:
     cppclass Canonical:
-        bool describe(const vector[Node*]& nodes, uint64_t mark, bool may_leave, StoredPlaces& stored)
+        bool describe(const vector[Node*]& nodes, uint64_t mark, bool may_rematerialize, StoredPlaces& stored)
         shared_ptr[Plan] make_plan(const vector[Node*]& nodes)
 
     cppclass StoredPlaces:

@@ -16,7 +16,7 @@ cdef extern from "_engine/window/scheduler.h" namespace "owl" nogil:
         uint64_t hits
         uint64_t nodes
         uint64_t dead
-        uint64_t leftovers
+        uint64_t rematerializable_nodes
         uint64_t recomputed
         uint64_t bytes_outside
         uint64_t bytes_inside

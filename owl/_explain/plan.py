@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import enum
-import json
 from dataclasses import dataclass, field
 from pathlib import PurePath
-from typing import Any
 
 _CUT_REASONS = {
     "anchor": "cut where the loop came round",
@@ -75,7 +73,7 @@ class Operation(Array):
     fate: Fate = Fate.dropped
     output: Output | None = None
     kernel: int = -1
-    in_blocks: bool = False  # the value stays in blocks of channels, from one convolution to the next
+    blocked: bool = False  # the value stays in blocks of channels, from one convolution to the next
 
 
 @dataclass
@@ -109,6 +107,11 @@ class Plan:
         """An operation's value, or an input."""
         return self.operations[reference] if reference >= 0 else self.inputs[~reference]
 
+    def complete(self, rematerializable: list[int]) -> None:
+        """Finds out what became of each operation, and what each kernel reads."""
+        _settle_fates(self, rematerializable)
+        _connect(self)
+
     @property
     def title(self) -> str:
         """Number, device, size, and whether the plan was known."""
@@ -131,73 +134,31 @@ class Window:
     plans: list[Plan]
 
 
-def windows(descriptions: list[dict[str, Any]]) -> list[Window]:
-    """Windows in the order in which they were handed over, from the runtime's descriptions of their plans."""
+Cause = tuple[str, str, tuple[str, int] | None]  # of the cut, of the submission, and the line that asked
+
+
+def windows(submissions: list[tuple[int, Cause | None, Plan]]) -> list[Window]:
+    """Windows in the order in which they were submitted, from the plans of their parts."""
     found: dict[int, Window] = {}
-    for description in descriptions:
-        number = description.get("window", 0)
+    for number, cause, plan in submissions:
         if number not in found:
-            found[number] = Window(_title(description), [])
-        found[number].plans.append(_plan(description))
+            found[number] = Window(_title(number, cause), [])
+        found[number].plans.append(plan)
     return list(found.values())
 
 
-def _title(description: dict[str, Any]) -> str:
-    if "window" not in description:
+def _title(number: int, cause: Cause | None) -> str:
+    if cause is None:
         return "window: still recorded; a demand would hand it over now"
-    cut, reason = description["cut"], description["reason"]
+    cut, reason, asked_at = cause
     why = [_CUT_REASONS[cut]] if cut in _CUT_REASONS else []
     why.append(_SUBMIT_REASONS[reason])
-    if reason == "request" and description["asked_at"]:
-        why[-1] += f" ({_site(description['asked_at'])})"
-    return f"window {description['window']}: {', '.join(why)}"
+    if reason == "request" and asked_at:
+        why[-1] += f" ({place(asked_at)})"
+    return f"window {number}: {', '.join(why)}"
 
 
-def _plan(description: dict[str, Any]) -> Plan:
-    raw = json.loads(description["plan"])
-    inputs = [
-        Input(f"x{k}", item["shape"], item["dtype"], donatable=item["donatable"])
-        for k, item in enumerate(raw["inputs"])
-    ]
-    operations = [
-        Operation(f"v{i}", item["shape"], item["dtype"], _call(item), item["operands"], item["root"], _site(site))
-        for i, (item, site) in enumerate(zip(raw["operations"], description["sites"], strict=True))
-    ]
-    kernels = [Kernel(item["name"], item["operations"]) for item in raw["kernels"]]
-    plan = Plan(
-        raw["id"] if "window" in description else 0,
-        description["device"],
-        description["known"],
-        inputs,
-        operations,
-        kernels,
-        raw["bytes_outside"],
-        raw["bytes_inside"],
-    )
-    for item in raw["kernels"]:
-        if item["in_blocks"] >= 0:
-            operations[item["in_blocks"]].in_blocks = True
-    _place_outputs(plan, raw["outputs"])
-    _settle_fates(plan, raw["left_over"])
-    _connect(plan)
-    return plan
-
-
-def _place_outputs(plan: Plan, outputs: list[dict[str, int]]) -> None:
-    for item in outputs:
-        operation = plan.operations[item["operation"]]
-        operation.output = Output(item["bytes"])
-        if item["written_over"] >= 0:
-            overwritten = plan.inputs[item["written_over"]]
-            operation.output.written_over = overwritten.name
-            overwritten.overwritten_by = operation.name
-        if item["same_as_input"] >= 0:
-            operation.output.same_as = plan.inputs[item["same_as_input"]].name
-        if item["same_as_output"] >= 0:
-            operation.output.same_as = plan.operations[outputs[item["same_as_output"]]["operation"]].name
-
-
-def _settle_fates(plan: Plan, left_over: list[int]) -> None:
+def _settle_fates(plan: Plan, rematerializable: list[int]) -> None:
     for number, kernel in enumerate(plan.kernels):
         for i in kernel.operations:
             plan.operations[i].fate = Fate.computed
@@ -214,7 +175,7 @@ def _settle_fates(plan: Plan, left_over: list[int]) -> None:
             if reference >= 0 and reference not in seen:
                 seen.add(reference)
                 needed.append(reference)
-    for i in left_over:
+    for i in rematerializable:
         plan.operations[i].fate = Fate.left_over
 
 
@@ -242,17 +203,19 @@ def _resolve(plan: Plan, reference: int) -> tuple[int, list[int]]:
     return reference, through
 
 
-def _call(item: dict[str, Any]) -> str:
-    operands = [f"v{ref}" if ref >= 0 else f"x{~ref}" for ref in item["operands"]]
-    for position in range(item["numbers"].bit_length()):
-        if item["numbers"] >> position & 1:
+def call(name: str, references: list[int], numbers: int, dimensions: list[int]) -> str:
+    """An operation as a user would write it; bit i of `numbers`: operand i is a number."""
+    operands = [f"v{ref}" if ref >= 0 else f"x{~ref}" for ref in references]
+    for position in range(numbers.bit_length()):
+        if numbers >> position & 1:
             operands.insert(position, "number")
-    if item["dimensions"]:
-        operands.append(f"{item['dimensions']}")
-    return f"{item['name']}({', '.join(operands)})"
+    if dimensions:
+        operands.append(f"{dimensions}")
+    return f"{name}({', '.join(operands)})"
 
 
-def _site(site: tuple[str, int]) -> str:
+def place(site: tuple[str, int]) -> str:
+    """A line of a program, without folders."""
     file, line = site
     return f"{PurePath(file).name}:{line}" if line else file
 

@@ -56,7 +56,7 @@ def _operation(operation: Operation) -> str:
 
 
 def _storage(operation: Operation) -> str:
-    if operation.in_blocks:
+    if operation.blocked:
         return ", in blocks of channels"
     if operation.output is None:
         return ""

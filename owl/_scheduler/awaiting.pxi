@@ -2,7 +2,7 @@
 #
 # A loop that waits has a reader: a completion ring which executor threads push to, and whose descriptor the loop watches.
 # Each await is a future of the loop, resolved by the loop's own thread when it takes completions off the ring. Failures
-# are raised by whoever awaits, each time anew, so that every waiter has a traceback of its own.
+# are raised in the code that awaits, each time anew, so that every waiter has a traceback of its own.
 
 cdef Py_ssize_t evaluations = 0  # that exist
 cdef dict readers = {}         # weak references to LoopReaders by the id of their loop; the loops hold them
@@ -18,7 +18,7 @@ class BackPressureError(OwlError, RuntimeError):
     """
 
 
-cdef object get_running_loop = None  # asyncio's, once somebody has imported it: that takes longer than importing owl
+cdef object get_running_loop = None  # asyncio's, once it has been imported: that takes longer than importing owl
 
 
 cdef object loop_of_this_thread():
@@ -42,7 +42,7 @@ cdef class LoopReader:
     cdef object closer
     cdef object room     # futures of those who wait until there is room, the first first
     cdef object idle     # of those who wait for all runs up to one: (its number, future), by number
-    cdef dict called_back  # evaluations with callbacks in this loop, as keys: somebody wants to hear of them
+    cdef dict called_back  # evaluations with callbacks in this loop, as keys
     cdef Py_ssize_t waits
     cdef object __weakref__
 
@@ -110,7 +110,7 @@ cdef class LoopReader:
         return 0
 
     cdef bint useful(self):
-        # Whose loop was closed without a word keeps evaluations that nobody will call back any more.
+        # Whose loop was closed without a word keeps evaluations whose callbacks will never be called.
         loop = self.loop()
         if loop is not None and not loop.is_closed():
             return True
@@ -137,7 +137,7 @@ cdef int resolve(future) except -1:
 
 async def close_before(reader):
     # An event loop that is about to close closes the asynchronous generators that were begun in it; this one lets go of
-    # the descriptor, unless somebody still waits. Where a loop is closed without, the reader goes with the loop.
+    # the descriptor, unless a task still waits. Where a loop is closed without, the reader goes with the loop.
     cdef LoopReader found
     try:
         yield
@@ -284,7 +284,7 @@ cdef bint must_yield() except -1:
 
 # -------------------------------------------------------------------------------------------------------- back-pressure
 
-# For one more window: recording itself waits only when it has handed over one too many.
+# For one more window: recording itself waits only when it has submitted one too many.
 cdef bint has_room() noexcept:
     return backlog() < run_bound
 
@@ -341,9 +341,9 @@ def set_raise_when_full(bint value):
     return was
 
 
-# Recording is about to wait for room, which on a thread that runs an event loop would hold up all its tasks. There, whoever
-# awaits once in every step waits before the step, so a step may go beyond the bound: by this many times as many runs for
-# each task that may have one under way, and for each evaluation that somebody holds to await it later.
+# Recording is about to wait for room, which on a thread that runs an event loop would hold up all its tasks. There, code
+# that awaits once in every step waits before the step, so a step may go beyond the bound: by this many times as many runs for
+# each task that may have one under way, and for each evaluation that is held to be awaited later.
 cdef int STEP_RUNS = 64
 
 

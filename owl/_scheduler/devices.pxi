@@ -2,7 +2,7 @@
 
 cdef const KernelTable* kernel_table = NULL
 cdef list device_names = []
-cdef int MOST_DEVICES = 1024  # each has a thread once it computes, and a place in what every hand-over looks at
+cdef int MOST_DEVICES = 1024  # each has a thread once it computes, and a place in what every submission looks at
 cdef object devices_lock = threading.Lock()
 
 

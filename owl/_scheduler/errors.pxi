@@ -1,5 +1,5 @@
 # What goes wrong, and how it is told. Errors while recording are raised at the user's line and are also the built-in
-# exception that NumPy would raise; a failure while running is raised by whoever asks for the value.
+# exception that NumPy would raise; a failure while running is raised where the value is requested.
 
 
 class OwlError(Exception):
@@ -100,7 +100,7 @@ cdef object make_exception(Failure* failure):
 
 
 cdef void report_unobserved_failures() noexcept:
-    # One line each, as an exception that nobody retrieved.
+    # One line each, as asyncio tells of an exception that was never retrieved.
     cdef vector[Failure*] failures = take_unobserved_failures()
     cdef size_t i
     for i in range(failures.size()):

@@ -4,8 +4,48 @@ cdef tuple CUT_REASONS = ("anchor", "bounds", "random", "request", "wait_for_all
 cdef tuple SUBMIT_REASONS = ("settled", "next_cut", "idle", "request", "wait_for_all", "pause")
 
 
-cdef dict description(const shared_ptr[Plan]& plan, list sites):
-    return {"plan": plan.get().explain().decode(), "device": device_names[plan.get().device], "sites": sites}
+# A plan in the classes of owl._explain.plan.
+cdef object description(const shared_ptr[Plan]& shared, list sites, bint known, bint submitted):
+    from owl._explain import plan as explained
+    cdef const Plan* plan = shared.get()
+    cdef const PlanNode* node
+    cdef const Step* step
+    cdef size_t i
+    inputs = [
+        explained.Input(f"x{i}", shape_list(plan.inputs[i].shape), dtype_object(plan.inputs[i].dtype).name,
+                        donatable=plan.inputs[i].donatable)
+        for i in range(plan.inputs.size())
+    ]
+    operations = []
+    for i in range(plan.nodes.size()):
+        node = &plan.nodes[i]
+        operands = list(node.inputs)
+        call = explained.call(shown_name(dereference(node)).decode(), operands, node.scalar_mask,
+                              list(shown_dimensions(dereference(node))))
+        operations.append(explained.Operation(f"v{i}", shape_list(node.shape), dtype_object(node.dtype).name, call, operands,
+                                              plan.root[i], explained.place(sites[i])))
+    kernels = []
+    for i in range(plan.steps.size()):
+        step = &plan.steps[i]
+        kernels.append(explained.Kernel(step.name.decode(), list(step.operations)))
+        if step.blocked_node >= 0:
+            operations[step.blocked_node].blocked = True
+    for i in range(plan.outputs.size()):
+        output = explained.Output(plan.outputs[i].bytes)
+        operation = operations[plan.outputs[i].node]
+        operation.output = output
+        if plan.outputs[i].donated_input >= 0:
+            overwritten = inputs[plan.outputs[i].donated_input]
+            output.written_over = overwritten.name
+            overwritten.overwritten_by = operation.name
+        if plan.outputs[i].alias_input >= 0:
+            output.same_as = inputs[plan.outputs[i].alias_input].name
+        if plan.outputs[i].alias_output >= 0:
+            output.same_as = operations[plan.outputs[plan.outputs[i].alias_output].node].name
+    found = explained.Plan(plan.id if submitted else 0, device_names[plan.device], known, inputs, operations, kernels,
+                           plan.output_bytes, plan.arena_bytes)
+    found.complete(list(plan.rematerializable_nodes))
+    return found
 
 
 cdef list submitted(uint64_t sequence):
@@ -25,13 +65,10 @@ cdef list submitted(uint64_t sequence):
             wanted = wanted or entry.nodes[k].sequence == sequence
         if not wanted:
             continue
-        found = description(entry.plan, [site_location(entry.nodes[k].site) for k in range(entry.nodes.size())])
-        found["window"] = entry.window
-        found["cut"] = CUT_REASONS[<int>entry.cause.cut]
-        found["reason"] = SUBMIT_REASONS[<int>entry.cause.reason]
-        found["known"] = entry.known
-        found["asked_at"] = site_location(entry.cause.asked_at) if entry.cause.asked_at else None
-        out.append(found)
+        sites = [site_location(entry.nodes[k].site) for k in range(entry.nodes.size())]
+        asked_at = site_location(entry.cause.asked_at) if entry.cause.asked_at else None
+        cause = (CUT_REASONS[<int>entry.cause.cut], SUBMIT_REASONS[<int>entry.cause.reason], asked_at)
+        out.append((entry.window, cause, description(entry.plan, sites, entry.known, True)))
     return out
 
 
@@ -68,14 +105,12 @@ cdef list would_submit(NArray array):
             continue
         if not known:
             compile_plan(plan.get(), dereference(scheduler().backend), scheduler().fuse)
-        found = description(plan, [site_location(sites[i]) for i in range(sites.size())])
-        found["known"] = known
-        out.append(found)
+        out.append((0, None, description(plan, [site_location(sites[i]) for i in range(sites.size())], known, False)))
     return out
 
 
 def explain_recent():
-    """The plans that were submitted last, the oldest first: dicts for `owl.explain`."""
+    """The plans that were submitted last, the oldest first, as (window, why, plan): for `owl.explain`."""
     return submitted(0)
 
 

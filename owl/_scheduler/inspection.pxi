@@ -21,9 +21,11 @@ def debug_counters():
         n_waiting += scheduler().streams[i].waiting.size()
     cdef int64_t nodes = graph().live_nodes()
     cdef size_t n_streams = scheduler().streams.size()
+    cdef LockCounters locks = graph().mutex.counters()
     graph().mutex.unlock()
-    return {"nodes": nodes, "buffers": live_buffers(), "runs": live_runs(), "bytes": memory.in_use, "streams": n_streams,
-            "waiting": n_waiting}
+    found = {"nodes": nodes, "buffers": live_buffers(), "runs": live_runs(), "bytes": memory.in_use, "streams": n_streams,
+             "waiting": n_waiting}
+    return found | {"locks taken": locks.taken, "locks contended": locks.contended} if kDebug else found
 
 
 def planner_counters():
@@ -34,7 +36,7 @@ def planner_counters():
     cdef size_t places = scheduler().stored_places.size()
     graph().mutex.unlock()
     return {"windows": now.windows, "plans": now.plans, "hits": now.hits, "nodes": now.nodes, "dead": now.dead,
-            "leftovers": now.leftovers, "recomputed": now.recomputed, "cached": cached, "stored_places": places,
+            "leftovers": now.rematerializable_nodes, "recomputed": now.recomputed, "cached": cached, "stored_places": places,
             "bytes_outside": now.bytes_outside, "bytes_inside": now.bytes_inside}
 
 
@@ -139,6 +141,7 @@ def config():
         "python": platform.python_version(),
         "numpy": np.__version__,
         "machine": f"{platform.system()} {platform.machine()}",
+        "build": "debug (OWL_DEBUG=1)" if kDebug else "release",
         "fusion": "on" if scheduler().fuse else "off (OWL_FUSE=0)",
         "gpu": NO_GPU,
     }

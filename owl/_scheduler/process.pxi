@@ -4,7 +4,7 @@ import atexit
 
 
 def _finish():
-    # At exit: what has begun ends at its next kernel's border, the rest is dropped, unseen failures are told.
+    # At exit: what has begun ends at its next end of a kernel, the rest is dropped, unseen failures are told.
     cdef size_t i
     cdef bint busy = True
     cdef int rounds = 0
@@ -36,7 +36,7 @@ def _before_fork():
     with nogil:
         for i in range(scheduler().executors.size()):
             scheduler().executors[i].quiesce()
-    # With the GIL: nobody who has one of these locks waits for it, but threads that have the GIL wait for these locks, so
+    # With the GIL: no thread that has one of these locks waits for it, but threads that have the GIL wait for these locks, so
     # asking for the GIL with them in hand would be a deadlock.
     team().lock_for_fork()
     graph().mutex.lock()

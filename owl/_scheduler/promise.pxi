@@ -11,7 +11,7 @@ cdef extern from *:
 
 @cython.final
 cdef class Promise:
-    """The other end of a promised array: somebody gives the value later, from any thread."""
+    """The other end of a promised array: the value is given later, from any thread."""
 
     cdef Node* node
     cdef readonly NArray array
@@ -19,7 +19,7 @@ cdef class Promise:
     def __dealloc__(self):
         if self.node is NULL:
             return
-        self.array = None  # a handle of ours must not count as somebody who waits
+        self.array = None  # a handle of ours must not count as a waiter
         settle_promise(self.node, NULL, NULL)
         graph().mutex.lock()
         graph().unhold(self.node)

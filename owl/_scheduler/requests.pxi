@@ -1,4 +1,4 @@
-# Requests: somebody asks for values. What they need and nothing else is submitted; the rest stays recorded.
+# Requests for values. What these need and nothing else is submitted; the rest stays recorded.
 
 
 # Under the graph's lock. `site`: the line that asks.

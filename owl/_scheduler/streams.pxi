@@ -21,7 +21,7 @@ cdef extern from *:
         ~ThreadEnd() {
             if (recording.context) defer_release(recording.context);  // this thread has no Python any more
             if (!recording.own) return;
-            std::lock_guard<std::mutex> guard(graph().mutex);
+            std::lock_guard<GraphLock> guard(graph().mutex);
             recording.own->orphan = true;
         }
     };

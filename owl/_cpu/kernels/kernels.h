@@ -30,29 +30,29 @@ struct Kernel {
 
 // ---------------------------------------------------------------------------------------------- element-wise programs
 
-constexpr int kEwScalar = 128;  // operand >= kEwScalar: scalar number (operand - kEwScalar), the same for all elements
+constexpr int kScalarOperand = 128;  // an operand from here on is a scalar, the same for all elements: number operand - 128
 // A sum over columns adds groups of this many columns one after the other, then the groups' sums one after the other:
 // the order that a sum on its own and a sum in another kernel's pass have in common.
 constexpr int64_t kSumGroup = 240;
 
-struct EwInstruction {
-    Ew op;
+struct Instruction {
+    Elementwise op;
     uint8_t dst;      // a register; may equal an operand's
     uint8_t a, b, c;  // registers or scalars; those beyond the operation's arity are ignored
 };
 
 // Registers 0 … n_inputs-1 hold the inputs when a block starts. Arithmetic is done in `dtype`; inputs and outputs of the
 // other floating type are converted when loaded and stored. All registers are assigned before they are read.
-struct EwProgram {
+struct Program {
     DType dtype;
     uint8_t n_inputs, n_outputs, n_sums, n_registers;
     uint8_t n_instructions, n_scalars;
-    uint8_t output_register[kMaxEwOutputs];
-    uint8_t sum_register[kMaxEwSums];  // summed over all dimensions but the first: only where the space is [m, n]
-    EwInstruction instruction[kMaxEwInstructions];
+    uint8_t output_register[kMaxProgramOutputs];
+    uint8_t sum_register[kMaxProgramSums];  // summed over all dimensions but the first: only where the space is [m, n]
+    Instruction instruction[kMaxProgramInstructions];
 };
 
-struct EwOperand {
+struct StridedArray {
     void* data;
     DType dtype;
     int64_t stride[kMaxDims];  // in elements; 0 repeats the operand along that dimension
@@ -60,14 +60,14 @@ struct EwOperand {
 
 // The program runs over a space of `ndim` dimensions, the first one fastest. Outputs are dense in that order; an output
 // may be the very buffer of a dense input (then each element is read before it is written).
-struct EwArgs {
-    const EwProgram* program;
+struct ElementwiseArgs {
+    const Program* program;
     const double* scalars;
     int ndim;
     int64_t shape[kMaxDims];
-    EwOperand input[kMaxEwInputs];
-    EwOperand output[kMaxEwOutputs];
-    void* sum[kMaxEwSums];  // [shape[0]], of the program's dtype
+    StridedArray input[kMaxProgramInputs];
+    StridedArray output[kMaxProgramOutputs];
+    void* sum[kMaxProgramSums];  // [shape[0]], of the program's dtype
     void* workspace;
 };
 
@@ -85,11 +85,11 @@ struct GemmArgs {
     const void* b;
     int64_t b_row, b_col;  // B(l, j) = b[l * b_row + j * b_col]
     void* c;
-    const EwProgram* epilogue;
+    const Program* epilogue;
     const double* scalars;
-    EwOperand input[kMaxEwInputs];
-    EwOperand output[kMaxEwOutputs];
-    void* sum[kMaxEwSums];  // [m]
+    StridedArray input[kMaxProgramInputs];
+    StridedArray output[kMaxProgramOutputs];
+    void* sum[kMaxProgramSums];  // [m]
     void* workspace;
 };
 

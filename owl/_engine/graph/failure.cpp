@@ -55,7 +55,7 @@ std::vector<Failure*> held_unobserved_failures() {
 void forget_failures_after_fork() {
     std::lock_guard<std::mutex> guard(mutex);
     for (Failure* failure : alive()) failure->observed.store(true, std::memory_order_relaxed);
-    // Nobody holds these any more; the few bytes of the record are not worth a second way of dropping it.
+    // These have no references left; the few bytes of the record are not worth a second way of dropping it.
     unobserved().clear();
     any_unobserved_failure.store(false, std::memory_order_release);
 }

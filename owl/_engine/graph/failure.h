@@ -27,7 +27,7 @@ struct Failure {
         refs.fetch_add(1, std::memory_order_relaxed);
         return this;
     }
-    // The last reference of a failure that nobody looked at goes to take_unobserved_failures.
+    // The last reference of a failure that was never retrieved goes to take_unobserved_failures.
     void release();
 };
 
@@ -41,7 +41,7 @@ inline bool has_unobserved_failures() { return any_unobserved_failure.load(std::
 void forget_failures_after_fork();
 void lock_failures_for_fork();
 void unlock_failures_after_fork();
-// At exit: those too that values still hold, unless somebody looked at them. The caller owns none of these.
+// At exit: those too that values still hold, unless they were retrieved. The caller owns none of these.
 std::vector<Failure*> held_unobserved_failures();
 
 }  // namespace owl

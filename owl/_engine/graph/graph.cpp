@@ -9,6 +9,7 @@ namespace owl {
 Graph* const graph_instance = new Graph;
 
 Node* Graph::create() {
+    mutex.assert_held();
     if (free_.empty()) {
         const size_t nodes = (slabs_.size() + 1) * kSlab;
         if (free_.capacity() < nodes) free_.reserve(2 * nodes);  // so that freeing a node never allocates
@@ -26,6 +27,7 @@ Node* Graph::create() {
 }
 
 void Graph::trim() {
+    mutex.assert_held();
     std::sort(slabs_.begin(), slabs_.end());
     std::sort(free_.begin(), free_.end());
     size_t kept_slabs = 0, kept_nodes = 0, next = 0;
@@ -44,6 +46,7 @@ void Graph::trim() {
 }
 
 void Graph::free_node(Node* node) {
+    mutex.assert_held();
     if (node->buffer) node->buffer->release();
     if (node->failure) node->failure->release();
     for (Node* copy = node->copies; copy; copy = copy->next_copy) copy->copy_of = nullptr;
@@ -58,6 +61,7 @@ void Graph::free_node(Node* node) {
 }
 
 void Graph::set_inputs(Node* node, Node* const* inputs, int count) {
+    mutex.assert_held();
     if (count > kInlineInputs && !node->more_inputs) node->more_inputs = new Node*[count];
     Node** mine = node->inputs();
     for (int i = 0; i < count; ++i) {
@@ -69,6 +73,7 @@ void Graph::set_inputs(Node* node, Node* const* inputs, int count) {
 }
 
 void Graph::abandon(Node* node) {
+    mutex.assert_held();
     if (node->state == State::recorded) {
         node->state = State::dead;
         release_inputs(node);
@@ -81,6 +86,7 @@ void Graph::abandon(Node* node) {
 
 // Dead chains can be as long as a program's history, so this must not recurse.
 void Graph::release_inputs(Node* node) {
+    mutex.assert_held();
     const size_t bottom = worklist_.size();
     worklist_.push_back(node);
     hold(node);
@@ -106,6 +112,7 @@ void Graph::release_inputs(Node* node) {
 }
 
 void Graph::complete(Node* node, Buffer* buffer) {
+    mutex.assert_held();
     assert(node->state == State::submitted);
     node->state = State::done;
     node->buffer = buffer;
@@ -114,6 +121,7 @@ void Graph::complete(Node* node, Buffer* buffer) {
 }
 
 void Graph::fail(Node* node, Failure* failure) {
+    mutex.assert_held();
     if (!node->pending()) return;
     node->state = State::failed;
     node->failure = failure->retain();
@@ -122,6 +130,7 @@ void Graph::fail(Node* node, Failure* failure) {
 }
 
 void Graph::add_waiter(Node* node, Waiter* waiter) {
+    mutex.assert_held();
     waiter->next = node->waiters;
     node->waiters = waiter;
 }
@@ -129,6 +138,7 @@ void Graph::add_waiter(Node* node, Waiter* waiter) {
 void Graph::remove_waiter(Node* node, Waiter* waiter) { unlink_waiter(&node->waiters, waiter); }
 
 void Graph::ancestors(Node* const* targets, int count, std::vector<Node*>* out) {
+    mutex.assert_held();
     const uint64_t mark = new_mark();
     out->clear();
     for (int i = 0; i < count; ++i) {
@@ -151,14 +161,16 @@ void Graph::ancestors(Node* const* targets, int count, std::vector<Node*>* out) 
 }
 
 Node* Graph::copy_on(Node* source, int device) {
+    mutex.assert_held();
     for (Node* copy = source->copies; copy; copy = copy->next_copy) {
-        // A copy that nobody needs any more may be donated to the run that read it last: it must not come to life again.
+        // A copy without readers left may be donated to the run that read it last: it must not come to life again.
         if (copy->device == device && copy->live() && (copy->pending() || copy->state == State::done)) return copy;
     }
     return nullptr;
 }
 
 void Graph::link_copy(Node* source, Node* copy) {
+    mutex.assert_held();
     copy->copy_of = source;
     copy->next_copy = source->copies;
     source->copies = copy;

@@ -1,18 +1,18 @@
-// The dataflow graph: nodes, who needs them, and what happens when nobody does any more.
+// The dataflow graph: nodes, their readers, and what happens after the last of those.
 //
 // One lock guards the whole graph. It is held for a few instructions at a time, never while computing, and never where
 // Python could allocate, decref or collect: garbage collection drops handles, and dropping a handle takes this lock.
 #pragma once
-#include <mutex>
 #include <vector>
 
+#include "lock.h"
 #include "node.h"
 
 namespace owl {
 
 class Graph {
    public:
-    std::mutex mutex;
+    GraphLock mutex;
 
     // Everything below expects the lock to be held.
     Node* create();

@@ -9,7 +9,7 @@ namespace owl {
 struct Node;
 struct RecordingStream;
 
-// Somebody who wants to hear of a node's completion. `notify` runs under the graph's lock, on any thread: it may set
+// Hears of a node's completion. `notify` runs under the graph's lock, on any thread: it may set
 // flags, wake a thread or push to a ring, and must not take the GIL.
 struct Waiter {
     Waiter* next = nullptr;
@@ -39,10 +39,10 @@ inline void unlink_waiter(Waiter** list, Waiter* waiter) {
 
 enum class State : uint8_t {
     recorded,   // in a window
-    submitted,  // handed over to an executor, or promised
+    submitted,  // in an executor's hands, or promised
     done,       // the buffer holds the value
     failed,     // there will be no value; `failure` says why
-    dead,       // nobody can ask for it any more; never computed
+    dead,       // can no longer be requested; never computed
 };
 
 constexpr int kInlineInputs = 3;
@@ -60,7 +60,7 @@ struct alignas(64) Node {
     uint8_t n_attributes;
     uint8_t n_arguments;
     bool parked;          // submitted, but not yet in its executor's queue (promised leaves: signalled by others)
-    bool leftover;        // computed and used inside a plan, but not stored: read later, it is computed again
+    bool rematerializable;        // computed and used inside a plan, but not stored: read later, it is computed again
     uint16_t device;
     uint32_t n_inputs;
     int32_t index;        // scratch of traversals: position in that traversal's list

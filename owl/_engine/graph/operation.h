@@ -1,12 +1,12 @@
 // The operations that are not element-wise. Element-wise ones are listed in operations.def and have the numbers
-// 0 … Ew::count_ - 1; these follow.
+// 0 … Elementwise::count_ - 1; these follow.
 #pragma once
 #include "types.h"
 
 namespace owl {
 
 enum class Op : uint16_t {
-    leaf = static_cast<uint16_t>(Ew::count_),  // exists from the start (from_numpy), or is promised
+    leaf = static_cast<uint16_t>(Elementwise::count_),  // exists from the start (from_numpy), or is promised
     cast,         // astype
     matmul,
     transpose,    // attribute 0: the source dimension of each dimension, 4 bits each
@@ -35,8 +35,8 @@ enum class Op : uint16_t {
     count_
 };
 
-constexpr bool is_elementwise(Op op) { return static_cast<uint16_t>(op) < static_cast<uint16_t>(Ew::count_); }
-constexpr Op elementwise_op(Ew op) { return static_cast<Op>(op); }
+constexpr bool is_elementwise(Op op) { return static_cast<uint16_t>(op) < static_cast<uint16_t>(Elementwise::count_); }
+constexpr Op elementwise_op(Elementwise op) { return static_cast<Op>(op); }
 constexpr int kOperations = static_cast<int>(Op::count_);
 
 const char* operation_name(Op op);

@@ -13,7 +13,7 @@ enum class DType : uint8_t { f32 = 0, f64 = 1, u8 = 2 };  // u8 is internal: mas
 static inline size_t dtype_size(DType t) { return t == DType::f64 ? 8 : t == DType::f32 ? 4 : 1; }
 
 // The element-wise operations are listed once, in operations.def.
-enum class Ew : uint8_t {
+enum class Elementwise : uint8_t {
 #define OWL_ELEMENTWISE(name, ...) name,
 #include "operations.def"
 #undef OWL_ELEMENTWISE
@@ -33,11 +33,11 @@ constexpr int64_t kMaxArgmaxWindow = 256;
 enum class ConvAlgorithm : uint8_t { automatic, direct };  // automatic: by shape
 
 // What one pass over memory may hold, whatever device makes it.
-constexpr int kMaxEwRegisters = 64;   // registers are blocks of elements
-constexpr int kMaxEwInputs = 24;
-constexpr int kMaxEwOutputs = 40;
-constexpr int kMaxEwScalars = 64;
-constexpr int kMaxEwInstructions = 128;
-constexpr int kMaxEwSums = 8;
+constexpr int kMaxProgramRegisters = 64;   // registers are blocks of elements
+constexpr int kMaxProgramInputs = 24;
+constexpr int kMaxProgramOutputs = 40;
+constexpr int kMaxProgramScalars = 64;
+constexpr int kMaxProgramInstructions = 128;
+constexpr int kMaxProgramSums = 8;
 
 }  // namespace owl

@@ -77,7 +77,7 @@ size_t MemoryPool::round_up(size_t bytes, int* size_class) {
     return rounded;
 }
 
-// Lies in the very block that nobody uses.
+// Lies in the very block that is free.
 struct MemoryPool::FreeBlock {
     size_t capacity;
     FreeBlock *older, *newer;              // of all

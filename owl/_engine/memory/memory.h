@@ -28,7 +28,7 @@ struct Buffer {
         return this;
     }
     void release();
-    // Nobody else can see the content, and it is ours to write.
+    // The content has no other reader, and it is ours to write.
     bool exclusive() const {
         return pool && refs.load(std::memory_order_acquire) == 1 && exports.load(std::memory_order_acquire) == 0;
     }
@@ -70,7 +70,7 @@ class MemoryPool {
     size_t limit_ = 0;
 };
 
-// Memory that somebody else owns; `owner` is handed to defer_release when the last reader is done.
+// Memory that has another owner; `owner` is handed to defer_release when the last reader is done.
 Buffer* borrow(void* data, size_t bytes, void* owner);
 
 // Memory put by for what must not fail half-way. Where the system refuses a small allocation of C++, the reserve is given

@@ -13,7 +13,7 @@ std::unique_ptr<Plan> unfused_form(const Plan& plan, const Backend& backend) {
     auto copy = std::make_unique<Plan>();
     copy->nodes = plan.nodes;
     // What was left over stays so, and what was stored for its sake is: the outputs are the same.
-    for (PlanNode& node : copy->nodes) node.live = node.leftover = false;
+    for (PlanNode& node : copy->nodes) node.live = node.rematerializable = false;
     for (const PlanOutput& output : plan.outputs) copy->nodes[output.node].live = true;
     copy->inputs = plan.inputs;
     copy->device = plan.device;

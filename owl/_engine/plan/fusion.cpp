@@ -9,7 +9,7 @@ namespace {
 // A buffer may be shared instead of copied, for values never change.
 bool is_alias(const PlanNode& node) {
     if (node.op == Op::reshape || node.op == Op::to_device) return true;
-    return node.op == elementwise_op(Ew::copy) && node.inputs.size() == 1;
+    return node.op == elementwise_op(Elementwise::copy) && node.inputs.size() == 1;
 }
 
 bool is_matrix_transpose(const PlanNode& node) {
@@ -100,7 +100,7 @@ class Analyser {
     void find_required() {
         for (int i = static_cast<int>(nodes_.size()); i-- > 0;) {
             const PlanNode& node = nodes_[i];
-            if (node.live && !node.leftover) {
+            if (node.live && !node.rematerializable) {
                 f_.visible[i] = 1;
                 require(f_.root[i]);
             }
@@ -165,7 +165,7 @@ class Analyser {
 
     static bool fits(const Group& group, size_t members, int operands, int scalars) {
         return group.members.size() + members <= kMaxMembers && group.operands + operands <= kMaxOperands &&
-               group.scalars + scalars <= kMaxEwScalars;
+               group.scalars + scalars <= kMaxProgramScalars;
     }
 
     bool may_join(int i, int id) const {
@@ -184,7 +184,7 @@ class Analyser {
         const Group &ga = f_.groups[a], &gb = f_.groups[b];
         if (gb.kind != GroupKind::elementwise || ga.space != gb.space || ga.dtype != gb.dtype) return false;
         if (!fits(ga, gb.members.size(), gb.operands, gb.scalars)) return false;
-        if (ga.sums.size() + gb.sums.size() > kMaxEwSums) return false;
+        if (ga.sums.size() + gb.sums.size() > kMaxProgramSums) return false;
         for (size_t k = 0; k < f_.groups.size(); ++k) {  // a way from one to the other through a third would close a cycle
             const int id = static_cast<int>(k);
             if (id == a || id == b || f_.groups[k].merged_away) continue;
@@ -240,7 +240,7 @@ class Analyser {
         } else {
             if (fuse_ && node.op == Op::reduce && is_row_sum(node, f_.operands[i][0])) {
                 const int id = register_group(f_.operands[i][0], f_.operands[i][0].view, node.dtype);
-                if (id >= 0 && f_.groups[id].sums.size() < kMaxEwSums) {
+                if (id >= 0 && f_.groups[id].sums.size() < kMaxProgramSums) {
                     f_.groups[id].sums.push_back(i);
                     f_.group_of[i] = id;
                     return;
@@ -300,7 +300,7 @@ class Analyser {
         }
     }
 
-    // A group runs where its last member was recorded, unless somebody needs it earlier: updates come after the last use
+    // A group runs where its last member was recorded, unless it is needed earlier: updates come after the last use
     // of what they overwrite.
     void sort_groups() {
         std::vector<int> waiting;
@@ -345,9 +345,9 @@ class Analyser {
     }
 
     // So that inputs and intermediate results together always fit the registers of a program.
-    static constexpr size_t kMaxMembers = kMaxEwOutputs;
-    static constexpr int kMaxOperands = kMaxEwInputs - 1;
-    static_assert(kMaxEwInputs + kMaxEwOutputs <= kMaxEwRegisters, "registers");
+    static constexpr size_t kMaxMembers = kMaxProgramOutputs;
+    static constexpr int kMaxOperands = kMaxProgramInputs - 1;
+    static_assert(kMaxProgramInputs + kMaxProgramOutputs <= kMaxProgramRegisters, "registers");
 
     const Plan& plan_;
     const std::vector<PlanNode>& nodes_;
@@ -357,16 +357,16 @@ class Analyser {
     std::vector<std::pair<uint64_t, int>> seen_;
 };
 
-// An operand of a leftover must exist after the run; a transpose of it stays recorded as the leftover does.
+// An operand of a rematerializable value must exist after the run; a transpose of it stays recorded, as that value does.
 void keep_for_leftover(Plan* plan, Fusion* fusion, Ref ref) {
     if (ref < 0) {
         plan->inputs[~ref].donatable = false;
         return;
     }
     if (is_matrix_transpose(plan->nodes[ref]) && !fusion->visible[ref] && fusion->group_of[ref] < 0) {
-        if (plan->nodes[ref].leftover) return;
-        plan->nodes[ref].leftover = true;
-        plan->leftovers.push_back(ref);
+        if (plan->nodes[ref].rematerializable) return;
+        plan->nodes[ref].rematerializable = true;
+        plan->rematerializable_nodes.push_back(ref);
         keep_for_leftover(plan, fusion, plan->nodes[ref].inputs[0]);
         return;
     }
@@ -377,11 +377,11 @@ void keep_for_leftover(Plan* plan, Fusion* fusion, Ref ref) {
 }  // namespace
 
 Fusion analyse(Plan* plan, bool fuse) {
-    // A value may be left over if it is fused into whoever uses it, so that leaving it saves memory traffic, and if what
+    // A value may be left over if it is fused into its readers, so that leaving it saves memory traffic, and if what
     // it is computed from stays: inputs of the plan, or values that go through memory anyhow and then stay visible.
     for (PlanNode& node : plan->nodes) {
         const bool movable = is_elementwise(node.op) || node.op == Op::matmul;
-        node.leftover = node.leftover && fuse && movable && !is_alias(node) && !node.inputs.empty();
+        node.rematerializable = node.rematerializable && fuse && movable && !is_alias(node) && !node.inputs.empty();
     }
     for (;;) {
         Fusion fusion;
@@ -390,7 +390,7 @@ Fusion analyse(Plan* plan, bool fuse) {
         std::vector<PlanNode*> unused;  // by what is sure to run; another candidate that turns out to run may use them
         for (size_t i = 0; i < plan->nodes.size(); ++i) {
             PlanNode& node = plan->nodes[i];
-            if (!node.leftover) continue;
+            if (!node.rematerializable) continue;
             if (!fusion.required[i]) {
                 unused.push_back(&node);
                 continue;
@@ -403,18 +403,18 @@ Fusion analyse(Plan* plan, bool fuse) {
                 const bool absorbed = ref >= 0 && is_matrix_transpose(plan->nodes[ref]);
                 const Ref source = absorbed ? plan->nodes[ref].inputs[0] : root;
                 const Ref source_root = source >= 0 ? fusion.root[source] : source;
-                if (source_root >= 0 && (!fusion.stored[source_root] || plan->nodes[source_root].leftover)) may = false;
+                if (source_root >= 0 && (!fusion.stored[source_root] || plan->nodes[source_root].rematerializable)) may = false;
             }
             if (may) continue;
-            node.leftover = false;
+            node.rematerializable = false;
             changed = true;
         }
         if (changed) continue;
-        for (PlanNode* node : unused) node->leftover = false;
+        for (PlanNode* node : unused) node->rematerializable = false;
         if (!unused.empty()) continue;
         for (size_t i = 0; i < plan->nodes.size(); ++i) {
-            if (!plan->nodes[i].leftover) continue;
-            plan->leftovers.push_back(static_cast<int32_t>(i));
+            if (!plan->nodes[i].rematerializable) continue;
+            plan->rematerializable_nodes.push_back(static_cast<int32_t>(i));
             for (Ref ref : plan->nodes[i].inputs) keep_for_leftover(plan, &fusion, ref);
         }
         return fusion;

@@ -41,7 +41,7 @@ struct Fusion {
     std::vector<int> order;                      // groups in the order of execution
 };
 
-// Settles which values are left over (plan->nodes[i].leftover) and how the operations are grouped.
+// Settles which values are left over (plan->nodes[i].rematerializable) and how the operations are grouped.
 Fusion analyse(Plan* plan, bool fuse);
 
 inline bool is_register_value(const Group& group, int node) {

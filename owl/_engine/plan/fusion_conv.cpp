@@ -20,7 +20,7 @@ class Finder {
     ConvolutionFusion run() {
         const size_t n = nodes_.size();
         result_.joins.assign(n, -1);
-        result_.unpooling.assign(n, {});
+        result_.pooling_gradient.assign(n, {});
         result_.keeps_positions.assign(n, 0);
         bool any = false;
         for (const PlanNode& node : nodes_) any = any || is_convolution(node.op);
@@ -29,7 +29,7 @@ class Finder {
         for (size_t i = 0; i < n; ++i)
             if (computed(i) && nodes_[i].op == Op::pool_backward) match_pooling(static_cast<int>(i));
         for (size_t i = 0; i < n; ++i)
-            if (result_.unpooling[i].backward == static_cast<int>(i)) fuse_backward(static_cast<int>(i));
+            if (result_.pooling_gradient[i].backward == static_cast<int>(i)) fuse_backward(static_cast<int>(i));
         for (size_t i = 0; i < n; ++i)
             if (computed(i) && nodes_[i].op == Op::conv_forward) fuse_forward(static_cast<int>(i));
         for (size_t i = 0; i < n; ++i)
@@ -56,7 +56,7 @@ class Finder {
         }
     }
 
-    // Does nobody need the value but `reader`, in the shape that it has?
+    // Whether `reader` alone needs the value, in the shape that it has.
     bool only_for(int node, int reader) const {
         if (seen_outside_[node]) return false;
         for (int other : readers_[node])
@@ -66,7 +66,7 @@ class Finder {
         return true;
     }
 
-    bool is_unary(int node, Ew op) const {
+    bool is_unary(int node, Elementwise op) const {
         return nodes_[node].op == elementwise_op(op) && !nodes_[node].scalar_mask;
     }
 
@@ -86,25 +86,25 @@ class Finder {
             if (pool < 0 || node.attribute[1] * node.attribute[2] > kMaxArgmaxWindow) return;
             result_.keeps_positions[pool] = 1;
         }
-        result_.unpooling[i] = {i, pool, -1};
+        result_.pooling_gradient[i] = {i, pool, -1};
     }
 
     // Where it was a maximum, a relu_back by what was pooled passes a gradient where the pooled value is above 0, so it
     // can be done before the gradient is spread. The gradient of a mean is masked afterwards, by anything.
     bool masks(int reader, int i) const {
-        if (!is_unary(reader, Ew::relu_back) || source(reader, 0) != i || !only_for(i, reader)) return false;
+        if (!is_unary(reader, Elementwise::relu_back) || source(reader, 0) != i || !only_for(i, reader)) return false;
         const Shape& shape = nodes_[i].shape;
         if (nodes_[reader].shape != shape || shape_of(nodes_[reader].inputs[1]) != shape) return false;
         return pool_op(nodes_[i]) == PoolOp::max ? source(reader, 1) == source(i, 2) : source(reader, 1) != i;
     }
 
     void fuse_backward(int i) {
-        Unpooling& unpooling = result_.unpooling[i];
+        FusedPoolingGradient& pooling_gradient = result_.pooling_gradient[i];
         int last = i;
         if (readers_[i].size() == 1) {
             const int reader = readers_[i][0];
             if (masks(reader, i)) {
-                unpooling.relu = reader;
+                pooling_gradient.relu = reader;
                 result_.joins[reader] = i;
                 last = reader;
             }
@@ -116,12 +116,12 @@ class Finder {
             for (size_t k = 1; k < nodes_[reader].inputs.size(); ++k)
                 if (source(reader, k) == last) return;
         }
-        for (int reader : readers_[last]) result_.unpooling[reader] = unpooling;
+        for (int reader : readers_[last]) result_.pooling_gradient[reader] = pooling_gradient;
     }
 
     void fuse_forward(int i) {
         int last = i;
-        if (readers_[i].size() == 1 && is_unary(readers_[i][0], Ew::relu) && only_for(i, readers_[i][0])) {
+        if (readers_[i].size() == 1 && is_unary(readers_[i][0], Elementwise::relu) && only_for(i, readers_[i][0])) {
             last = readers_[i][0];
             result_.joins[last] = i;
         }
@@ -142,8 +142,8 @@ class Finder {
 
     bool goes_without(int reader, int pooled) const {
         if (source(reader, 0) == pooled) return false;
-        if (result_.unpooling[reader].backward == reader) return result_.unpooling[reader].pool >= 0;
-        return is_unary(reader, Ew::relu_back) && result_.joins[reader] >= 0 &&
+        if (result_.pooling_gradient[reader].backward == reader) return result_.pooling_gradient[reader].pool >= 0;
+        return is_unary(reader, Elementwise::relu_back) && result_.joins[reader] >= 0 &&
                pool_op(nodes_[result_.joins[reader]]) == PoolOp::max;
     }
 
@@ -169,8 +169,8 @@ class Finder {
 
 }  // namespace
 
-bool masks_by_data(const Plan& plan, const Unpooling& unpooling) {
-    return unpooling.relu >= 0 && pool_op(plan.nodes[unpooling.backward]) == PoolOp::average;
+bool masks_by_data(const Plan& plan, const FusedPoolingGradient& pooling_gradient) {
+    return pooling_gradient.relu >= 0 && pool_op(plan.nodes[pooling_gradient.backward]) == PoolOp::average;
 }
 
 bool is_convolution(Op op) { return op >= Op::conv_forward && op <= Op::lrn_backward; }
@@ -179,17 +179,17 @@ std::vector<Ref> fused_inputs(const Plan& plan, const ConvolutionFusion& fusion,
     const PlanNode& description = plan.nodes[node];
     std::vector<Ref> inputs = description.inputs;
     if (fusion.joins.empty()) return inputs;
-    const Unpooling& unpooling = fusion.unpooling[node];
-    if (unpooling.backward == node) {
-        if (unpooling.pool >= 0) inputs.pop_back();  // what was pooled
-    } else if (unpooling.backward >= 0) {
-        const std::vector<Ref> spread = fused_inputs(plan, fusion, unpooling.backward);
+    const FusedPoolingGradient& pooling_gradient = fusion.pooling_gradient[node];
+    if (pooling_gradient.backward == node) {
+        if (pooling_gradient.pool >= 0) inputs.pop_back();  // what was pooled
+    } else if (pooling_gradient.backward >= 0) {
+        const std::vector<Ref> spread = fused_inputs(plan, fusion, pooling_gradient.backward);
         inputs[0] = spread[0];
         // No kernel reads a mean, but its failure is that of its gradient.
         inputs.insert(inputs.end(), spread.begin() + 1, spread.end());
-        if (masks_by_data(plan, unpooling)) inputs.push_back(plan.nodes[unpooling.relu].inputs[1]);
-    } else if (description.op == elementwise_op(Ew::relu_back) && fusion.joins[node] >= 0 &&
-               !masks_by_data(plan, fusion.unpooling[fusion.joins[node]])) {
+        if (masks_by_data(plan, pooling_gradient)) inputs.push_back(plan.nodes[pooling_gradient.relu].inputs[1]);
+    } else if (description.op == elementwise_op(Elementwise::relu_back) && fusion.joins[node] >= 0 &&
+               !masks_by_data(plan, fusion.pooling_gradient[fusion.joins[node]])) {
         inputs.pop_back();  // what was pooled: the pooled values will do
     }
     return inputs;

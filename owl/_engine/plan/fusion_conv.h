@@ -13,7 +13,7 @@
 namespace owl {
 
 // The way back through a pooling.
-struct Unpooling {
+struct FusedPoolingGradient {
     int32_t backward = -1;  // the pool_backward; -1: none
     int32_t pool = -1;      // the pool_forward that it undoes; -1: not in this plan, which only a mean can do without
     int32_t relu = -1;      // the relu_back below the pooling; -1: none
@@ -21,14 +21,15 @@ struct Unpooling {
 
 struct ConvolutionFusion {
     std::vector<int32_t> joins;         // the earlier operation whose pass an operation shares; -1: none
-    std::vector<Unpooling> unpooling;   // of the gradient that an operation reads, or that a pool_backward makes
-    std::vector<char> keeps_positions;  // a pool_forward of whose maxima somebody needs to know where they were
+    // Of the gradient that an operation reads, or that a pool_backward makes.
+    std::vector<FusedPoolingGradient> pooling_gradient;
+    std::vector<char> keeps_positions;  // a pool_forward the positions of whose maxima are needed
 };
 
 bool is_convolution(Op op);
 
 // Is a spread gradient masked by its relu's operand, rather than by the pooled values before it is spread?
-bool masks_by_data(const Plan& plan, const Unpooling& unpooling);
+bool masks_by_data(const Plan& plan, const FusedPoolingGradient& pooling_gradient);
 
 // What an operation reads as it is fused: others than were recorded, where it spreads a gradient.
 std::vector<Ref> fused_inputs(const Plan& plan, const ConvolutionFusion& fusion, int node);

@@ -1,4 +1,4 @@
-// The static memory plan: which stored value is an output, which writes over an input that nobody needs any more, and
+// The static memory plan: which stored value is an output, which writes over an input after its last use, and
 // where in one arena the rest lies.
 #include "placement.h"
 

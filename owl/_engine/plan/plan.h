@@ -2,7 +2,6 @@
 // offsets and buffers are arguments of each run.
 #pragma once
 #include <memory>
-#include <string>
 #include <vector>
 
 #include "_engine/graph/node.h"
@@ -15,14 +14,14 @@ using Ref = int32_t;
 struct PlanInput {
     Shape shape;
     DType dtype;
-    bool donatable;  // nobody else can see the value, so its buffer may be overwritten after its last use
+    bool donatable;  // the value has no other reader, so its buffer may be overwritten after its last use
 };
 
 struct PlanNode {
     Op op;
     DType dtype;
-    bool live;           // somebody outside the plan can see the value: it is stored
-    bool leftover;       // only a handle can see it, and it may be computed again rather than stored
+    bool live;           // the value can be seen outside the plan: it is stored
+    bool rematerializable;       // only a handle can see it, and it may be computed again rather than stored
     uint8_t scalar_mask;
     Shape shape;
     int64_t attribute[kMaxDims];
@@ -64,7 +63,7 @@ struct Step {
     std::vector<int32_t> operations;  // the plan's nodes that this step computes: a failure names them
     bool continues = false;  // of the operation whose step the one before was
     bool empty = false;      // no value that it makes has an element: its kernel need not look for any
-    int32_t in_blocks = -1;  // the node among them whose value stays in blocks of channels; -1: none
+    int32_t blocked_node = -1;  // the node among them whose value stays in blocked layout of channels; -1: none
     // Only in a plan without an arena: slots that this step is the first to touch, or the last.
     std::vector<int32_t> begins, ends;
     size_t scratch_bytes = 0;  // likewise; per thread
@@ -86,7 +85,7 @@ struct Plan {
     std::vector<PlanNode> nodes;
     std::vector<PlanInput> inputs;
     std::vector<PlanOutput> outputs;
-    std::vector<int32_t> leftovers;  // nodes that are used inside, not stored, and stay recorded
+    std::vector<int32_t> rematerializable_nodes;  // nodes that are used inside, not stored, and stay recorded
     std::vector<Ref> root;           // of each node: the array that holds its value
     std::unique_ptr<Plan> unfused;   // one step per operation, where an input failed or memory is short; made when needed
     std::vector<Slot> slots;
@@ -98,7 +97,6 @@ struct Plan {
     size_t scratch_bytes = 0;  // per thread
     size_t output_bytes = 0;   // stored outside, donated ones included
     int n_scalars = 0, n_arguments = 0;
-    std::string explain() const;  // as JSON
 };
 
 }  // namespace owl

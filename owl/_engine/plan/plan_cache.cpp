@@ -14,7 +14,7 @@ uint64_t* Canonical::room_for(uint64_t* end, size_t words) {
     return key_.data() + used;
 }
 
-bool Canonical::describe(const std::vector<Node*>& nodes, uint64_t mark, bool may_leave, StoredPlaces& stored) {
+bool Canonical::describe(const std::vector<Node*>& nodes, uint64_t mark, bool may_rematerialize, StoredPlaces& stored) {
     const size_t count = nodes.size();
     inputs_.clear();
     refs_.clear();
@@ -22,7 +22,7 @@ bool Canonical::describe(const std::vector<Node*>& nodes, uint64_t mark, bool ma
     donatable_.clear();
     readers_inside_.assign(count, 0);
     live_.resize(count);
-    leavable_.resize(count);
+    rematerializable_.resize(count);
     hash_ = count;
     if (!count) return true;
     bool clean = true;
@@ -31,7 +31,8 @@ bool Canonical::describe(const std::vector<Node*>& nodes, uint64_t mark, bool ma
     *word++ = device;
     for (size_t i = 0; i < count; ++i) {
         Node* node = nodes[i];
-        clean = clean && node->state == State::recorded && node->mark != mark && !node->leftover && node->device == device;
+        clean = clean && node->state == State::recorded && node->mark != mark && !node->rematerializable &&
+                node->device == device;
         node->mark = mark;
         node->index = static_cast<int32_t>(i);
         word = room_for(word, 1 + static_cast<size_t>(node->shape.ndim) + node->n_attributes + node->n_inputs);
@@ -75,9 +76,9 @@ bool Canonical::describe(const std::vector<Node*>& nodes, uint64_t mark, bool ma
         const Node* node = nodes[i];
         const bool read_outside = node->readers > readers_inside_[i];
         live_[i] = node->handles > 0 || read_outside;
-        leavable_[i] = may_leave && live_[i] && readers_inside_[i] && !read_outside && !node->leftover && !node->pins &&
-                       node->bytes() >= kLeaveBytes && !stored.contains(node);
-        bits |= static_cast<uint64_t>(live_[i] | leavable_[i] << 1) << (2 * (i & 31));
+        rematerializable_[i] = may_rematerialize && live_[i] && readers_inside_[i] && !read_outside &&
+                               !node->rematerializable && !node->pins && node->bytes() >= kLeaveBytes && !stored.contains(node);
+        bits |= static_cast<uint64_t>(live_[i] | rematerializable_[i] << 1) << (2 * (i & 31));
         if ((i & 31) == 31 || i + 1 == count) {
             *word++ = bits;
             hash_ = mix(hash_, bits);
@@ -100,7 +101,7 @@ std::shared_ptr<Plan> Canonical::make_plan(const std::vector<Node*>& nodes) cons
         description.op = node->op;
         description.dtype = node->dtype;
         description.live = live_[i];
-        description.leftover = leavable_[i];  // if the planner finds that it may
+        description.rematerializable = rematerializable_[i];  // if the planner finds that it may
         description.scalar_mask = node->scalar_mask;
         description.shape = node->shape;
         std::copy_n(node->attribute, node->n_attributes, description.attribute);

@@ -26,11 +26,11 @@ class StoredPlaces {
 // come from outside, and with what is known of their liveness.
 class Canonical {
    public:
-    // Under the graph's lock. `nodes` are recorded and belong to one device. `may_leave`: values that only a handle can see
-    // may be left over, but for those of `stored`. False if they cannot be handed over like this: if a node stands among
+    // Under the graph's lock. `nodes` are recorded and belong to one device. `may_rematerialize`: values that only a handle
+    // can see need not be stored, but for those of `stored`. False if they cannot be submitted like this: if a node stands among
     // them twice or is no longer recorded, was left over before, or belongs to another device than the first, or if one
     // needs a recorded value that is not among them.
-    bool describe(const std::vector<Node*>& nodes, uint64_t mark, bool may_leave, StoredPlaces& stored);
+    bool describe(const std::vector<Node*>& nodes, uint64_t mark, bool may_rematerialize, StoredPlaces& stored);
     uint64_t hash() const { return hash_; }
     bool same_key(const Plan& plan) const {
         return plan.key.size() == key_size_ && std::equal(plan.key.begin(), plan.key.end(), key_.begin());
@@ -45,7 +45,7 @@ class Canonical {
     size_t key_size_ = 0;
     std::vector<Node*> inputs_;
     std::vector<Ref> refs_;  // operands of all nodes, one after the other
-    std::vector<char> live_, leavable_, donatable_;
+    std::vector<char> live_, rematerializable_, donatable_;
     std::vector<uint32_t> readers_inside_, outside_reads_;
     uint64_t hash_ = 0;
 };

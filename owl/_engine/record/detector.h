@@ -1,6 +1,6 @@
 // Where a loop comes round: finds the places at which a stream of recording should be cut into windows.
 //
-// Nobody marks the end of a step, so it is recognised. A gram is a hash of the signatures of the last four nodes. A gram
+// The end of a step is not marked, so it is recognized. A gram is a hash of the signatures of the last four nodes. A gram
 // that repeats becomes an anchor, and whenever it is recorded again the window is cut before its first operation. Three
 // rules keep the anchors at good places:
 //   learn    a gram repeats while there is no anchor, or none has been seen for three periods;

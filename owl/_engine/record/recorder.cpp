@@ -68,7 +68,7 @@ RecordingStream* find_owner_unknown(Node* const* inputs, uint32_t count, const R
     return nullptr;
 }
 
-// What a finished task or thread recorded and never handed over moves into the window of whoever uses it.
+// What a finished task or thread recorded and never submitted moves into the window of the code that uses it.
 void adopt(Node* const* inputs, uint32_t count, RecordingStream* stream) {
     bool adopted = false;
     for (uint32_t i = 0; i < count; ++i) {
@@ -77,7 +77,7 @@ void adopt(Node* const* inputs, uint32_t count, RecordingStream* stream) {
         std::vector<Node*> family;
         graph().ancestors(&input, 1, &family);
         for (Node* node : family) {
-            if (node->stream == stream || !node->stream->abandoned() || node->leftover) continue;
+            if (node->stream == stream || !node->stream->abandoned() || node->rematerializable) continue;
             node->stream = stream;  // the old stream lets go of it when it is swept
             node->position = 0;
             append(node, stream);
@@ -117,7 +117,7 @@ bool Draft::reserve(uint32_t inputs) {
 }
 
 Node* record(const Draft& draft, RecordingStream* stream, RecordingStream** owner_unknown) {
-    std::lock_guard<std::mutex> guard(graph().mutex);
+    std::lock_guard<GraphLock> guard(graph().mutex);
     const bool many = draft.n_inputs > kInlineInputs;
     if (owner_unknown) *owner_unknown = nullptr;
     Node* const* inputs = many ? draft.many_inputs.data() : draft.inline_input;
@@ -142,7 +142,7 @@ Node* record(const Draft& draft, RecordingStream* stream, RecordingStream** owne
 }
 
 Node* record_leaf(const Shape& shape, DType dtype, int device, uint32_t site, Buffer* buffer, RecordingStream* stream) {
-    std::lock_guard<std::mutex> guard(graph().mutex);
+    std::lock_guard<GraphLock> guard(graph().mutex);
     Draft draft;
     draft.op = Op::leaf;
     draft.dtype = dtype;

@@ -41,7 +41,7 @@ struct Draft {
 
 // Takes the graph's lock. The new node has one handle, which goes to the caller; nullptr if there is no memory for it.
 //
-// What a task that has ended recorded and never handed over moves into the window of whoever uses it. Whether a task has
+// What a task that has ended recorded and never submitted moves into the window of the code that uses it. Whether a task has
 // ended only Python knows: at a value of a task's that may have, nothing is recorded, `*owner_unknown` is its stream and the
 // result nullptr. With `owner_unknown` null the task counts as alive.
 Node* record(const Draft& draft, RecordingStream* stream, RecordingStream** owner_unknown);

@@ -6,7 +6,7 @@ namespace owl {
 namespace {
 
 bool stays(const Node* node, const RecordingStream* stream) {
-    return node->state == State::recorded && node->stream == stream && !node->leftover;
+    return node->state == State::recorded && node->stream == stream && !node->rematerializable;
 }
 
 }  // namespace
@@ -72,10 +72,10 @@ bool RecordingStream::reset() {
     RecordingStream fresh;
     open.clear();
     waiting.clear();
-    leftovers.clear();
+    rematerializable_nodes.clear();
     fresh.open.swap(open);
     fresh.waiting.swap(waiting);
-    fresh.leftovers.swap(leftovers);
+    fresh.rematerializable_nodes.swap(rematerializable_nodes);
     std::swap(fresh.detector, detector);
     *this = std::move(fresh);
     return true;

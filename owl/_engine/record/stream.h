@@ -1,4 +1,4 @@
-// A stream of recording: the nodes that one thread or asyncio task has recorded and not yet handed over.
+// A stream of recording: the nodes that one thread or asyncio task has recorded and not yet submitted.
 #pragma once
 #include <atomic>
 #include <memory>
@@ -17,13 +17,13 @@ struct WindowBounds {
 WindowBounds& window_bounds();
 
 // Nodes recorded by one stream between two cuts, across devices. A window holds its nodes; some may have been submitted
-// by a demand, adopted by another stream, or died since.
+// by a request, adopted by another stream, or died since.
 using Window = std::vector<Node*>;
 
 // Why a window ends where it ends.
 enum class CutReason : uint8_t { anchor, bounds, random, request, wait_for_all, pause };
 
-// A closed window that is not handed over yet. A loop's names are bound anew one step late: a moment later the values of
+// A closed window that is not submitted yet. A loop's names are bound anew one step late: a moment later the values of
 // the step before have died, and need not be stored.
 struct ClosedWindow {
     Window nodes;
@@ -31,14 +31,14 @@ struct ClosedWindow {
     CutReason cut = CutReason::anchor;
     bool known = false;  // an identical window was seen, and which of its values were still referenced
     std::vector<uint32_t> readers_inside;  // of each node: readers among the others
-    std::vector<uint32_t> expected_dead;   // nodes that nobody could see then
+    std::vector<uint32_t> expected_dead;   // nodes that could no longer be seen then
     size_t checked = 0;                    // so many of expected_dead are dead already
 
     // Drops what has gone elsewhere, and looks how the rest depends on itself.
     void close(const RecordingStream* stream);
     // True once everything that died last time has died now.
     bool settled();
-    // Whether somebody outside the window can see a node.
+    // Whether a node can be seen outside the window.
     bool sees(size_t i) const {
         const Node* node = nodes[i];
         return node->state == State::recorded && (node->handles > 0 || node->readers > readers_inside[i]);
@@ -59,7 +59,7 @@ struct RecordingStream {
     uint64_t numbers_era = 0, own_era = 0;
     int device = -1;       // chosen by `with device:`; -1: the thread's
     bool orphan = false;   // its thread or task has ended, and its Context is gone
-    bool ended = false;    // its task has ended, though somebody still holds it
+    bool ended = false;    // its task has ended, though it is still referenced
     void* holder = nullptr;  // a task's stream: the object that ties it to the task's Context, to be looked at with the GIL
     bool attention = false;  // a cut was found, a closed window has settled, or the open one is full; set while recording
     uint64_t random = 0;   // OWL_WINDOW=random: state of the generator that cuts this stream's windows anywhere
@@ -67,7 +67,7 @@ struct RecordingStream {
     size_t open_bytes = 0; // what the open window's nodes would take if all were stored
     Window open;
     std::vector<ClosedWindow> waiting;  // the oldest first; rarely more than one
-    Window leftovers;      // computed inside plans but not stored
+    Window rematerializable_nodes;      // computed inside plans but not stored
     Detector detector;
 
     // Requests and rounds, to recognise a loop that asks for something at the end of every round.
@@ -82,7 +82,7 @@ struct RecordingStream {
     void note_cut(uint64_t place);
     // The closed window in which a node waits, nullptr if it does not.
     const ClosedWindow* waiting_window(const Node* node) const;
-    // What it recorded is up for adoption by whoever uses it.
+    // What it recorded is up for adoption by the code that uses it.
     bool abandoned() const { return orphan || ended; }
     // As new, with the room that it has, for the next task; false if it has grown too large to be kept.
     bool reset();
@@ -90,8 +90,8 @@ struct RecordingStream {
 
 inline RecordingStream* stream_of(const Node* node) { return node->stream; }
 void sort_by_sequence(std::vector<Node*>* nodes);
-// Lets go of nodes that were handed over or left over, have died, or went over to another stream. Returns a hash of what
-// stays, and of which of it somebody has a handle on.
+// Lets go of nodes that were submitted or left over, have died, or went over to another stream. Returns a hash of what
+// stays, and of which of it has a handle.
 uint64_t purge(const RecordingStream* stream, Window* window);
 
 }  // namespace owl

@@ -32,7 +32,7 @@ CompletionRing::CompletionRing() {
 
 CompletionRing::~CompletionRing() {
     {
-        std::lock_guard<std::mutex> guard(graph().mutex);
+        std::lock_guard<GraphLock> guard(graph().mutex);
         if (watching_) progress().remove_waiter(&progress_.parts[0]);
         // All owners hold the ring, so what still lies here was abandoned.
         Completion* completion = head_.exchange(nullptr, std::memory_order_acquire);
@@ -71,7 +71,7 @@ Completion* CompletionRing::begin(void* owner, Node* const* nodes, size_t count)
 
 void CompletionRing::abandon(Completion* completion) {
     if (!completion->missing) {
-        completion->owner = nullptr;  // whoever takes it deletes it
+        completion->owner = nullptr;  // the loop that takes it deletes it
         return;
     }
     release(completion);
@@ -117,7 +117,7 @@ Completion* CompletionRing::take(bool* progressed) {
     Completion* in_order = nullptr;
     *progressed = false;
     if (!taken) return nullptr;
-    std::lock_guard<std::mutex> guard(graph().mutex);
+    std::lock_guard<GraphLock> guard(graph().mutex);
     while (taken) {
         Completion* next = taken->next;
         if (taken == &progress_) {

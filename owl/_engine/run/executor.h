@@ -23,9 +23,9 @@ class Executor {
     // Nothing to do for so long that waiting for a better plan costs more than it can save.
     virtual bool idle() = 0;
 
-    // Drops what has not begun and lets what has begun end at the next kernel's border.
+    // Drops what has not begun and lets what has begun end at the next end of a kernel.
     virtual void abort() = 0;
-    // For fork: holds the executor at a kernel's border; then, under the graph's lock, freezes its queue; then lets it go on.
+    // For fork: holds the executor at a end of a kernel; then, under the graph's lock, freezes its queue; then lets it go on.
     // A forked child has no thread any more, and its queue is empty.
     virtual void quiesce() = 0;
     virtual void freeze() = 0;

@@ -60,6 +60,7 @@ Run* make_run(const Canonical& key, const std::vector<Node*>& nodes, std::shared
 }
 
 void recycle_run(Run* run) {
+    graph().mutex.assert_held();
     constexpr size_t kSpare = 64, kLargest = 4096;
     if (spare_runs().size() >= kSpare || run->sites.capacity() > kLargest) {
         delete run;
@@ -111,6 +112,7 @@ bool any_ahead_of(const Run* self) {
 }
 
 bool await_dependencies(Run* run) {
+    graph().mutex.assert_held();
     runs.fetch_add(1, std::memory_order_relaxed);
     run->position = run_list().size();
     run->number = ++submitted;
@@ -138,6 +140,7 @@ bool await_dependencies(Run* run) {
 }
 
 void finish_run(Run* run, RunResult* result) {
+    graph().mutex.assert_held();
     for (size_t k = 0; k < run->outputs.size(); ++k) {
         Node* node = run->outputs[k];
         if (node->pending()) {
@@ -160,6 +163,7 @@ void finish_run(Run* run, RunResult* result) {
 }
 
 void fail_runs_after_fork(Failure* failure) {
+    graph().mutex.assert_held();
     // Waiters belong to threads that are no more, or to these runs.
     for (Run* run : run_list())
         for (Node* output : run->outputs) output->waiters = nullptr;

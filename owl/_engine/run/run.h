@@ -74,7 +74,7 @@ struct ThreadWaiter : Waiter {
     ThreadWaiter();
     ~ThreadWaiter();
     ThreadWaiter(const ThreadWaiter&) = delete;
-    // True once notified, maybe while the notifier is still inside `notify`: it holds the graph's lock, so whoever has
+    // True once notified, maybe while the notifier is still inside `notify`: it holds the graph's lock, so the one that has
     // taken that since may delete the waiter. False after `milliseconds` without.
     bool wait(int milliseconds);
     struct State;
@@ -90,7 +90,7 @@ bool any_run_within(uint64_t count);
 bool any_begun_before(uint64_t number);
 // Under the graph's lock. Whether a run that was submitted earlier, to another executor, ends without waiting for `self`.
 bool any_ahead_of(const Run* self);
-// In a forked child, under the graph's lock: nobody will execute what was under way.
+// In a forked child, under the graph's lock: what was under way will never be executed.
 void fail_runs_after_fork(Failure* failure);
 
 }  // namespace owl

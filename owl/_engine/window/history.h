@@ -5,7 +5,7 @@
 
 namespace owl {
 
-// Whether the program records windows that were seen before. While it does not, windows are handed over in small pieces,
+// Whether the program records windows that were seen before. While it does not, windows are submitted in small pieces,
 // which repeat even where whole windows do not.
 class WindowHistory {
    public:

@@ -12,6 +12,7 @@ Scheduler& scheduler() {
 // ------------------------------------------------------------------------------------------------------------- streams
 
 RecordingStream* Scheduler::add_stream() {
+    graph().mutex.assert_held();
     if (streams.size() >= sweep_at_) {
         sweep_streams();
         sweep_at_ = 2 * streams.size() + 16;
@@ -34,7 +35,7 @@ void Scheduler::sweep_streams() {
     for (RecordingStream* stream : streams) {
         if (stream->orphan) {
             purge_stream(stream);
-            if (stream->open.empty() && stream->waiting.empty() && stream->leftovers.empty()) {
+            if (stream->open.empty() && stream->waiting.empty() && stream->rematerializable_nodes.empty()) {
                 if (spare_streams_.size() < kSpare && stream->reset())
                     spare_streams_.push_back(stream);
                 else
@@ -48,6 +49,7 @@ void Scheduler::sweep_streams() {
 }
 
 void Scheduler::purge_stream(RecordingStream* stream) {
+    graph().mutex.assert_held();
     purge(stream, &stream->open);
     for (ClosedWindow& window : stream->waiting) {
         purge(stream, &window.nodes);
@@ -59,13 +61,13 @@ void Scheduler::purge_stream(RecordingStream* stream) {
 
 void Scheduler::purge_leftovers(RecordingStream* stream) {
     size_t kept = 0;
-    for (Node* node : stream->leftovers) {
+    for (Node* node : stream->rematerializable_nodes) {
         if (node->state == State::recorded)
-            stream->leftovers[kept++] = node;
+            stream->rematerializable_nodes[kept++] = node;
         else
             graph().unhold(node);
     }
-    stream->leftovers.resize(kept);
+    stream->rematerializable_nodes.resize(kept);
 }
 
 int Scheduler::backlog() const {
@@ -75,6 +77,7 @@ int Scheduler::backlog() const {
 }
 
 void Scheduler::fail_recorded(Failure* failure) {
+    graph().mutex.assert_held();
     auto fail_window = [&](RecordingStream* stream, Window* nodes) {
         for (Node* node : *nodes) {
             node->waiters = nullptr;  // they belong to threads that are no more
@@ -93,11 +96,13 @@ void Scheduler::fail_recorded(Failure* failure) {
 // ------------------------------------------------------------------------------------------------------------- windows
 
 void Scheduler::attend(RecordingStream* stream, bool cut_here) {
+    graph().mutex.assert_held();
     stream->attention = false;
     while (!stream->waiting.empty() && stream->waiting.front().known && stream->waiting.front().settled())
         submit_first_waiting(stream, true, SubmitReason::settled);
     if (stream->cut) cut_window(stream);
-    if (cut_here || stream->open.size() >= window_bounds().nodes.load() || stream->open_bytes >= window_bounds().bytes.load()) {
+    if (cut_here || stream->open.size() >= window_bounds().nodes.load() ||
+        stream->open_bytes >= window_bounds().bytes.load()) {
         close_window(stream, &stream->open, cut_here ? CutReason::random : CutReason::bounds);
         stream->open_bytes = 0;
     }
@@ -134,19 +139,21 @@ void Scheduler::close_window(RecordingStream* stream, Window* nodes, CutReason c
 }
 
 void Scheduler::flush(RecordingStream* stream) {
+    graph().mutex.assert_held();
     submit_all_waiting(stream, SubmitReason::wait_for_all);
     Window window;
     window.swap(stream->open);
     stream->open_bytes = 0;
     purge(stream, &window);
     purge_leftovers(stream);
-    window.insert(window.end(), stream->leftovers.begin(), stream->leftovers.end());
-    stream->leftovers.clear();
+    window.insert(window.end(), stream->rematerializable_nodes.begin(), stream->rematerializable_nodes.end());
+    stream->rematerializable_nodes.clear();
     sort_by_sequence(&window);
     submit(window, false, true, {CutReason::wait_for_all, SubmitReason::wait_for_all});
 }
 
 void Scheduler::submit_open_window(RecordingStream* stream) {
+    graph().mutex.assert_held();
     submit_all_waiting(stream, SubmitReason::pause);
     if (stream->open.empty()) return;
     close_window(stream, &stream->open, CutReason::pause);
@@ -155,7 +162,7 @@ void Scheduler::submit_open_window(RecordingStream* stream) {
 }
 
 void Scheduler::on_idle() {
-    std::lock_guard<std::mutex> guard(graph().mutex);
+    std::lock_guard<GraphLock> guard(graph().mutex);
     if (!early_start) return;
     for (RecordingStream* stream : streams) submit_all_waiting(stream, SubmitReason::idle);
 }
@@ -187,16 +194,17 @@ void Scheduler::submit_window(RecordingStream* stream, ClosedWindow* window, boo
 
 namespace {
 
-// The stream that recorded the newest of these; leftovers belong to rounds that are over.
+// The stream that recorded the newest of these; rematerializable values belong to rounds that are over.
 RecordingStream* asking_stream(const Window& nodes) {
     for (size_t i = nodes.size(); i-- > 0;)
-        if (!nodes[i]->leftover) return nodes[i]->stream;
+        if (!nodes[i]->rematerializable) return nodes[i]->stream;
     return nullptr;
 }
 
 }  // namespace
 
 void Scheduler::request(Node* const* targets, int count, uint32_t asked_at) {
+    graph().mutex.assert_held();
     const SubmitCause cause{CutReason::request, SubmitReason::request, asked_at};
     for (int k = 0; k < count; ++k) graph().pin(targets[k]);  // what is asked for is stored
     graph().ancestors(targets, count, &needed_);
@@ -227,7 +235,7 @@ bool Scheduler::submit_waiting_ancestors(const Window& nodes, uint32_t asked_at)
     for (bool found = true; found;) {
         found = false;
         for (const Node* node : nodes) {
-            if (node->state != State::recorded || node->leftover || !node->stream->waiting_window(node)) continue;
+            if (node->state != State::recorded || node->rematerializable || !node->stream->waiting_window(node)) continue;
             submit_first_waiting(node->stream, false, SubmitReason::request, asked_at);
             any = found = true;
             break;
@@ -329,8 +337,8 @@ void Scheduler::submit_by_device(const Window& nodes, bool requested, const Subm
 // One device's nodes become a run.
 void Scheduler::submit_part(const Window& nodes, bool requested, const SubmitCause& cause) {
     for (Node* node : nodes) {
-        if (!node->leftover) continue;
-        node->leftover = false;
+        if (!node->rematerializable) continue;
+        node->rematerializable = false;
         ++counters.recomputed;
         stored_places.add(node);
     }
@@ -357,18 +365,18 @@ void Scheduler::submit_described(const Window& nodes, bool unhold, const SubmitC
     counters.bytes_inside += plan->arena_bytes;
     Run* run = make_run(canonical_, nodes, plan, executors[plan->device]);
     const bool ready = await_dependencies(run);
-    for (int32_t leftover : plan->leftovers) {
-        Node* node = nodes[leftover];
+    for (int32_t rematerializable : plan->rematerializable_nodes) {
+        Node* node = nodes[rematerializable];
         node->state = State::recorded;
-        node->leftover = true;
+        node->rematerializable = true;
         graph().hold(node);
-        node->stream->leftovers.push_back(node);
-        ++counters.leftovers;
+        node->stream->rematerializable_nodes.push_back(node);
+        ++counters.rematerializable_nodes;
     }
     // The last first: when a node's turn comes, those of the plan that read it have let go of it.
     for (size_t i = nodes.size(); i-- > 0;) {
         Node* node = nodes[i];
-        if (!node->leftover) {
+        if (!node->rematerializable) {
             graph().release_inputs(node);
             if (!node->live()) {  // it will never be seen outside the plan
                 node->state = State::dead;

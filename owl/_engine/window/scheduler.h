@@ -15,8 +15,8 @@ struct SchedulerCounters {
     uint64_t windows = 0, plans = 0, hits = 0;
     uint64_t nodes = 0;           // submitted
     uint64_t dead = 0;            // never computed
-    uint64_t leftovers = 0;       // not stored
-    uint64_t recomputed = 0;      // leftovers that were read after all
+    uint64_t rematerializable_nodes = 0;       // not stored
+    uint64_t recomputed = 0;      // rematerializable values that were read after all
     uint64_t bytes_outside = 0;   // stored outside plans
     uint64_t bytes_inside = 0;    // arenas
 };
@@ -46,7 +46,7 @@ class Scheduler final : public IdleListener {
     // open window whatever it holds.
     void attend(RecordingStream* stream, bool cut_here);
 
-    // --- somebody wants values
+    // --- values are requested
     // What the targets need and nothing else is submitted; the rest stays recorded. `asked_at`: the line that asks.
     void request(Node* const* targets, int count, uint32_t asked_at);
     // Submits all that a stream has recorded, to be waited for.

@@ -2,7 +2,7 @@
 // of them, on both sides; so no lane is idle although a group has fewer channels than a vector.
 //
 // For each of a group's source channels in turn, a block has that channel's pixel in all lanes of its group: with one
-// channel a group, as a depthwise convolution has it, that is the data as it is. Strides need no shuffles in blocks.
+// channel a group, as a depthwise convolution has it, that is the data as it is. Strides need no shuffles in blocked layout.
 #pragma once
 #include "conv_result.h"
 
@@ -82,7 +82,7 @@ struct GroupedSource {
         *end = max64(*begin, min64(from + block_lines(lines), y.in));
     }
 
-    // Zeros around the lines [begin, end), which somebody else fills in.
+    // Zeros around the lines [begin, end), which are filled in elsewhere.
     void pad(T* memory, int64_t first_line, int64_t lines, int64_t begin, int64_t end) const {
         const int64_t left = -columns.low, right = pitch - left - x.in;
         const T* last = memory + block(lines);

@@ -127,9 +127,9 @@ void clear_rows(T* block, int64_t w, int64_t h, int64_t pitch) {
     for (int64_t i = 0; i < h; ++i) memset(block + i * pitch * kWidth<T>, 0, size_t(w * kWidth<T>) * sizeof(T));
 }
 
-// The adjoint of average pooling: every pixel of a window gets its share. Blocks are as for `unpool_block`.
+// The adjoint of average pooling: every pixel of a window gets its share. Blocks are as for `scatter_block`.
 template <class T>
-void spread_average(const PoolWindow& pool, int64_t w, int64_t h, const T* gradient, T* block, int64_t pitch) {
+void scatter_average(const PoolWindow& pool, int64_t w, int64_t h, const T* gradient, T* block, int64_t pitch) {
     constexpr int N = kWidth<T>;
     const Vec<T> inverse_area = set1(T(1) / T(pool.w * pool.h));
     const bool tiles = windows_tile(pool, w, h);
@@ -151,7 +151,7 @@ void spread_average(const PoolWindow& pool, int64_t w, int64_t h, const T* gradi
 // The adjoint of max pooling: adds each window's gradient where its maximum was. The block, `pitch` pixels a row, is
 // cleared first; gradients and positions are dense blocks of the whole output.
 template <class T>
-void unpool_block(const PoolWindow& pool, int64_t w, int64_t h, const T* gradient, const T* position, T* block,
+void scatter_block(const PoolWindow& pool, int64_t w, int64_t h, const T* gradient, const T* position, T* block,
                   int64_t pitch) {
     constexpr int N = kWidth<T>;
     const bool tiles = windows_tile(pool, w, h);

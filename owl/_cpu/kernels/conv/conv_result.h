@@ -70,7 +70,7 @@ void load_gradient(const ConvArgs& a, int64_t image, int64_t channel, int64_t ch
     if (!pools(a)) return;
     const T* mask = static_cast<const T*>(a.mask);
     if (a.pool.op == PoolOp::average) {
-        spread_average(a.pool, a.out_w, a.out_h, s.value, block, pitch);
+        scatter_average(a.pool, a.out_w, a.out_h, s.value, block, pitch);
         const int64_t whole = a.out_w * a.out_h, first = (image * a.c_out + channel) * whole;
         if (a.relu) mask_by_planes(mask + first, whole, channels, a.out_h, a.out_w, block, pitch);
         return;
@@ -81,7 +81,7 @@ void load_gradient(const ConvArgs& a, int64_t image, int64_t channel, int64_t ch
         mask_block(s.position, plane, s.value);
     }
     load_byte_channels({a.argmax, a.c_out, plane, a.blocked_argmax}, image, channel, channels, s.position);
-    unpool_block(a.pool, a.out_w, a.out_h, s.value, s.position, block, pitch);
+    scatter_block(a.pool, a.out_w, a.out_h, s.value, s.position, block, pitch);
 }
 
 }  // namespace OWL_ISA

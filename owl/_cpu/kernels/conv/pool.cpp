@@ -48,7 +48,7 @@ void backward(const PoolArgs& a, int64_t first_plane, int64_t count, void* memor
     }
     load_block(gradient, out, count, pool.out_h, pool.out_w, s.pooled, pool.out_w);
     if (pool.op == PoolOp::average) {
-        spread_average(pool, a.w, a.h, s.pooled, s.data, a.w);
+        scatter_average(pool, a.w, a.h, s.pooled, s.data, a.w);
         if (a.relu)
             mask_by_planes(static_cast<const T*>(a.x) + first_plane * in, in, count, a.h, a.w, s.data, a.w);
     } else {
@@ -57,7 +57,7 @@ void backward(const PoolArgs& a, int64_t first_plane, int64_t count, void* memor
             load_block(y, out, count, pool.out_h, pool.out_w, s.data, pool.out_w);
             mask_block(s.data, out, s.pooled);
         }
-        unpool_block(pool, a.w, a.h, s.pooled, s.position, s.data, a.w);
+        scatter_block(pool, a.w, a.h, s.pooled, s.position, s.data, a.w);
     }
     store_block(s.data, a.w, a.h, a.w, static_cast<T*>(a.x_diff) + first_plane * in, in, count, Identity());
 }

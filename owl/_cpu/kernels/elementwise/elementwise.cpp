@@ -3,7 +3,7 @@
 // Without sums the outputs' elements are one line, cut into chunks; inputs that are dense are read where they lie, the
 // others are gathered into the block. With sums the space is [m, n], and a chunk is a tile of rows times one group of
 // columns, so that a group's sum is made in one place and in one order.
-#include "ew_block.h"
+#include "interpreter.h"
 #include "_cpu/kernels/registry.h"
 
 namespace owl {
@@ -15,7 +15,7 @@ namespace {
 constexpr int64_t kChunk = 8192;  // elements: 32 KB of float32 for each input and output
 constexpr int64_t kTileRows = 64;
 
-int64_t size_of(const EwArgs& a) {
+int64_t size_of(const ElementwiseArgs& a) {
     int64_t n = 1;
     for (int d = 0; d < a.ndim; d++) n *= a.shape[d];
     return n;
@@ -27,9 +27,9 @@ int64_t size_of(const EwArgs& a) {
 struct Space {
     int ndim = 0;
     int64_t shape[kMaxDims];
-    int64_t stride[kMaxEwInputs][kMaxDims];
+    int64_t stride[kMaxProgramInputs][kMaxDims];
 
-    explicit Space(const EwArgs& a) {
+    explicit Space(const ElementwiseArgs& a) {
         const int inputs = a.program->n_inputs;
         for (int d = 0; d < a.ndim; d++) {
             if (a.shape[d] == 1) continue;
@@ -71,7 +71,7 @@ void gather(T* dst, const From* src, const Space& space, const int64_t* stride, 
     }
     for (int done = 0; done < n;) {
         const int run = int(min64(n - done, space.shape[0] - index[0]));
-        ew_gather_run(dst + done, src + offset, stride[0], run);
+        program_gather_run(dst + done, src + offset, stride[0], run);
         done += run;
         offset -= index[0] * stride[0];
         index[0] = 0;
@@ -85,14 +85,14 @@ void gather(T* dst, const From* src, const Space& space, const int64_t* stride, 
 }
 
 template <class T>
-bool same_type(const EwOperand& x) { return dtype_size(x.dtype) == sizeof(T); }
+bool same_type(const StridedArray& x) { return dtype_size(x.dtype) == sizeof(T); }
 
 template <class T>
-void run_line(const EwArgs& a, int64_t begin, int64_t end, void* scratch) {
-    const EwProgram& p = *a.program;
+void run_line(const ElementwiseArgs& a, int64_t begin, int64_t end, void* scratch) {
+    const Program& p = *a.program;
     const Space space(a);
-    EwBlock<T> block(p, a.scalars, scratch);
-    bool in_place[kMaxEwInputs];
+    Interpreter<T> block(p, a.scalars, scratch);
+    bool in_place[kMaxProgramInputs];
     for (int r = 0; r < p.n_inputs; r++) in_place[r] = same_type<T>(a.input[r]) && space.dense(r);
     for (int k = 0; k < p.n_outputs; k++) {
         if (!same_type<T>(a.output[k])) continue;
@@ -102,11 +102,11 @@ void run_line(const EwArgs& a, int64_t begin, int64_t end, void* scratch) {
     }
     for (int64_t at = begin; at < end;) {
         // Whole vectors first; what is left over goes through padded registers.
-        int n = int(min64(end - at, kEwBlock));
+        int n = int(min64(end - at, kProgramBlock));
         const bool whole = n >= kWidth<T>;
         if (whole) n -= n % kWidth<T>;
         for (int r = 0; r < p.n_inputs; r++) {
-            const EwOperand& x = a.input[r];
+            const StridedArray& x = a.input[r];
             if (in_place[r] && whole) {
                 block.read_at(r, (const T*)x.data + at);
                 continue;
@@ -122,10 +122,10 @@ void run_line(const EwArgs& a, int64_t begin, int64_t end, void* scratch) {
             const T* value = block.value(p.output_register[k]);
             if (a.output[k].dtype == DType::f32) {
                 float* y = (float*)a.output[k].data + at;
-                if ((const void*)y != value) ew_store_run(y, value, n);
+                if ((const void*)y != value) program_store_run(y, value, n);
             } else {
                 double* y = (double*)a.output[k].data + at;
-                if ((const void*)y != value) ew_store_run(y, value, n);
+                if ((const void*)y != value) program_store_run(y, value, n);
             }
         }
         at += n;
@@ -134,70 +134,70 @@ void run_line(const EwArgs& a, int64_t begin, int64_t end, void* scratch) {
 
 // ---------------------------------------------------------------------------------------------------------- with sums
 
-int64_t rows_of(const EwArgs& a) { return a.ndim > 0 ? a.shape[0] : 1; }
-int64_t columns_of(const EwArgs& a) { return a.ndim > 1 ? a.shape[1] : 1; }
+int64_t rows_of(const ElementwiseArgs& a) { return a.ndim > 0 ? a.shape[0] : 1; }
+int64_t columns_of(const ElementwiseArgs& a) { return a.ndim > 1 ? a.shape[1] : 1; }
 
 template <class T>
-void run_tiles(const EwArgs& a, int64_t begin, int64_t end, void* scratch) {
-    const EwProgram& p = *a.program;
-    const int64_t m = rows_of(a), n = columns_of(a), groups = ew_sum_groups(n), row_tiles = ceil_div(m, kTileRows);
-    EwBlock<T> block(p, a.scalars, scratch);
-    T* sums = (T*)((char*)scratch + EwBlock<T>::bytes(p));
+void run_tiles(const ElementwiseArgs& a, int64_t begin, int64_t end, void* scratch) {
+    const Program& p = *a.program;
+    const int64_t m = rows_of(a), n = columns_of(a), groups = program_sum_groups(n), row_tiles = ceil_div(m, kTileRows);
+    Interpreter<T> block(p, a.scalars, scratch);
+    T* sums = (T*)((char*)scratch + Interpreter<T>::bytes(p));
     for (int64_t chunk = begin; chunk < end; chunk++) {
-        EwTile t;
+        ProgramTile t;
         const int64_t group = chunk / row_tiles;
         t.row = chunk % row_tiles * kTileRows;
         t.rows = int(min64(m - t.row, kTileRows));
         t.pitch = int(ceil_div(t.rows, kWidth<T>) * kWidth<T>);
-        ew_clear_sums(p, sums, t.pitch);
+        program_clear_sums(p, sums, t.pitch);
         const int64_t last = min64(n, (group + 1) * kSumGroup);
         for (t.column = group * kSumGroup; t.column < last; t.column += t.columns) {
-            t.columns = int(min64(last - t.column, kEwBlock / t.pitch));
-            ew_run_tile(block, p, a.input, 0, a.output, m, t, sums);
+            t.columns = int(min64(last - t.column, kProgramBlock / t.pitch));
+            program_run_tile(block, p, a.input, 0, a.output, m, t, sums);
         }
-        ew_store_sums(p, a.sum, a.workspace, m, groups, group, t.row, t.rows, sums, t.pitch);
+        program_store_sums(p, a.sum, a.workspace, m, groups, group, t.row, t.rows, sums, t.pitch);
     }
 }
 
 // ------------------------------------------------------------------------------------------------------------- kernel
 
 int phases(const void* args) {
-    const EwArgs& a = *(const EwArgs*)args;
-    return a.program->n_sums && ew_sum_groups(columns_of(a)) > 1 ? 2 : 1;
+    const ElementwiseArgs& a = *(const ElementwiseArgs*)args;
+    return a.program->n_sums && program_sum_groups(columns_of(a)) > 1 ? 2 : 1;
 }
 
 int64_t chunks(const void* args, int phase) {
-    const EwArgs& a = *(const EwArgs*)args;
+    const ElementwiseArgs& a = *(const ElementwiseArgs*)args;
     if (phase == 1) return ceil_div(rows_of(a), kCombineRows);
-    if (a.program->n_sums) return ceil_div(rows_of(a), kTileRows) * ew_sum_groups(columns_of(a));
+    if (a.program->n_sums) return ceil_div(rows_of(a), kTileRows) * program_sum_groups(columns_of(a));
     return ceil_div(size_of(a), kChunk);
 }
 
 template <class T>
-void run_as(const EwArgs& a, int phase, int64_t begin, int64_t end, void* scratch) {
+void run_as(const ElementwiseArgs& a, int phase, int64_t begin, int64_t end, void* scratch) {
     const int64_t m = rows_of(a);
     if (phase == 1)
-        ew_combine_sums<T>(*a.program, a.sum, a.workspace, m, ew_sum_groups(columns_of(a)), begin * kCombineRows,
+        program_combine_sums<T>(*a.program, a.sum, a.workspace, m, program_sum_groups(columns_of(a)), begin * kCombineRows,
                            min64(end * kCombineRows, m));
     else if (a.program->n_sums) run_tiles<T>(a, begin, end, scratch);
     else run_line<T>(a, begin * kChunk, min64(end * kChunk, size_of(a)), scratch);
 }
 
 void run(const void* args, int phase, int64_t begin, int64_t end, void* scratch) {
-    const EwArgs& a = *(const EwArgs*)args;
+    const ElementwiseArgs& a = *(const ElementwiseArgs*)args;
     if (a.program->dtype == DType::f32) run_as<float>(a, phase, begin, end, scratch);
     else run_as<double>(a, phase, begin, end, scratch);
 }
 
 size_t scratch(const void* args) {
-    const EwProgram& p = *((const EwArgs*)args)->program;
-    const size_t block = p.dtype == DType::f32 ? EwBlock<float>::bytes(p) : EwBlock<double>::bytes(p);
+    const Program& p = *((const ElementwiseArgs*)args)->program;
+    const size_t block = p.dtype == DType::f32 ? Interpreter<float>::bytes(p) : Interpreter<double>::bytes(p);
     return block + p.n_sums * kTileRows * dtype_size(p.dtype);
 }
 
 size_t workspace(const void* args) {
-    const EwArgs& a = *(const EwArgs*)args;
-    return ew_sum_workspace(*a.program, rows_of(a), columns_of(a));
+    const ElementwiseArgs& a = *(const ElementwiseArgs*)args;
+    return program_sum_workspace(*a.program, rows_of(a), columns_of(a));
 }
 
 }  // namespace

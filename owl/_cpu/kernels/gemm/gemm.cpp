@@ -4,7 +4,7 @@
 // that a thread takes next; B is read where it lies unless its strides would be slow. Where B is packed, a range of it is
 // kept for the chunks that come next, and a phase of its own packs all of A before. The order of k is the natural one for
 // every element, whatever the cutting.
-#include "_cpu/kernels/elementwise/ew_block.h"
+#include "_cpu/kernels/elementwise/interpreter.h"
 #include "gemm_few.h"
 #include "_cpu/kernels/registry.h"
 
@@ -68,7 +68,7 @@ struct Plan {
 size_t round_up(size_t bytes) { return (bytes + 63) / 64 * 64; }
 
 // The workspace begins with the sums of groups of columns; packed panels of A follow.
-size_t sums_bytes(const GemmArgs& g) { return g.epilogue ? ew_sum_workspace(*g.epilogue, g.m, g.n) : 0; }
+size_t sums_bytes(const GemmArgs& g) { return g.epilogue ? program_sum_workspace(*g.epilogue, g.m, g.n) : 0; }
 
 // The parts of a thread's scratch memory, in bytes from its start.
 struct Scratch {
@@ -87,7 +87,7 @@ struct Scratch {
         s.a = take(p.shared_a ? 0 : size_t(p.panel_rows * p.depth) * sizeof(T));
         s.b = take(p.pack_b ? range * p.depth : 0);
         s.partial = take(p.parts > 1 ? range * p.panel_rows : 0);
-        s.block = take(g.epilogue ? EwBlock<T>::bytes(*g.epilogue) : 0);
+        s.block = take(g.epilogue ? Interpreter<T>::bytes(*g.epilogue) : 0);
         s.sums = take(g.epilogue ? size_t(g.epilogue->n_sums) * p.panel_rows * sizeof(T) : 0);
         s.total = at;
         return s;
@@ -200,15 +200,15 @@ class Product {
     }
 
     void finish_by_program(int64_t l, int64_t k, bool more) const {
-        const EwProgram& p = *g_.epilogue;
-        EwBlock<T> block(p, g_.scalars, part_at(at_.block));
+        const Program& p = *g_.epilogue;
+        Interpreter<T> block(p, g_.scalars, part_at(at_.block));
         T* sums = part_at(at_.sums);
-        EwTile t;
+        ProgramTile t;
         t.row = row_;
         t.rows = rows_;
         t.pitch = vectors_ * W;
-        ew_clear_sums(p, sums, t.pitch);
-        const int64_t most = kEwBlock / t.pitch / kTileColumns * kTileColumns;
+        program_clear_sums(p, sums, t.pitch);
+        const int64_t most = kProgramBlock / t.pitch / kTileColumns * kTileColumns;
         for (int64_t j = 0; j < columns_; j += t.columns) {
             t.column = first_ + j;
             t.columns = int(min64(columns_ - j, most));
@@ -216,10 +216,10 @@ class Product {
                 const int columns = int(min64(t.columns - i, kTileColumns));
                 tile(j + i, columns, l, k, more, block.own(0) + i * t.pitch, t.pitch, W);
             }
-            ew_run_tile(block, p, g_.input, 1, g_.output, g_.m, t, sums);
+            program_run_tile(block, p, g_.input, 1, g_.output, g_.m, t, sums);
         }
-        const int64_t groups = ew_sum_groups(g_.n);
-        ew_store_sums(p, g_.sum, g_.workspace, g_.m, groups, first_ / kSumGroup, row_, rows_, sums, t.pitch);
+        const int64_t groups = program_sum_groups(g_.n);
+        program_store_sums(p, g_.sum, g_.workspace, g_.m, groups, first_ / kSumGroup, row_, rows_, sums, t.pitch);
     }
 
     const GemmArgs& g_;
@@ -246,7 +246,7 @@ class Few {
     Few(const GemmArgs& g, void* scratch) : g_(g), swapped_(!columns_are_few(g)), scratch_((char*)scratch) {
         const int64_t length = swapped_ ? g.n : g.m;
         few_ = int(swapped_ ? g.m : g.n);
-        const int64_t most = max64(W, kEwBlock / few_ / W * W);
+        const int64_t most = max64(W, kProgramBlock / few_ / W * W);
         const int64_t wanted = ceil_div(length, max64(kRanges, ceil_div(length, most)));  // ranges of equal length
         pitch_ = min64(most, max64(ceil_div(wanted, W) * W, kLeastRows));
         ranges_ = ceil_div(length, pitch_);
@@ -274,7 +274,7 @@ class Few {
     static bool columns_are_few(const GemmArgs& g) { return g.n <= kFewColumns && g.n <= g.m; }
 
     size_t block_bytes() const {
-        return g_.epilogue ? EwBlock<T>::bytes(*g_.epilogue) : size_t(few_ * pitch_) * sizeof(T);
+        return g_.epilogue ? Interpreter<T>::bytes(*g_.epilogue) : size_t(few_ * pitch_) * sizeof(T);
     }
     int64_t rows(int64_t first) const { return min64(pitch_, (swapped_ ? g_.n : g_.m) - first); }
 
@@ -286,7 +286,7 @@ class Few {
 
     void store_block(int64_t first) const {
         const T* y = (const T*)scratch_;
-        for (int j = 0; j < few_; j++) ew_store_run((T*)g_.c + first + j * g_.m, y + j * pitch_, int(rows(first)));
+        for (int j = 0; j < few_; j++) program_store_run((T*)g_.c + first + j * g_.m, y + j * pitch_, int(rows(first)));
     }
 
     void multiply_swapped(int64_t first) const {
@@ -300,14 +300,14 @@ class Few {
     }
 
     void run_program(int64_t first) const {
-        const EwProgram& p = *g_.epilogue;
-        EwBlock<T> block(p, g_.scalars, scratch_);
+        const Program& p = *g_.epilogue;
+        Interpreter<T> block(p, g_.scalars, scratch_);
         T* sums = (T*)(scratch_ + round_up(block_bytes()));
-        const EwTile t = {first, 0, int(rows(first)), few_, int(pitch_)};
-        ew_clear_sums(p, sums, t.pitch);
+        const ProgramTile t = {first, 0, int(rows(first)), few_, int(pitch_)};
+        program_clear_sums(p, sums, t.pitch);
         multiply(first, block.own(0));
-        ew_run_tile(block, p, g_.input, 1, g_.output, g_.m, t, sums);
-        ew_store_sums(p, g_.sum, g_.workspace, g_.m, 1, 0, t.row, t.rows, sums, t.pitch);
+        program_run_tile(block, p, g_.input, 1, g_.output, g_.m, t, sums);
+        program_store_sums(p, g_.sum, g_.workspace, g_.m, 1, 0, t.row, t.rows, sums, t.pitch);
     }
 
     const GemmArgs& g_;
@@ -329,7 +329,7 @@ int first_phase(const GemmArgs& g) {
 
 int phases(const void* args) {
     const GemmArgs& g = *(const GemmArgs*)args;
-    return (g.epilogue && g.epilogue->n_sums && ew_sum_groups(g.n) > 1 ? 2 : 1) - first_phase(g);
+    return (g.epilogue && g.epilogue->n_sums && program_sum_groups(g.n) > 1 ? 2 : 1) - first_phase(g);
 }
 
 template <class T>
@@ -349,7 +349,7 @@ int64_t chunks(const void* args, int phase) {
 template <class T>
 void run_as(const GemmArgs& g, int phase, int64_t begin, int64_t end, void* scratch) {
     if (phase == 1)
-        ew_combine_sums<T>(*g.epilogue, g.sum, g.workspace, g.m, ew_sum_groups(g.n), begin * kCombineRows,
+        program_combine_sums<T>(*g.epilogue, g.sum, g.workspace, g.m, program_sum_groups(g.n), begin * kCombineRows,
                            min64(end * kCombineRows, g.m));
     else if (phase < 0) Product<T>(g, scratch).pack_panels(begin, end);
     else if (Few<T>::applies(g)) Few<T>(g, scratch).run(begin, end);

@@ -11,17 +11,17 @@
 namespace owl {
 namespace OWL_ISA {
 
-constexpr int kEwBlock = 768;
+constexpr int kProgramBlock = 768;
 
 // A position in a register or, with step 0, a vector that repeats a scalar.
 template <class T>
-struct EwSource {
+struct ElementwiseSource {
     const T* p;
     ptrdiff_t step;
 };
 
 template <class T, int Arity, class F>
-OWL_INLINE void ew_loop(T* dst, int n, EwSource<T> a, EwSource<T> b, EwSource<T> c, F f) {
+OWL_INLINE void program_loop(T* dst, int n, ElementwiseSource<T> a, ElementwiseSource<T> b, ElementwiseSource<T> c, F f) {
     for (int i = 0; i < n; i += kWidth<T>) {
         Vec<T> x = load(a.p), y{}, z{};
         a.p += a.step;
@@ -38,25 +38,26 @@ OWL_INLINE void ew_loop(T* dst, int n, EwSource<T> a, EwSource<T> b, EwSource<T>
 }
 
 template <class T>
-inline void ew_apply(Ew op, T* dst, int n, EwSource<T> a, EwSource<T> b, EwSource<T> c) {
+inline void program_apply(Elementwise op, T* dst, int n, ElementwiseSource<T> a, ElementwiseSource<T> b,
+                          ElementwiseSource<T> c) {
     using V = Vec<T>;
     switch (op) {
 #define OWL_ELEMENTWISE(name, arity, cpu, ...)                                                            \
-    case Ew::name:                                                                                        \
-        ew_loop<T, arity>(dst, n, a, b, c, [](V x, V y, V z) __attribute__((always_inline)) -> V {        \
+    case Elementwise::name:                                                                                        \
+        program_loop<T, arity>(dst, n, a, b, c, [](V x, V y, V z) __attribute__((always_inline)) -> V {        \
             (void)x, (void)y, (void)z;                                                                    \
             return cpu;                                                                                   \
         });                                                                                               \
         break;
 #include "_engine/graph/operations.def"
 #undef OWL_ELEMENTWISE
-        case Ew::count_: break;
+        case Elementwise::count_: break;
     }
 }
 
 // n numbers, `stride` apart, to dst in whole vectors: up to a vector less one beyond dst + n is overwritten.
 template <class T, class From>
-OWL_INLINE void ew_gather_run(T* dst, const From* src, int64_t stride, int n) {
+OWL_INLINE void program_gather_run(T* dst, const From* src, int64_t stride, int n) {
     if (stride == 0) {
         const Vec<T> v = set1(T(*src));
         for (int i = 0; i < n; i += kWidth<T>) store(dst + i, v);
@@ -70,13 +71,13 @@ OWL_INLINE void ew_gather_run(T* dst, const From* src, int64_t stride, int n) {
 }
 
 template <class T>
-class EwBlock {
+class Interpreter {
   public:
-    static size_t bytes(const EwProgram& p) {
+    static size_t bytes(const Program& p) {
         return (size_t(p.n_registers) * kPitch + size_t(p.n_scalars) * kWidth<T>) * sizeof(T);
     }
 
-    EwBlock(const EwProgram& p, const double* scalars, void* scratch)
+    Interpreter(const Program& p, const double* scalars, void* scratch)
         : program_(p), registers_((T*)scratch), scalars_(registers_ + size_t(p.n_registers) * kPitch) {
         for (int s = 0; s < p.n_scalars; s++) store_aligned(scalars_ + s * kWidth<T>, set1(T(scalars[s])));
         for (int i = 0; i < p.n_instructions; i++) direct_[i] = kNowhere;
@@ -103,52 +104,52 @@ class EwBlock {
 
     void run(int n) {  // n: elements, whole vectors
         for (int i = 0; i < program_.n_instructions; i++) {
-            const EwInstruction& in = program_.instruction[i];
+            const Instruction& in = program_.instruction[i];
             T* dst = direct_[i] != kNowhere && target_[direct_[i]] ? target_[direct_[i]] : own(in.dst);
-            ew_apply<T>(in.op, dst, n, source(in.a), source(in.b), source(in.c));
+            program_apply<T>(in.op, dst, n, source(in.a), source(in.b), source(in.c));
             place_[in.dst] = dst;
         }
     }
 
   private:
-    static constexpr int kPitch = kEwBlock + kWidth<T>;  // ew_gather_run's slack
+    static constexpr int kPitch = kProgramBlock + kWidth<T>;  // program_gather_run's slack
     static constexpr uint8_t kNowhere = 255;
 
-    EwSource<T> source(uint8_t operand) const {
-        if (operand >= kEwScalar) return {scalars_ + (operand - kEwScalar) * kWidth<T>, 0};
-        return {place_[operand < kMaxEwRegisters ? operand : 0], kWidth<T>};
+    ElementwiseSource<T> source(uint8_t operand) const {
+        if (operand >= kScalarOperand) return {scalars_ + (operand - kScalarOperand) * kWidth<T>, 0};
+        return {place_[operand < kMaxProgramRegisters ? operand : 0], kWidth<T>};
     }
 
-    const EwProgram& program_;
+    const Program& program_;
     T* registers_;
     T* scalars_;
-    const T* place_[kMaxEwRegisters];
-    T* target_[kMaxEwOutputs];
-    uint8_t direct_[kMaxEwInstructions];
+    const T* place_[kMaxProgramRegisters];
+    T* target_[kMaxProgramOutputs];
+    uint8_t direct_[kMaxProgramInstructions];
 };
 
 // ------------------------------------------------------------------------------------------------ tiles of an [m, n]
 
-// A tile in a block: `columns` columns of `rows` elements, `pitch` apart, pitch * columns <= kEwBlock.
-struct EwTile {
+// A tile in a block: `columns` columns of `rows` elements, `pitch` apart, pitch * columns <= kProgramBlock.
+struct ProgramTile {
     int64_t row, column;
     int rows, columns, pitch;
 };
 
 template <class T>
-inline void ew_load_tile(T* dst, const EwOperand& x, const EwTile& t) {
+inline void program_load_tile(T* dst, const StridedArray& x, const ProgramTile& t) {
     const int64_t s0 = t.rows == 1 ? 1 : x.stride[0], s1 = x.stride[1];
     const int64_t at = t.row * x.stride[0] + t.column * s1;
     for (int j = 0; j < t.columns; j++) {
         if (x.dtype == DType::f32)
-            ew_gather_run(dst + j * t.pitch, (const float*)x.data + at + j * s1, s0, t.rows);
+            program_gather_run(dst + j * t.pitch, (const float*)x.data + at + j * s1, s0, t.rows);
         else
-            ew_gather_run(dst + j * t.pitch, (const double*)x.data + at + j * s1, s0, t.rows);
+            program_gather_run(dst + j * t.pitch, (const double*)x.data + at + j * s1, s0, t.rows);
     }
 }
 
 template <class T, class To>
-inline void ew_store_run(To* dst, const T* src, int n) {
+inline void program_store_run(To* dst, const T* src, int n) {
     if (sizeof(T) == sizeof(To)) {
         for (int i = 0; i < n; i += kWidth<T>)
             store_lanes((T*)dst + i, load(src + i), n - i < kWidth<T> ? n - i : kWidth<T>);
@@ -158,25 +159,25 @@ inline void ew_store_run(To* dst, const T* src, int n) {
 }
 
 template <class T>
-inline void ew_store_tile(const EwOperand& y, int64_t m, const T* src, const EwTile& t) {
+inline void program_store_tile(const StridedArray& y, int64_t m, const T* src, const ProgramTile& t) {
     for (int j = 0; j < t.columns; j++) {
         const int64_t at = t.row + (t.column + j) * m;
-        if (y.dtype == DType::f32) ew_store_run((float*)y.data + at, src + j * t.pitch, t.rows);
-        else ew_store_run((double*)y.data + at, src + j * t.pitch, t.rows);
+        if (y.dtype == DType::f32) program_store_run((float*)y.data + at, src + j * t.pitch, t.rows);
+        else program_store_run((double*)y.data + at, src + j * t.pitch, t.rows);
     }
 }
 
 // Runs a program on one tile: loads inputs first_input …, stores all outputs, adds the columns of the sum registers to
 // `sums` ([n_sums][pitch]), one column after the other.
 template <class T>
-inline void ew_run_tile(EwBlock<T>& block, const EwProgram& p, const EwOperand* input, int first_input,
-                        const EwOperand* output, int64_t m, const EwTile& t, T* sums) {
+inline void program_run_tile(Interpreter<T>& block, const Program& p, const StridedArray* input, int first_input,
+                        const StridedArray* output, int64_t m, const ProgramTile& t, T* sums) {
     for (int r = 0; r < p.n_inputs; r++) {
-        if (r >= first_input) ew_load_tile(block.own(r), input[r], t);
+        if (r >= first_input) program_load_tile(block.own(r), input[r], t);
         block.keep(r);
     }
     block.run(t.pitch * t.columns);
-    for (int k = 0; k < p.n_outputs; k++) ew_store_tile(output[k], m, block.value(p.output_register[k]), t);
+    for (int k = 0; k < p.n_outputs; k++) program_store_tile(output[k], m, block.value(p.output_register[k]), t);
     for (int s = 0; s < p.n_sums; s++)
         for (int i = 0; i < t.pitch; i += kWidth<T>) {
             T* total = sums + s * t.pitch + i;
@@ -189,31 +190,31 @@ inline void ew_run_tile(EwBlock<T>& block, const EwProgram& p, const EwOperand* 
 
 // ------------------------------------------------------------------------------------------ sums by groups of columns
 
-inline int64_t ew_sum_groups(int64_t n) { return max64(1, ceil_div(n, kSumGroup)); }
+inline int64_t program_sum_groups(int64_t n) { return max64(1, ceil_div(n, kSumGroup)); }
 // Bytes for the groups' sums, [n_sums][groups][m]; none where the only group's sum is the result.
-inline size_t ew_sum_workspace(const EwProgram& p, int64_t m, int64_t n) {
-    const int64_t groups = ew_sum_groups(n);
+inline size_t program_sum_workspace(const Program& p, int64_t m, int64_t n) {
+    const int64_t groups = program_sum_groups(n);
     return p.n_sums && groups > 1 ? size_t(p.n_sums) * groups * m * dtype_size(p.dtype) : 0;
 }
 
 template <class T>
-inline void ew_clear_sums(const EwProgram& p, T* sums, int pitch) {
+inline void program_clear_sums(const Program& p, T* sums, int pitch) {
     for (int i = 0; i < p.n_sums * pitch; i++) sums[i] = T(0);
 }
 
 // Stores one group's sums of the tile's rows: to the results if it is the only group, else to the workspace.
 template <class T>
-inline void ew_store_sums(const EwProgram& p, void* const* result, void* workspace, int64_t m, int64_t groups,
+inline void program_store_sums(const Program& p, void* const* result, void* workspace, int64_t m, int64_t groups,
                           int64_t group, int64_t row, int rows, const T* sums, int pitch) {
     for (int s = 0; s < p.n_sums; s++) {
         T* to = groups == 1 ? (T*)result[s] : (T*)workspace + (s * groups + group) * m;
-        ew_store_run(to + row, sums + s * pitch, rows);
+        program_store_run(to + row, sums + s * pitch, rows);
     }
 }
 
 // Adds the groups' sums in order, for rows begin … end-1.
 template <class T>
-inline void ew_combine_sums(const EwProgram& p, void* const* result, const void* workspace, int64_t m, int64_t groups,
+inline void program_combine_sums(const Program& p, void* const* result, const void* workspace, int64_t m, int64_t groups,
                             int64_t begin, int64_t end) {
     for (int s = 0; s < p.n_sums; s++) {
         const T* parts = (const T*)workspace + s * groups * m;
