@@ -278,6 +278,8 @@ class Lrner:
 
 elementwise_functions: dict[str, Callable[..., NArray]]
 
+def elementwise_table() -> list[tuple[str, int, list[str]]]: ...
+
 # ------------------------------------------------------------------------------------------------- for owl.aio.pipeline
 
 def take_items(values: list[_Value] | tuple[_Value, ...], at: list[int]) -> list[_Value]: ...

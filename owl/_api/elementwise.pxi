@@ -179,12 +179,12 @@ cdef class ElementwiseOperation:
     cdef str name
 
 
-cdef ElementwiseOperation make_operation(int op):
+cdef ElementwiseOperation make_operation(int op, str name):
     cdef ElementwiseOperation operation = ElementwiseOperation.__new__(ElementwiseOperation)
     operation.op = op
     operation.arity = elementwise_info(op).arity
     operation.with_two = -1
-    operation.name = elementwise_info(op).public_name.decode()
+    operation.name = name
     if op == <int>Elementwise.sigm_back:
         operation.with_two = <int>Elementwise.sigm_diff
     elif op == <int>Elementwise.tanh_back:
@@ -211,17 +211,43 @@ cdef object elementwise_fastcall(object self, PyObject** args, Py_ssize_t count)
     return call_elementwise(operation, tuple([<object>args[k] for k in range(count)]), operation.name)
 
 
+cdef list method_texts = []  # names and docstrings of builtins, which keep pointers to them
+
+
+# What `inspect.signature` and `help` read, at the head of a builtin's docstring.
+cdef str text_signature(function):
+    names = list(function.__code__.co_varnames[:function.__code__.co_argcount])
+    defaults = function.__defaults__ or ()
+    for k in range(len(defaults)):
+        names[len(names) - len(defaults) + k] += f"={defaults[k]!r}"
+    return f"{function.__name__}({', '.join(names)}, /)\n--\n\n"
+
+
 cdef dict make_elementwise_functions():
+    from inspect import cleandoc
+
+    from owl._api import elewise
     cdef dict functions = {}
-    cdef ElementwiseOperation operation
-    for op in range(<int>Elementwise.count_):
-        if elementwise_info(op).public_name[0] == 0:
+    cdef dict numbers = {elementwise_info(op).name.decode(): op for op in range(<int>Elementwise.count_)}
+    cdef bytes encoded_name, doc
+    for name, function in vars(elewise).items():
+        if not callable(function):
             continue
-        operation = make_operation(op)
-        functions[operation.name] = make_builtin(
-            op, elementwise_info(op).public_name, <void*>elementwise_fastcall, elementwise_info(op).doc, operation,
-            "owl.elewise")
+        op = numbers[elewise.OPERATIONS.get(name, name)]
+        encoded_name = name.encode()
+        doc = (text_signature(function) + cleandoc(function.__doc__)).encode()
+        method_texts.append((encoded_name, doc))
+        functions[name] = make_builtin(op, encoded_name, <void*>elementwise_fastcall, doc, make_operation(op, name),
+                                       "owl.elewise")
     return functions
+
+
+def elementwise_table():
+    """The rows of operations.def: (name, arity, derivatives)."""
+    return [
+        (elementwise_info(op).name.decode(), elementwise_info(op).arity, elementwise_info(op).derivatives.decode().split(";"))
+        for op in range(<int>Elementwise.count_)
+    ]
 
 
 elementwise_functions = make_elementwise_functions()

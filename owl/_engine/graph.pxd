@@ -87,8 +87,7 @@ cdef extern from "_engine/graph/operation.h" namespace "owl" nogil:
     cppclass ElementwiseInfo:
         const char* name
         int arity
-        const char* public_name
-        const char* doc
+        const char* derivatives
 
     const ElementwiseInfo& elementwise_info(int op)
 

@@ -4,8 +4,7 @@ namespace owl {
 namespace {
 
 const ElementwiseInfo kElementwise[] = {
-#define OWL_ELEMENTWISE(name, arity, cpu, cuda, derivatives, public_name, doc) \
-    {#name, arity, #cuda, derivatives, public_name, doc},
+#define OWL_ELEMENTWISE(name, arity, expression, derivatives) {#name, arity, derivatives},
 #include "operations.def"
 #undef OWL_ELEMENTWISE
 };

@@ -45,10 +45,7 @@ const char* operation_name(Op op);
 struct ElementwiseInfo {
     const char* name;
     int arity;
-    const char* cuda;
     const char* derivatives;
-    const char* public_name;
-    const char* doc;
 };
 const ElementwiseInfo& elementwise_info(int op);
 

@@ -42,11 +42,11 @@ inline void program_apply(Elementwise op, T* dst, int n, ElementwiseSource<T> a,
                           ElementwiseSource<T> c) {
     using V = Vec<T>;
     switch (op) {
-#define OWL_ELEMENTWISE(name, arity, cpu, ...)                                                            \
+#define OWL_ELEMENTWISE(name, arity, expression, ...)                                                     \
     case Elementwise::name:                                                                                        \
         program_loop<T, arity>(dst, n, a, b, c, [](V x, V y, V z) __attribute__((always_inline)) -> V {        \
             (void)x, (void)y, (void)z;                                                                    \
-            return cpu;                                                                                   \
+            return expression;                                                                            \
         });                                                                                               \
         break;
 #include "_engine/graph/operations.def"

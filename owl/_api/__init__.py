@@ -1,0 +1,1 @@
+"""The API: what users call. Cython checks and records; the docstrings of owl.elewise are in elewise.py."""
