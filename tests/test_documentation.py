@@ -153,9 +153,26 @@ def test_classic_api_names_everything_public():
             assert re.search(rf"\b{name}\b", text), name
 
 
-def test_example_of_a_new_row_has_the_parts_of_the_table():
-    [form, row] = blocks(page("adding-an-operation.md"), "c")
-    header = (ROOT / "owl" / "_engine" / "graph" / "operations.def").read_text()
-    assert form.strip() in re.sub(r"^//\s*", "", header, flags=re.MULTILINE)
-    assert row.startswith("OWL_ELEMENTWISE(softplus, 1,")
-    assert "softplus" not in header
+def test_guide_shows_the_form_of_a_row():
+    [form] = blocks(page("adding-an-operation.md"), "c")
+    table = (ROOT / "owl" / "_engine" / "graph" / "operations.def").read_text()
+    assert form.strip() in re.sub(r"^//\s*", "", table, flags=re.MULTILINE)
+    assert "softplus" not in table
+
+
+def test_guide_names_every_place_that_an_elementwise_operation_touches():
+    text = page("adding-an-operation.md")
+    [diff] = blocks(text, "diff")
+    touched = re.findall(r"^\+\+\+ b/(.*)$", diff, re.MULTILINE)
+    places = re.search(r"^\| place \| what \|\n(.*?)\n\n", text, re.MULTILINE | re.DOTALL)[1]
+    named = [str((ROOT / "docs" / target).resolve().relative_to(ROOT)) for target in re.findall(r"\]\((.*?)\)", places)]
+    assert sorted(touched) == sorted(named)
+    assert len(named) == 6
+
+
+def test_the_guides_diff_fits_the_code():
+    [diff] = blocks(page("adding-an-operation.md"), "diff")
+    done = subprocess.run(
+        ["git", "apply", "--check", "--ignore-whitespace", "-"], input=diff, capture_output=True, text=True, cwd=ROOT
+    )
+    assert done.returncode == 0, done.stderr

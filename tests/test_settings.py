@@ -1,7 +1,8 @@
 """Settings from the environment: a wrong one is told when owl is imported."""
 
 import pytest
-from rules.helpers import run
+
+from tests.support.processes import run
 
 
 @pytest.mark.parametrize(

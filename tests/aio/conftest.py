@@ -16,7 +16,7 @@ import pytest
 
 import owl
 from owl import _runtime
-from tests.rules.helpers import FORK_WARNING
+from tests.support.processes import FORK_WARNING
 
 ROOT = Path(__file__).resolve().parents[2]
 HAS_UVLOOP = importlib.util.find_spec("uvloop") is not None

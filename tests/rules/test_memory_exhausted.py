@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from rules.helpers import run
+from tests.support.processes import run
 
 pytestmark = pytest.mark.skipif(
     "libtsan" in os.environ.get("LD_PRELOAD", ""),

@@ -7,7 +7,8 @@ import owl
 import owl.aio
 import owl.testing
 from owl import _runtime, elewise
-from rules.helpers import delay, memory_limit, settle, until
+from owl.testing import kernel_delay, memory_limit
+from tests.support.waiting import settle, until
 
 MB = 1 << 20
 
@@ -23,7 +24,7 @@ def trained(w, steps):
 def test_pending_updates_survive_an_evaluation_that_is_too_large():
     start = np.random.default_rng(4).standard_normal((64, 64))
     expected = trained(owl.from_numpy(start), 30).to_numpy()
-    with memory_limit(8 * MB):
+    with memory_limit(8 * MB, beyond_current=True):
         w = trained(owl.from_numpy(start), 30)
         with pytest.raises(owl.OutOfMemoryError):
             elewise.relu(w * owl.ones([64, 1 << 20])).sum().to_numpy()
@@ -34,7 +35,7 @@ def test_pending_updates_survive_an_evaluation_that_is_too_large():
 
 def test_a_neighbor_in_the_same_window_survives():
     x = owl.from_numpy(np.arange(12, dtype=np.float32).reshape(3, 4))
-    with memory_limit(4 * MB):
+    with memory_limit(4 * MB, beyond_current=True):
         row = x[1]
         too_large = owl.ones([4096, 4096]) * 2
         owl.wait_for_all()
@@ -51,17 +52,17 @@ async def gathered(small, large):
 
 @pytest.mark.asyncio
 async def test_the_small_one_of_two_gathered_values_survives():
-    with memory_limit(4 * MB):
+    with memory_limit(4 * MB, beyond_current=True):
         assert (await gathered(owl.ones([4]) + 1, owl.ones([4096, 4096]) + 2)).tolist() == [2, 2, 2, 2]
 
 
 def test_a_refused_run_does_not_wait_for_an_earlier_one_that_became_ready_behind_it():
     # Once, both waited for ever: the earlier one for its turn, and the other one for its end.
-    with memory_limit(4 * MB):
+    with memory_limit(4 * MB, beyond_current=True):
         promise = _runtime.promise([4])
         late = promise.array + 1
         late.start_eval()  # handed over first, and ready last
-        with delay(100_000):
+        with kernel_delay(100_000):
             slow = owl.ones([4]) + 2
             slow.start_eval()
             too_large = elewise.relu(owl.ones([64, 64]) * owl.ones([64, 1 << 20])).sum()
@@ -78,7 +79,7 @@ def test_a_chain_runs_in_the_memory_of_two_values():
     # Fused, the last and all that the handle sees are reserved at once; one by one there is room.
     x = owl.ones([1 << 18])
     x.wait_for_eval()
-    with memory_limit(3 * MB + MB // 2):
+    with memory_limit(3 * MB + MB // 2, beyond_current=True):
         y = x
         for k in range(20):
             y = owl.concat([y[: 1 << 17] + k, y[1 << 17 :] - k], 0)
@@ -90,7 +91,7 @@ def test_a_chain_runs_in_the_memory_of_two_values():
 def test_an_input_that_is_needed_later_is_not_written_over():
     x = owl.ones([1 << 18])
     x.wait_for_eval()
-    with memory_limit(2 * MB + MB // 2):
+    with memory_limit(2 * MB + MB // 2, beyond_current=True):
         first = x + 1
         too_large = owl.concat([first] * 8, 0)
         x -= 5
@@ -102,7 +103,7 @@ def test_an_input_that_is_needed_later_is_not_written_over():
 
 
 def test_the_message_says_what_was_asked_for_and_the_limit():
-    with memory_limit(MB):
+    with memory_limit(MB, beyond_current=True):
         limit = _runtime.debug_counters()["bytes"] + MB
         with pytest.raises(owl.OutOfMemoryError) as raised:
             (owl.ones([1 << 19]) + 1).to_numpy()
@@ -115,7 +116,7 @@ def test_earlier_runs_of_another_device_end_before_memory_is_refused():
     one, two = owl.create_cpu_device(), owl.create_cpu_device()
     settle()
     before = _runtime.debug_counters()["bytes"]
-    with memory_limit(3 * MB + MB // 4), owl.testing.kernel_delay(20000):
+    with memory_limit(3 * MB + MB // 4, beyond_current=True), owl.testing.kernel_delay(20000):
         with one:
             busy = (owl.ones([1 << 18]) * 3).sum()
             busy.start_eval()
@@ -130,7 +131,7 @@ def test_copying_in_waits_for_runs_that_will_give_memory_back():
     source = np.ones(1 << 18, np.float32)
     settle()
     before = _runtime.debug_counters()["bytes"]
-    with memory_limit(MB + MB // 2), owl.testing.kernel_delay(20000):
+    with memory_limit(MB + MB // 2, beyond_current=True), owl.testing.kernel_delay(20000):
         busy = (owl.ones([1 << 18]) * 3).sum()
         busy.start_eval()
         until(lambda: _runtime.debug_counters()["bytes"] > before)
@@ -140,7 +141,7 @@ def test_copying_in_waits_for_runs_that_will_give_memory_back():
 
 
 def test_keeping_a_promise_waits_for_no_run_that_waits_for_the_promise():
-    with memory_limit(MB):
+    with memory_limit(MB, beyond_current=True):
         promise = owl.testing.promise([1 << 19])
         dependent = promise.array + 1
         dependent.start_eval()

@@ -11,7 +11,8 @@ import pytest
 
 import owl
 from owl import _runtime
-from rules.helpers import bounds, delay, resident, settle, until
+from owl.testing import bounds, kernel_delay
+from tests.support.waiting import resident, settle, until
 
 
 def nodes_handed_over():
@@ -64,7 +65,7 @@ def test_the_byte_bound_closes_a_window():
 
 def test_recording_waits_for_an_executor_that_is_behind():
     settle()
-    with bounds(nodes=8, runs=1), delay(10_000):
+    with bounds(nodes=8, runs=1), kernel_delay(10_000):
         x = owl.ones([4])
         for _ in range(100):
             x = owl.elewise.tanh(x + 1).trans()
@@ -163,7 +164,7 @@ def test_a_window_takes_along_what_another_thread_left_open():
 
 def test_threads_that_record_first_share_one_device():
     # Once, each of them made a device of its own.
-    from rules.helpers import run
+    from tests.support.processes import run
 
     out = run(
         "import sys, threading, owl\n"

@@ -8,7 +8,8 @@ import pytest
 
 import owl
 from owl import _runtime
-from rules.helpers import fault, memory_limit, settle, until
+from owl.testing import faults, memory_limit
+from tests.support.waiting import settle, until
 
 
 def line():
@@ -21,7 +22,7 @@ def test_every_dependent_fails_with_the_same_cause():
     here = line() + 1
     broken = owl.elewise.exp(x)
     near, far = broken + 1, ((broken * 2).trans() - 3).sum()
-    with fault("exp"), pytest.raises(owl.ExecutionError) as first:
+    with faults("exp"), pytest.raises(owl.ExecutionError) as first:
         near.to_numpy()
     with pytest.raises(owl.ExecutionError) as second:
         far.to_numpy()
@@ -40,7 +41,7 @@ def test_what_does_not_depend_on_it_goes_on_in_the_same_plan():
     broken = owl.elewise.tanh(a * b)
     dependent = broken * a
     good = owl.elewise.sigm(b * a) + 1
-    with fault("tanh"):
+    with faults("tanh"):
         owl.wait_for_all()
     assert (broken.state, dependent.state, good.state) == ("failed", "failed", "done")
     expected = 1 + 1 / (1 + np.exp(-(b * a).to_numpy()))
@@ -51,7 +52,7 @@ def test_what_does_not_depend_on_it_goes_on_in_the_same_plan():
 
 
 def test_work_recorded_later_on_a_failed_value_fails_too():
-    with fault("exp"):
+    with faults("exp"):
         broken = owl.elewise.exp(owl.ones([4]))
         with pytest.raises(owl.ExecutionError):
             broken.to_numpy()
@@ -69,7 +70,7 @@ def test_failures_cross_devices():
     with two:
         there = owl.elewise.tanh(broken + 1)
         fine = owl.ones([4]) + 1
-    with fault("exp"), pytest.raises(owl.ExecutionError, match="exp"):
+    with faults("exp"), pytest.raises(owl.ExecutionError, match="exp"):
         there.to_numpy()
     assert fine.to_numpy()[0] == 2
 
@@ -77,7 +78,7 @@ def test_failures_cross_devices():
 def test_the_same_operation_works_again_after_the_fault():
     x = owl.ones([4])
     x.wait_for_eval()
-    with fault("exp"), pytest.raises(owl.ExecutionError):
+    with faults("exp"), pytest.raises(owl.ExecutionError):
         owl.elewise.exp(x).to_numpy()
     assert owl.elewise.exp(x).to_numpy()[0] == pytest.approx(np.e)
 
@@ -85,7 +86,7 @@ def test_the_same_operation_works_again_after_the_fault():
 def test_out_of_memory_leaves_everything_usable():
     x = owl.ones([1 << 16])
     x.wait_for_eval()
-    with memory_limit(1 << 20):
+    with memory_limit(1 << 20, beyond_current=True):
         y = owl.elewise.exp(owl.concat([x] * 64, 0))
         with pytest.raises(MemoryError) as raised:
             y.to_numpy()
@@ -101,7 +102,7 @@ def test_out_of_memory_leaves_a_donated_input_intact():
     w = owl.ones([1 << 16])
     w.wait_for_eval()
     copy = w.copy()
-    with memory_limit(1 << 19):
+    with memory_limit(1 << 19, beyond_current=True):
         w -= 1
         big = owl.elewise.tanh(owl.concat([w + k for k in range(64)], 0))
         with pytest.raises(MemoryError):
@@ -111,14 +112,14 @@ def test_out_of_memory_leaves_a_donated_input_intact():
 
 def test_from_numpy_out_of_memory_raises_at_once():
     source = np.ones(1 << 20, np.float32)
-    with memory_limit(1 << 20), pytest.raises(MemoryError):
+    with memory_limit(1 << 20, beyond_current=True), pytest.raises(MemoryError):
         owl.from_numpy(source)
 
 
 def test_running_out_of_memory_again_and_again_leaks_nothing():
     settle()
     before = _runtime.debug_counters()
-    with memory_limit(1 << 18):
+    with memory_limit(1 << 18, beyond_current=True):
         for _ in range(20):
             with pytest.raises(MemoryError):
                 (owl.ones([1 << 20]) + 1).to_numpy()
@@ -138,7 +139,7 @@ def test_many_threads_see_one_failure():
             messages.append(str(error))
 
     threads = [threading.Thread(target=ask) for _ in range(8)]
-    with fault("exp"):
+    with faults("exp"):
         for thread in threads:
             thread.start()
         for thread in threads:
@@ -148,7 +149,7 @@ def test_many_threads_see_one_failure():
 
 
 def test_a_failure_that_nobody_looked_at_is_told_once(capsys):
-    with fault("exp"):
+    with faults("exp"):
         broken = owl.elewise.exp(owl.ones([4]))
         dependents = [broken + k for k in range(5)]
         owl.wait_for_all()

@@ -6,7 +6,8 @@ import numpy as np
 
 import owl
 from owl import _runtime
-from rules.helpers import delay, settle
+from owl.testing import kernel_delay
+from tests.support.waiting import settle
 
 
 def test_dead_values_are_never_computed():
@@ -79,7 +80,7 @@ def test_a_copy_on_another_device_is_not_overwritten_by_its_reader():
     for _ in range(20):
         with one:
             x = owl.from_numpy(np.arange(1 << 12, dtype=np.float32))
-        with delay(300):
+        with kernel_delay(300):
             with two:
                 a = owl.elewise.exp(x * 0)
                 a.start_eval()
@@ -98,7 +99,7 @@ def test_a_handle_rebound_while_it_is_waited_for():
     for _ in range(30):
         y = owl.elewise.tanh(x)
         got = []
-        with delay(2000):
+        with kernel_delay(2000):
             thread = threading.Thread(target=lambda y=y, got=got: got.append(y.to_numpy()))
             thread.start()
             time.sleep(0.001)

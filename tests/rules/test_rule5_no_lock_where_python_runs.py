@@ -12,7 +12,8 @@ import pytest
 
 import owl
 from owl import _runtime
-from rules.helpers import delay, settle, until
+from owl.testing import kernel_delay
+from tests.support.waiting import settle, until
 
 
 @pytest.fixture
@@ -107,7 +108,7 @@ def test_borrowed_memory_is_let_go_by_the_next_call_not_by_the_executor():
     source = np.ones(1 << 10, np.float32)
     gone = weakref.ref(source)
     x = owl.from_numpy(source, copy=False)
-    with delay(5000):
+    with kernel_delay(5000):
         y = owl.elewise.exp(x)
         y.start_eval()
         del x, source

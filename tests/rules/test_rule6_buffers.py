@@ -5,14 +5,15 @@ import pytest
 
 import owl
 from owl import _runtime
-from rules.helpers import delay, settle
+from owl.testing import kernel_delay
+from tests.support.waiting import settle
 
 
 def test_a_buffer_lives_until_its_last_consumer_is_done():
     size = 1 << 12
     for k in range(10):
         x = owl.from_numpy(np.full(size, k, np.float32))
-        with delay(1500):
+        with kernel_delay(1500):
             y = owl.elewise.tanh(x * 0 + 1) + x
             y.start_eval()
             del x
@@ -29,7 +30,7 @@ def test_handles_dropped_while_two_devices_read():
     for k in range(10):
         with one:
             x = owl.from_numpy(np.full(size, k, np.float32))
-        with delay(1000):
+        with kernel_delay(1000):
             with one:
                 a = owl.elewise.sqrt(owl.elewise.mult(x, x))
             with two:

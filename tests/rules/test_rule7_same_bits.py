@@ -4,7 +4,7 @@ import hashlib
 
 import pytest
 
-from rules.helpers import run
+from tests.support.processes import run
 
 PROGRAM = """
 import hashlib, os, sys

@@ -6,7 +6,7 @@ import textwrap
 
 import pytest
 
-from rules.helpers import interrupt, run
+from tests.support.processes import interrupt, run
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="POSIX processes")
 PREAMBLE = "import os, sys, time, threading, numpy as np, owl\nfrom owl import _runtime\n"

@@ -8,7 +8,8 @@ import pytest
 
 import owl
 from owl import _runtime
-from rules.helpers import run, settle, until
+from tests.support.processes import run
+from tests.support.waiting import settle, until
 
 
 @pytest.fixture(scope="module")
