@@ -26,10 +26,11 @@ from libcpp.vector cimport vector
 
 from owl._cpu.cpu cimport CpuBackend, KernelTable, make_cpu_executor, select_kernels, team
 from owl._engine.graph cimport (
-    Distribution, DType, Elementwise, Failure, FailureKind, LockCounters, Node, Op, Reduction, Shape, State,
-    elementwise_info, elementwise_op, forget_failures_after_fork, graph, has_unobserved_failures,
-    held_unobserved_failures, kDebug, kMaxDims, kOperations, lock_failures_for_fork, operation_name,
-    take_unobserved_failures, unlock_failures_after_fork,
+    ConcatAttributes, ConvAttributes, Distribution, DType, Elementwise, Failure, FailureKind, LockCounters, LrnAttributes,
+    Node, Op, PoolAttributes, RandomAttributes, ReduceAttributes, Reduction, Shape, SliceAttributes, SoftmaxAttributes,
+    State, TransposeAttributes, elementwise_info, elementwise_op, forget_failures_after_fork, graph,
+    has_unobserved_failures, held_unobserved_failures, kDebug, kMaxDims, kOperations, lock_failures_for_fork,
+    operation_name, take_unobserved_failures, unlock_failures_after_fork,
 )
 from owl._engine.memory cimport (
     Buffer, MemoryInfo, borrow, has_deferred_releases, host_memory, is_reserve_spent, live_buffers, lock_memory_for_fork,

@@ -153,14 +153,16 @@ cdef int convolved_shape(ConvInfo info, const Shape& x, const Shape& w, Shape* y
 
 
 cdef void add_info(Draft* draft, ConvInfo info) noexcept:
-    draft.add_attribute(info.pad_width)
-    draft.add_attribute(info.pad_height)
-    draft.add_attribute(info.stride_horizontal)
-    draft.add_attribute(info.stride_vertical)
-    draft.add_attribute(info.dilation_horizontal)
-    draft.add_attribute(info.dilation_vertical)
-    draft.add_attribute(info.groups)
-    draft.add_attribute(<int64_t>(ConvAlgorithm.automatic if use_winograd else ConvAlgorithm.direct))
+    cdef ConvAttributes attributes
+    attributes.pad_w = info.pad_width
+    attributes.pad_h = info.pad_height
+    attributes.stride_w = info.stride_horizontal
+    attributes.stride_h = info.stride_vertical
+    attributes.dilation_w = info.dilation_horizontal
+    attributes.dilation_h = info.dilation_vertical
+    attributes.groups = info.groups
+    attributes.algorithm = <int64_t>(ConvAlgorithm.automatic if use_winograd else ConvAlgorithm.direct)
+    draft.set_attributes(attributes)
 
 
 cdef NArray conv_forward(x, w, b, ConvInfo info, str what):
@@ -422,13 +424,15 @@ cdef int pooled_shape(PoolingInfo info, const Shape& x, Shape* y, str what) exce
 
 
 cdef void add_pooling(Draft* draft, PoolingInfo info) noexcept:
-    draft.add_attribute(info.algorithm)
-    draft.add_attribute(info.width)
-    draft.add_attribute(info.height)
-    draft.add_attribute(info.stride_horizontal)
-    draft.add_attribute(info.stride_vertical)
-    draft.add_attribute(info.pad_width)
-    draft.add_attribute(info.pad_height)
+    cdef PoolAttributes attributes
+    attributes.op = info.algorithm
+    attributes.w = info.width
+    attributes.h = info.height
+    attributes.stride_w = info.stride_horizontal
+    attributes.stride_h = info.stride_vertical
+    attributes.pad_w = info.pad_width
+    attributes.pad_h = info.pad_height
+    draft.set_attributes(attributes)
 
 
 cdef NArray pooling_forward(x, PoolingInfo info, str what):
@@ -536,17 +540,13 @@ cdef class Pooler:
 
 
 cdef int add_normalization(Draft* draft, local_size, alpha, beta, str what) except -1:
-    cdef double powers[2]
-    cdef int64_t bits[2]
-    cdef int64_t size = whole_number(local_size, 1, "local_size", what)
-    powers[0] = alpha
-    powers[1] = beta
-    memcpy(bits, powers, sizeof(bits))
-    if size % 2 == 0:
-        raise OwlValueError(f"[{what}] local_size is odd, not {size}")
-    draft.add_attribute(size)
-    draft.add_attribute(bits[0])
-    draft.add_attribute(bits[1])
+    cdef LrnAttributes attributes
+    attributes.local_size = whole_number(local_size, 1, "local_size", what)
+    attributes.alpha = alpha
+    attributes.beta = beta
+    if attributes.local_size % 2 == 0:
+        raise OwlValueError(f"[{what}] local_size is odd, not {attributes.local_size}")
+    draft.set_attributes(attributes)
     return 0
 
 

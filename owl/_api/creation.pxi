@@ -50,12 +50,14 @@ cdef NArray draw(shape, Distribution distribution, double p0, double p1, dtype, 
     cdef Draft draft
     cdef RecordingStream* stream = current_stream()
     cdef RandomNumbers* numbers
+    cdef RandomAttributes attributes
     parse_shape(shape, &draft.shape, what)
     draft.op = Op.random
     draft.dtype = parse_dtype(dtype, what)
-    draft.add_attribute(<int64_t>distribution)
-    draft.add_number(p0)
-    draft.add_number(p1)
+    attributes.distribution = <int64_t>distribution
+    attributes.p0 = p0
+    attributes.p1 = p1
+    draft.set_attributes(attributes)
     draft.add_argument(<int64_t>random_seed)
     numbers = current_numbers(stream)
     draft.add_argument(<int64_t>numbers.identity)

@@ -3,6 +3,7 @@
 
 cdef NArray reduction(NArray x, Reduction kind, axis, bint mean, str what):
     cdef Draft draft
+    cdef ReduceAttributes attributes
     cdef int ndim = x.node.shape.ndim
     cdef int mask, d
     if kind == Reduction.argmax:
@@ -21,15 +22,17 @@ cdef NArray reduction(NArray x, Reduction kind, axis, bint mean, str what):
             if x.node.shape.dim[d] == 0 and kind != Reduction.sum:
                 raise OwlValueError(f"[{what}] dimension {d} of shape {x.shape} is empty: there is nothing to choose from")
             draft.shape.dim[d] = 1
-    draft.add_attribute(<int64_t>kind)
-    draft.add_attribute(mask)
-    draft.add_attribute(mean)
+    attributes.reduction = <int64_t>kind
+    attributes.axes = mask
+    attributes.mean = mean
+    draft.set_attributes(attributes)
     draft.add_input(x.node)
     return commit(draft)
 
 
 cdef NArray transpose(NArray x, axes):
     cdef Draft draft
+    cdef TransposeAttributes attributes
     cdef int ndim = x.node.shape.ndim
     cdef int64_t order = 0
     cdef int d, source
@@ -45,7 +48,8 @@ cdef NArray transpose(NArray x, axes):
     for d, source in enumerate(axes):
         draft.shape.dim[d] = x.node.shape.dim[source]
         order |= <int64_t>source << (4 * d)
-    draft.add_attribute(order)
+    attributes.order = order
+    draft.set_attributes(attributes)
     draft.add_input(x.node)
     return commit(draft)
 
@@ -90,12 +94,14 @@ cdef NArray to_device(NArray x, int device):
 
 cdef NArray take_slice(NArray x, const Shape& shape, int64_t* stride, int64_t offset):
     cdef Draft draft
+    cdef SliceAttributes attributes
     cdef int d
     draft.op = Op.slice
     draft.dtype = x.node.dtype
     draft.shape = shape
-    for d in range(shape.ndim):
-        draft.add_attribute(stride[d])
+    for d in range(kMaxDims):
+        attributes.stride[d] = stride[d] if d < shape.ndim else 0
+    draft.set_attributes(attributes)
     draft.add_argument(offset)
     draft.add_input(x.node)
     return commit(draft)
@@ -195,6 +201,7 @@ def concat(arrays, dim):
     [2, 4]
     """
     cdef Draft draft
+    cdef ConcatAttributes attributes
     cdef NArray first, array
     cdef int d, along
     cdef int64_t total = 0
@@ -225,7 +232,8 @@ def concat(arrays, dim):
     draft.shape = first.node.shape
     draft.shape.dim[along] = total
     check_size(draft.shape, "concat")
-    draft.add_attribute(along)
+    attributes.dimension = along
+    draft.set_attributes(attributes)
     if not draft.reserve(<uint32_t>len(arrays)):
         raise_no_memory_to_record()
     for value in arrays:
@@ -286,6 +294,7 @@ def log_softmax(x, mode=0):
 
 cdef NArray record_softmax(Op op, x, mode, str what):
     cdef Draft draft
+    cdef SoftmaxAttributes attributes
     if type(x) is not NArray:
         raise OwlTypeError(f"[{what}] an owl array is wanted, not {type(x).__name__}")
     cdef NArray array = <NArray>x
@@ -297,8 +306,9 @@ cdef NArray record_softmax(Op op, x, mode, str what):
     draft.op = op
     draft.dtype = array.node.dtype
     draft.shape = array.node.shape
-    draft.add_attribute(ndim - 2 if mode == 1 else 0)
-    draft.add_attribute(ndim - 1)
+    attributes.first = ndim - 2 if mode == 1 else 0
+    attributes.end = ndim - 1
+    draft.set_attributes(attributes)
     draft.add_input(array.node)
     return commit(draft)
 
@@ -362,6 +372,7 @@ def cross_entropy_back(z, label):
 
 cdef NArray record_cross_entropy(Op op, z, label, str what):
     cdef Draft draft
+    cdef SoftmaxAttributes attributes
     cdef NArray scores = as_array(z, "z", what)
     cdef NArray labels = as_array(label, "the label", what)
     if scores.node.shape.ndim != 2 or scores.node.shape.dim[0] == 0:
@@ -371,8 +382,9 @@ cdef NArray record_cross_entropy(Op op, z, label, str what):
     draft.op = op
     draft.dtype = common_dtype((scores, labels))
     draft.shape = scores.node.shape
-    draft.add_attribute(0)
-    draft.add_attribute(1)
+    attributes.first = 0
+    attributes.end = 1
+    draft.set_attributes(attributes)
     if op == Op.cross_entropy:
         draft.shape.dim[0] = 1
     scores, labels = converted(scores, draft.dtype), converted(labels, draft.dtype)

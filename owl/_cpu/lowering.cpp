@@ -279,7 +279,8 @@ class Lowerer {
         int64_t source[kMaxDims];
         const Operand& operand = f_.operands[i][0];
         dense_strides(operand.view, source);
-        for (int d = 0; d < node.shape.ndim; ++d) builder.args.src_stride[d] = source[node.attribute[0] >> (4 * d) & 15];
+        const auto order = attributes_of<TransposeAttributes>(node);
+        for (int d = 0; d < node.shape.ndim; ++d) builder.args.src_stride[d] = source[order.source(d)];
         builder.point(builder.args.src, operand.ref);
         builder.point(builder.args.dst, i);
         push(&builder, i);
@@ -287,14 +288,14 @@ class Lowerer {
 
     void lower_slice(int i, const PlanNode& node) {
         auto builder = copy_step(node);
-        std::copy_n(node.attribute, node.shape.ndim, builder.args.src_stride);
+        std::copy_n(attributes_of<SliceAttributes>(node).stride, node.shape.ndim, builder.args.src_stride);
         builder.point(builder.args.src, f_.operands[i][0].ref, 0, node.first_argument, dtype_size(node.dtype));
         builder.point(builder.args.dst, i);
         push(&builder, i);
     }
 
     void lower_concat(int i, const PlanNode& node) {
-        const int dim = static_cast<int>(node.attribute[0]);
+        const int dim = static_cast<int>(attributes_of<ConcatAttributes>(node).dimension);
         int64_t stride[kMaxDims];
         dense_strides(node.shape, stride);
         int64_t offset = 0;
@@ -315,12 +316,13 @@ class Lowerer {
         const Operand& operand = f_.operands[i][0];
         ReduceArgs& args = builder.args;
         args.dtype = node.dtype;
-        args.op = static_cast<Reduction>(node.attribute[0]);
-        args.axes = static_cast<uint32_t>(node.attribute[1]);
+        const auto attributes = attributes_of<ReduceAttributes>(node);
+        args.op = static_cast<Reduction>(attributes.reduction);
+        args.axes = static_cast<uint32_t>(attributes.axes);
         args.ndim = operand.view.ndim;
         std::copy_n(operand.view.dim, operand.view.ndim, args.shape);
         const int64_t count = operand.view.size() / std::max<int64_t>(1, node.shape.size());
-        args.scale = node.attribute[2] ? 1.0 / static_cast<double>(count) : 1.0;
+        args.scale = attributes.mean ? 1.0 / static_cast<double>(count) : 1.0;
         builder.point(args.x, operand.ref);
         builder.point(args.y, i);
         builder.use_workspace(args.workspace);
@@ -335,8 +337,9 @@ class Lowerer {
         args.inner = args.length = args.outer = 1;
         const Operand& operand = f_.operands[i][0];
         const Shape& shape = operand.view;
+        const auto group = attributes_of<SoftmaxAttributes>(node);
         for (int d = 0; d < shape.ndim; ++d)
-            (d < node.attribute[0] ? args.inner : d < node.attribute[1] ? args.length : args.outer) *= shape.dim[d];
+            (d < group.first ? args.inner : d < group.end ? args.length : args.outer) *= shape.dim[d];
         builder.point(args.x, operand.ref);
         if (kind == SoftmaxKind::loss || kind == SoftmaxKind::difference) builder.point(args.label, f_.operands[i][1].ref);
         builder.point(args.y, i);
@@ -347,13 +350,14 @@ class Lowerer {
         StepBuilder<RandomArgs> builder(kernels_.random, placement_);
         RandomArgs& args = builder.args;
         args.dtype = node.dtype;
-        args.op = static_cast<Distribution>(node.attribute[0]);
+        const auto attributes = attributes_of<RandomAttributes>(node);
+        args.op = static_cast<Distribution>(attributes.distribution);
         args.size = node.shape.size();
         builder.give_argument(args.seed, node.first_argument);
         builder.give_argument(args.stream, node.first_argument + 1);
         builder.give_argument(args.counter, node.first_argument + 2);
-        std::memcpy(&args.p0, &node.attribute[1], sizeof(double));
-        std::memcpy(&args.p1, &node.attribute[2], sizeof(double));
+        args.p0 = attributes.p0;
+        args.p1 = attributes.p1;
         builder.point(args.y, i);
         push(&builder, i);
     }

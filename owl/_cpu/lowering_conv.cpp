@@ -114,15 +114,16 @@ class ConvolutionLowerer {
         return builder->finish();
     }
 
-    static void set_attributes(ConvArgs* args, const int64_t* attribute) {
-        args->pad_w = attribute[0];
-        args->pad_h = attribute[1];
-        args->stride_w = attribute[2];
-        args->stride_h = attribute[3];
-        args->dilation_w = attribute[4];
-        args->dilation_h = attribute[5];
-        args->groups = attribute[6];
-        args->algorithm = static_cast<ConvAlgorithm>(attribute[7]);
+    static void set_attributes(ConvArgs* args, const PlanNode& node) {
+        const auto attributes = attributes_of<ConvAttributes>(node);
+        args->pad_w = attributes.pad_w;
+        args->pad_h = attributes.pad_h;
+        args->stride_w = attributes.stride_w;
+        args->stride_h = attributes.stride_h;
+        args->dilation_w = attributes.dilation_w;
+        args->dilation_h = attributes.dilation_h;
+        args->groups = attributes.groups;
+        args->algorithm = static_cast<ConvAlgorithm>(attributes.algorithm);
     }
     static void set_data(ConvArgs* args, const Shape& x) {
         args->w = x.dim[0];
@@ -142,13 +143,12 @@ class ConvolutionLowerer {
     }
     PoolWindow window(int pool) const {
         const PlanNode& node = plan_.nodes[pool];
-        const int64_t* attribute = node.attribute;
+        const auto a = attributes_of<PoolAttributes>(node);
         const Ref gradient = node.inputs[0];
         const Shape& y = node.op == Op::pool_forward ? node.shape
                          : gradient >= 0             ? plan_.nodes[gradient].shape
                                                      : plan_.inputs[~gradient].shape;
-        return {static_cast<PoolOp>(attribute[0]), attribute[1], attribute[2], attribute[3], attribute[4],
-                attribute[5], attribute[6], y.dim[0], y.dim[1]};
+        return {static_cast<PoolOp>(a.op), a.w, a.h, a.stride_w, a.stride_h, a.pad_w, a.pad_h, y.dim[0], y.dim[1]};
     }
 
     StepBuilder<ConvArgs> convolution(const Kernel& kernel) const {
@@ -165,13 +165,13 @@ class ConvolutionLowerer {
         const int filter = member(Op::conv_backward_filter);
         switch (plan_.nodes[head_].op) {
             case Op::conv_forward:
-                set_attributes(&args, plan_.nodes[head_].attribute);
+                set_attributes(&args, plan_.nodes[head_]);
                 set_data(&args, view(head_, 0));
                 set_filter(&args, view(head_, 1));
                 set_result(&args, plan_.nodes[head_].shape);
                 break;
             case Op::conv_backward_data:
-                set_attributes(&args, plan_.nodes[head_].attribute);
+                set_attributes(&args, plan_.nodes[head_]);
                 set_data(&args, plan_.nodes[head_].shape);
                 set_filter(&args, view(head_, 1));
                 set_result(&args, gradient_shape());
@@ -179,7 +179,7 @@ class ConvolutionLowerer {
             default:
                 set_result(&args, gradient_shape());
                 if (filter >= 0) {
-                    set_attributes(&args, plan_.nodes[filter].attribute);
+                    set_attributes(&args, plan_.nodes[filter]);
                     set_data(&args, view(filter, 1));
                     set_filter(&args, plan_.nodes[filter].shape);
                     break;
@@ -307,9 +307,10 @@ class ConvolutionLowerer {
         args.inner = node.shape.dim[0] * node.shape.dim[1];
         args.channels = node.shape.dim[2];
         args.batch = node.shape.dim[3];
-        args.local_size = node.attribute[0];
-        std::memcpy(&args.alpha, &node.attribute[1], sizeof(double));
-        std::memcpy(&args.beta, &node.attribute[2], sizeof(double));
+        const auto attributes = attributes_of<LrnAttributes>(node);
+        args.local_size = attributes.local_size;
+        args.alpha = attributes.alpha;
+        args.beta = attributes.beta;
         return builder;
     }
 

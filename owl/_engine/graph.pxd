@@ -53,6 +53,55 @@ cdef extern from "_engine/graph/types.h" namespace "owl" nogil:
         uniform
 
 
+cdef extern from "_engine/graph/attributes.h" namespace "owl" nogil:
+    struct TransposeAttributes:
+        int64_t order
+
+    struct SliceAttributes:
+        int64_t stride[8]
+
+    struct ConcatAttributes:
+        int64_t dimension
+
+    struct ReduceAttributes:
+        int64_t reduction
+        int64_t axes
+        int64_t mean
+
+    struct SoftmaxAttributes:
+        int64_t first
+        int64_t end
+
+    struct RandomAttributes:
+        int64_t distribution
+        double p0
+        double p1
+
+    struct ConvAttributes:
+        int64_t pad_w
+        int64_t pad_h
+        int64_t stride_w
+        int64_t stride_h
+        int64_t dilation_w
+        int64_t dilation_h
+        int64_t groups
+        int64_t algorithm
+
+    struct PoolAttributes:
+        int64_t op
+        int64_t w
+        int64_t h
+        int64_t stride_w
+        int64_t stride_h
+        int64_t pad_w
+        int64_t pad_h
+
+    struct LrnAttributes:
+        int64_t local_size
+        double alpha
+        double beta
+
+
 cdef extern from "_engine/graph/operation.h" namespace "owl" nogil:
     enum class Op(uint16_t):
         leaf

@@ -55,8 +55,7 @@ cdef extern from "_engine/record/recorder.h" namespace "owl" nogil:
         Shape shape
         uint32_t n_inputs
         void add_scalar(int operand, double value)
-        void add_attribute(int64_t value)
-        void add_number(double value)
+        void set_attributes[Attributes](const Attributes& attributes)
         void add_argument(int64_t value)
         void add_input(Node* node)
         bool reserve(uint32_t inputs)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 
 import hypothesis.strategies as st
@@ -87,8 +86,8 @@ def kernels(prepare: Callable[[int], Recording]) -> list[str]:
             pytest.skip("what was recorded before has each of these recordings cut into several windows")
     finally:
         _runtime.set_early_start(was)
-    plan = json.loads(_runtime.explain_recent()[-1]["plan"])
-    return [kernel["name"] for kernel in plan["kernels"]]
+    _, _, plan = _runtime.explain_recent()[-1]
+    return [kernel.name for kernel in plan.kernels]
 
 
 def test_convolution_relu_and_pooling_are_one_kernel():

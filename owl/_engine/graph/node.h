@@ -90,7 +90,7 @@ struct alignas(64) Node {
     Shape shape;
     double scalar[kMaxScalars];   // not structure: given to the plan at each run
     int64_t argument[kMaxArguments];  // likewise
-    int64_t attribute[kMaxDims];  // structure: part of a plan's key
+    int64_t attribute[kMaxAttributes];  // a struct of attributes.h, as words: part of a plan's key
 
     Node** inputs() { return more_inputs ? more_inputs : inline_input; }
     Node* const* inputs() const { return more_inputs ? more_inputs : inline_input; }

@@ -10,12 +10,10 @@ const ElementwiseInfo kElementwise[] = {
 };
 
 const char* const kStructured[] = {
-    "leaf", "astype", "matmul", "trans", "reshape", "slice", "concat", "reduce", "softmax", "log_softmax", "cross_entropy",
-    "cross_entropy_back", "random", "to_device",
-    "conv_forward", "conv_backward_data", "conv_backward_filter", "conv_backward_bias", "pool_forward", "pool_backward",
-    "lrn_forward", "lrn_scale", "lrn_backward"};
-static_assert(sizeof(kStructured) / sizeof(*kStructured) == kOperations - static_cast<int>(Elementwise::count_),
-              "a name for each operation");
+#define OWL_STRUCTURED(name, shown, attributes) shown,
+#include "structured.def"
+#undef OWL_STRUCTURED
+};
 
 }  // namespace
 

@@ -13,7 +13,7 @@ bool is_alias(const PlanNode& node) {
 }
 
 bool is_matrix_transpose(const PlanNode& node) {
-    return node.op == Op::transpose && node.shape.ndim == 2 && (node.attribute[0] & 0xff) == 0x01;
+    return node.op == Op::transpose && node.shape.ndim == 2 && attributes_of<TransposeAttributes>(node).source(0) == 1;
 }
 
 bool runs_elementwise(const PlanNode& node) { return is_elementwise(node.op) || node.op == Op::cast; }
@@ -21,8 +21,9 @@ bool runs_elementwise(const PlanNode& node) { return is_elementwise(node.op) || 
 // A sum that keeps the first of two dimensions can ride on the pass that makes its input. Where that dimension is 1, the
 // sum by itself is that of one long run of numbers, which are added in another order.
 bool is_row_sum(const PlanNode& node, const Operand& operand) {
-    return node.attribute[0] == static_cast<int64_t>(Reduction::sum) && node.attribute[1] == 2 &&
-           !node.attribute[2] && operand.view.ndim == 2 && operand.view.dim[0] != 1;
+    const auto attributes = attributes_of<ReduceAttributes>(node);
+    return attributes.reduction == static_cast<int64_t>(Reduction::sum) && attributes.axes == 2 && !attributes.mean &&
+           operand.view.ndim == 2 && operand.view.dim[0] != 1;
 }
 
 class Analyser {

@@ -5,13 +5,11 @@
 namespace owl {
 namespace {
 
-constexpr int kPoolAttributes = 7;
-
 bool reads_gradient(Op op) {
     return op == Op::conv_backward_data || op == Op::conv_backward_filter || op == Op::conv_backward_bias;
 }
 
-PoolOp pool_op(const PlanNode& node) { return static_cast<PoolOp>(node.attribute[0]); }
+PoolOp pool_op(const PlanNode& node) { return static_cast<PoolOp>(attributes_of<PoolAttributes>(node).op); }
 
 class Finder {
    public:
@@ -75,7 +73,7 @@ class Finder {
         const PlanNode& node = nodes_[i];
         const Ref pool = source(i, 1);
         if (pool < 0 || nodes_[pool].op != Op::pool_forward || source(pool, 0) != source(i, 2)) return -1;
-        if (!std::equal(node.attribute, node.attribute + kPoolAttributes, nodes_[pool].attribute)) return -1;
+        if (!std::equal(node.attribute, node.attribute + words_of<PoolAttributes>(), nodes_[pool].attribute)) return -1;
         return shape_of(nodes_[pool].inputs[0]) == node.shape && nodes_[pool].dtype == node.dtype ? pool : -1;
     }
 
@@ -83,7 +81,8 @@ class Finder {
         const PlanNode& node = nodes_[i];
         const int pool = pooling_of(i);
         if (pool_op(node) == PoolOp::max) {
-            if (pool < 0 || node.attribute[1] * node.attribute[2] > kMaxArgmaxWindow) return;
+            const auto window = attributes_of<PoolAttributes>(node);
+            if (pool < 0 || window.w * window.h > kMaxArgmaxWindow) return;
             result_.keeps_positions[pool] = 1;
         }
         result_.pooling_gradient[i] = {i, pool, -1};

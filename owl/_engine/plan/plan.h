@@ -24,7 +24,7 @@ struct PlanNode {
     bool rematerializable;       // only a handle can see it, and it may be computed again rather than stored
     uint8_t scalar_mask;
     Shape shape;
-    int64_t attribute[kMaxDims];
+    int64_t attribute[kMaxAttributes];
     std::vector<Ref> inputs;
     int first_scalar, first_argument;  // positions among the run's scalars and arguments
 };

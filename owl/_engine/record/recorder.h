@@ -13,7 +13,7 @@ struct Draft {
     uint32_t site = 0;
     Shape shape;
     double scalar[kMaxScalars];
-    int64_t attribute[kMaxDims];
+    int64_t attribute[kMaxAttributes];
     int64_t argument[kMaxArguments];
     uint32_t n_inputs = 0;
     Node* inline_input[kInlineInputs];
@@ -23,8 +23,11 @@ struct Draft {
         scalar_mask |= static_cast<uint8_t>(1 << operand);
         scalar[n_scalars++] = value;
     }
-    void add_attribute(int64_t value) { attribute[n_attributes++] = value; }
-    void add_number(double value) { memcpy(&attribute[n_attributes++], &value, sizeof value); }
+    template <class Attributes>
+    void set_attributes(const Attributes& attributes) {
+        n_attributes = static_cast<uint8_t>(words_of<Attributes>());
+        memcpy(attribute, &attributes, sizeof attributes);
+    }
     void add_argument(int64_t value) { argument[n_arguments++] = value; }
     // Before many inputs are added. False if there is no memory for so many.
     bool reserve(uint32_t inputs);
