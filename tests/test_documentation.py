@@ -160,19 +160,29 @@ def test_guide_shows_the_form_of_a_row():
     assert "softplus" not in table
 
 
-def test_guide_names_every_place_that_an_elementwise_operation_touches():
-    text = page("adding-an-operation.md")
-    [diff] = blocks(text, "diff")
-    touched = re.findall(r"^\+\+\+ b/(.*)$", diff, re.MULTILINE)
-    places = re.search(r"^\| place \| what \|\n(.*?)\n\n", text, re.MULTILINE | re.DOTALL)[1]
+GUIDE = {"softplus": 6, "diagonal": 8}  # operations that the guide adds, and the places that each touches
+
+
+def guides_diff(name: str) -> str:
+    [diff] = re.findall(
+        rf"<!-- {name} -->\n```diff\n(.*?)^```$", page("adding-an-operation.md"), re.MULTILINE | re.DOTALL
+    )
+    return diff
+
+
+@pytest.mark.parametrize("name", GUIDE)
+def test_guide_names_every_place_that_an_operation_touches(name):
+    touched = re.findall(r"^\+\+\+ b/(.*)$", guides_diff(name), re.MULTILINE)
+    before = page("adding-an-operation.md").partition(f"<!-- {name} -->")[0]
+    places = re.findall(r"^\| place \| what \|\n(.*?)\n\n", before, re.MULTILINE | re.DOTALL)[-1]
     named = [str((ROOT / "docs" / target).resolve().relative_to(ROOT)) for target in re.findall(r"\]\((.*?)\)", places)]
     assert sorted(touched) == sorted(named)
-    assert len(named) == 6
+    assert len(named) == GUIDE[name]
 
 
-def test_the_guides_diff_fits_the_code():
-    [diff] = blocks(page("adding-an-operation.md"), "diff")
+@pytest.mark.parametrize("name", GUIDE)
+def test_the_guides_diffs_fit_the_code(name):
     done = subprocess.run(
-        ["git", "apply", "--check", "--ignore-whitespace", "-"], input=diff, capture_output=True, text=True, cwd=ROOT
+        ["git", "apply", "--check", "-"], input=guides_diff(name), capture_output=True, text=True, cwd=ROOT
     )
     assert done.returncode == 0, done.stderr
