@@ -1,4 +1,4 @@
-// From groups of operations to the steps that kernels execute.
+// What lowering.cpp leaves to lowering_conv.cpp.
 #pragma once
 #include "backend.h"
 

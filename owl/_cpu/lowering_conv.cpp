@@ -1,5 +1,5 @@
 // Convolutions, poolings and normalizations: from a node's attributes and shapes to a kernel's arguments, and which
-// values between convolutions are in blocked layout of channels.
+// values between convolutions are in blocked layout: blocks of channels.
 #include "_cpu/kernels/conv/conv_args.h"
 #include "step_builder.h"
 
@@ -28,7 +28,7 @@ class ConvolutionLowerer {
    private:
     // ------------------------------------------------------------------------------------------------------ layouts
     //
-    // A value of the arena that convolutions alone make and read, each by an algorithm that works in blocked layout of
+    // A value of the arena that convolutions alone make and read, each by an algorithm that works on blocks of
     // channels, stays in blocked layout. Both sides ask here, so they agree.
 
     bool blocked(Ref ref) const {

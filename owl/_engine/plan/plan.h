@@ -63,7 +63,7 @@ struct Step {
     std::vector<int32_t> operations;  // the plan's nodes that this step computes: a failure names them
     bool continues = false;  // of the operation whose step the one before was
     bool empty = false;      // no value that it makes has an element: its kernel need not look for any
-    int32_t blocked_node = -1;  // the node among them whose value stays in blocked layout of channels; -1: none
+    int32_t blocked_node = -1;  // the node among them whose value stays in blocked layout (NCHWc); -1: none
     // Only in a plan without an arena: slots that this step is the first to touch, or the last.
     std::vector<int32_t> begins, ends;
     size_t scratch_bytes = 0;  // likewise; per thread

@@ -56,10 +56,10 @@ void Scheduler::purge_stream(RecordingStream* stream) {
         window.known = false;  // its places are numbered anew
     }
     while (!stream->waiting.empty() && stream->waiting.front().nodes.empty()) stream->waiting.erase(stream->waiting.begin());
-    purge_leftovers(stream);
+    purge_rematerializable(stream);
 }
 
-void Scheduler::purge_leftovers(RecordingStream* stream) {
+void Scheduler::purge_rematerializable(RecordingStream* stream) {
     size_t kept = 0;
     for (Node* node : stream->rematerializable_nodes) {
         if (node->state == State::recorded)
@@ -120,7 +120,7 @@ void Scheduler::cut_window(RecordingStream* stream) {
     stream->open_bytes = 0;
     for (const Node* node : stream->open) stream->open_bytes += node->bytes();
     close_window(stream, &older, CutReason::anchor);
-    purge_leftovers(stream);
+    purge_rematerializable(stream);
 }
 
 // Closes a part of the open window: it waits until it has settled, at the latest until the next cut or until its executor
@@ -145,7 +145,7 @@ void Scheduler::flush(RecordingStream* stream) {
     window.swap(stream->open);
     stream->open_bytes = 0;
     purge(stream, &window);
-    purge_leftovers(stream);
+    purge_rematerializable(stream);
     window.insert(window.end(), stream->rematerializable_nodes.begin(), stream->rematerializable_nodes.end());
     stream->rematerializable_nodes.clear();
     sort_by_sequence(&window);

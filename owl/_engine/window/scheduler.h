@@ -65,7 +65,7 @@ class Scheduler final : public IdleListener {
 
    private:
     void sweep_streams();
-    void purge_leftovers(RecordingStream* stream);
+    void purge_rematerializable(RecordingStream* stream);
     void close_window(RecordingStream* stream, Window* nodes, CutReason cut);
     void cut_window(RecordingStream* stream);
     bool submit_waiting_ancestors(const Window& nodes, uint32_t asked_at);

@@ -2,7 +2,7 @@
 // of them, on both sides; so no lane is idle although a group has fewer channels than a vector.
 //
 // For each of a group's source channels in turn, a block has that channel's pixel in all lanes of its group: with one
-// channel a group, as a depthwise convolution has it, that is the data as it is. Strides need no shuffles in blocked layout.
+// channel a group, as a depthwise convolution has it, that is the data as it is. Strides need no shuffles in blocks.
 #pragma once
 #include "conv_result.h"
 
