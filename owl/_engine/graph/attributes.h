@@ -2,6 +2,7 @@
 #pragma once
 #include <cstdint>
 #include <cstring>
+#include <type_traits>
 
 #include "words.h"
 
@@ -57,9 +58,13 @@ constexpr int kMaxAttributes = 8;  // words
 
 template <class Attributes>
 constexpr int words_of() {
-    static_assert(sizeof(Attributes) % sizeof(int64_t) == 0 && sizeof(Attributes) <= kMaxAttributes * sizeof(int64_t),
-                  "members of a word each");
-    return static_cast<int>(sizeof(Attributes) / sizeof(int64_t));
+    if constexpr (std::is_empty_v<Attributes>) {
+        return 0;
+    } else {
+        constexpr size_t words = sizeof(Attributes) / sizeof(int64_t);
+        static_assert(sizeof(Attributes) % sizeof(int64_t) == 0 && words <= kMaxAttributes, "members of a word each");
+        return static_cast<int>(words);
+    }
 }
 
 // Nodes and plans keep attributes as words, which are hashed and compared without a look at what they mean.

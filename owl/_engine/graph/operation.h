@@ -19,6 +19,17 @@ constexpr int kOperations = static_cast<int>(Op::count_);
 
 const char* operation_name(Op op);
 
+// How many words of attributes nodes of an operation have.
+constexpr int attribute_words(Op op) {
+    switch (op) {
+#define OWL_STRUCTURED(name, shown, attributes) \
+    case Op::name: return words_of<attributes>();
+#include "structured.def"
+#undef OWL_STRUCTURED
+        default: return 0;
+    }
+}
+
 // One row of operations.def.
 struct ElementwiseInfo {
     const char* name;

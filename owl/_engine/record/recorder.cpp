@@ -1,5 +1,6 @@
 #include "recorder.h"
 
+#include <cassert>
 #include <memory>
 #include <new>
 
@@ -8,6 +9,7 @@ namespace {
 
 // Nothing has changed if there is no memory.
 Node* make(const Draft& draft, Node* const* inputs, RecordingStream* stream) {
+    assert(draft.n_attributes == attribute_words(draft.op));
     std::unique_ptr<Node*[]> more;
     if (draft.n_inputs > kInlineInputs) {
         more.reset(new (std::nothrow) Node*[draft.n_inputs]);
