@@ -73,11 +73,14 @@ def pytest_collection_finish() -> None:
 @pytest.fixture(autouse=True)
 def nothing_native_leaks(request: pytest.FixtureRequest) -> Iterator[None]:
     owl.seed(20141021)
+    modules = len(sys.modules)
     leaks = owl.testing.assert_no_leaks()
     leaks.__enter__()
     yield
     if not request.node.stash.get(FAILED, False):  # the traceback of a failed test holds its arrays
         leaks.__exit__(None, None, None)
+        if len(sys.modules) > modules:
+            gc.freeze()  # what the test imported stays, and is as much as all that was frozen before
 
 
 @pytest.fixture

@@ -36,6 +36,18 @@ def test_programs_are_drawn_by_hypothesis_too(program):
     fuzz.check(program)
 
 
+@pytest.mark.parametrize("frozen", [True, False])
+def test_what_its_caller_has_frozen_stays_frozen(frozen):
+    count = gc.get_freeze_count()
+    try:
+        (gc.freeze if frozen else gc.unfreeze)()
+        fuzz.run(programs=1, seed=5, seconds=60)
+        assert (gc.get_freeze_count() > 0) is frozen
+    finally:
+        if count:
+            gc.freeze()
+
+
 def test_the_same_seed_writes_the_same_programs():
     assert fuzz.random_program(Random(3)) == fuzz.random_program(Random(3))
     assert fuzz.random_program(Random(3)) != fuzz.random_program(Random(4))

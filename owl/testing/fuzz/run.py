@@ -100,6 +100,7 @@ def run(
     end = time.monotonic() + seconds
     passed = 0
     armed = 0.0
+    frozen_before = gc.get_freeze_count() > 0
     try:
         while passed < programs and time.monotonic() < end:
             # Programs collect garbage a dozen times, and look only at what they made themselves.
@@ -116,4 +117,7 @@ def run(
     finally:
         faulthandler.cancel_dump_traceback_later()
         gc.unfreeze()
+        if frozen_before:  # so the caller had it
+            gc.collect()
+            gc.freeze()
     return passed
