@@ -1,14 +1,17 @@
-"""After every test nothing native may be left, and no fault, limit or switch may stay behind."""
+"""After every test nothing may be left: see `tests.support.leaks`."""
 
 from __future__ import annotations
 
+import asyncio
 import faulthandler
 import gc
+import importlib.util
 import os
 import signal
 import subprocess
 import sys
 from collections.abc import Callable, Generator, Iterator
+from multiprocessing import resource_tracker
 from pathlib import Path
 
 import hypothesis
@@ -16,7 +19,8 @@ import numpy as np
 import pytest
 
 import owl
-import owl.testing
+from owl import _runtime
+from tests.support.leaks import nothing_leaks
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -70,13 +74,28 @@ def pytest_collection_finish() -> None:
     gc.freeze()  # collecting before and after each test then looks at the test's own objects only
 
 
+@pytest.fixture(scope="session", autouse=True)
+def opened_once() -> None:
+    """Opens what stays open for the whole process, so that no test is the one that opens it."""
+    owl.set_device(owl.create_cpu_device())
+    (owl.ones([1]) + 1).wait_for_eval()  # the executor starts with the first run
+    asyncio.new_event_loop().close()
+    if importlib.util.find_spec("uvloop") is not None:
+        import uvloop
+
+        uvloop.new_event_loop().close()
+    resource_tracker.ensure_running()  # the first process that is spawned would start it
+
+
 @pytest.fixture(autouse=True)
-def nothing_native_leaks(request: pytest.FixtureRequest) -> Iterator[None]:
+def nothing_is_left(request: pytest.FixtureRequest, opened_once: None) -> Iterator[None]:
     owl.seed(20141021)
     modules = len(sys.modules)
-    leaks = owl.testing.assert_no_leaks()
+    leaks = nothing_leaks(threads_end_late=request.node.get_closest_marker("leaves_a_thread") is not None)
     leaks.__enter__()
     yield
+    _runtime.set_delay(0)
+    _runtime.clear_faults()
     if not request.node.stash.get(FAILED, False):  # the traceback of a failed test holds its arrays
         leaks.__exit__(None, None, None)
         if len(sys.modules) > modules:

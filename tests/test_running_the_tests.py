@@ -1,5 +1,6 @@
 """The tests themselves: they work in the background of a script, and none of them waits for ever."""
 
+import os
 import subprocess
 import sys
 import textwrap
@@ -29,7 +30,8 @@ def test_a_test_that_never_ends_is_ended(tmp_path):
     )
     (tmp_path / "test_hang.py").write_text("import threading\ndef test_hang():\n    threading.Event().wait()\n")
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-c", "/dev/null", str(tmp_path)]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
+    found = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, cwd=tmp_path, env=found, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 1
     assert "Timeout" in done.stderr
     assert "in test_hang" in done.stderr

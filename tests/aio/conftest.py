@@ -1,20 +1,16 @@
-"""Every test here runs on asyncio's own loop and on uvloop, and leaves nothing behind."""
+"""Every test here runs on asyncio's own loop and on uvloop."""
 
 import asyncio
-import gc
 import importlib.util
 import os
 import signal
 import subprocess
 import sys
 import textwrap
-import threading
-import time
 from pathlib import Path
 
 import pytest
 
-import owl
 from owl import _runtime
 from tests.support.processes import FORK_WARNING
 
@@ -72,49 +68,6 @@ def run(loop_kind):
             assert not tasks, f"left over: {tasks}"
 
     return run_in_new_loop
-
-
-@pytest.fixture(scope="session", autouse=True)
-def device():
-    chosen = owl.create_cpu_device()
-    owl.set_device(chosen)
-    for kind in ("asyncio", *(["uvloop"] if HAS_UVLOOP else [])):
-        new_loop(kind).close()  # what their first import opens
-    return chosen
-
-
-def descriptors():
-    return len(list(Path("/proc/self/fd").iterdir())) if Path("/proc/self/fd").is_dir() else 0
-
-
-@pytest.fixture(autouse=True)
-def nothing_left_behind(device):
-    (owl.ones([1]) + 1).wait_for_eval()  # the executor has started
-    owl.wait_for_all()
-    before = _leftovers()
-    yield
-    _runtime.set_delay(0)
-    _runtime.clear_faults()
-    owl.wait_for_all()
-    until = time.monotonic() + 3
-    while (more := _more_than(before)) and time.monotonic() < until:
-        time.sleep(0.01)
-    assert more == {}
-
-
-def _leftovers():
-    gc.collect()
-    counters = _runtime.debug_counters()
-    names = ("nodes", "buffers", "runs", "bytes")
-    return {
-        "threads": threading.active_count(),
-        "descriptors": descriptors(),
-        **{name: counters[name] for name in names},
-    }
-
-
-def _more_than(before):
-    return {name: (before[name], count) for name, count in _leftovers().items() if count > before[name]}
 
 
 @pytest.fixture

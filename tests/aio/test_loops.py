@@ -10,8 +10,9 @@ import pytest
 import owl
 import owl.aio
 from owl import _runtime
+from tests.support.leaks import open_descriptors
 
-from .conftest import descriptors, new_loop, run_bare
+from .conftest import new_loop, run_bare
 
 
 def test_run_twice_in_a_thread(run):
@@ -74,7 +75,7 @@ def test_waiters_of_a_closed_loop_are_dropped_quietly(loop_kind, capfd):
     promise = _runtime.promise([3])
     waiting = promise.array + 1
     loop = new_loop(loop_kind)
-    before = descriptors()
+    before = open_descriptors()
 
     async def main():
         steps = waiting.__await__()
@@ -90,7 +91,7 @@ def test_waiters_of_a_closed_loop_are_dropped_quietly(loop_kind, capfd):
     steps.close()
     del steps, future, loop, promise
     gc.collect()
-    assert descriptors() <= before
+    assert open_descriptors() <= before
     assert capfd.readouterr().err == ""
 
 
@@ -106,10 +107,10 @@ def test_descriptors_do_not_grow_with_loops_closed_without_care(loop_kind):
         gc.collect()
 
     once()
-    before = descriptors()
+    before = open_descriptors()
     for _ in range(10):
         once()
-    assert descriptors() <= before
+    assert open_descriptors() <= before
 
 
 def test_many_completions_are_one_wake_up(run):

@@ -261,7 +261,6 @@ def test_a_coroutine_that_resists_cancelling():
         list(Pipeline(range(3)).map(stubborn, timeout=0.05))
 
 
-@pytest.mark.processes
 @pytest.mark.parametrize(
     ("fn", "words"),
     [
@@ -277,7 +276,6 @@ def test_a_worker_process_that_ends(fn, words):
     assert isinstance(caught.value.__cause__, (WorkerDied, SystemExit))
 
 
-@pytest.mark.processes
 def test_a_worker_process_that_ends_is_replaced(tmp_path):
     flag = str(tmp_path / "died")
     pipe = Pipeline([(flag, x) for x in range(8)]).map(functions.die_once, executor="process", on_error="retry")
@@ -287,7 +285,6 @@ def test_a_worker_process_that_ends_is_replaced(tmp_path):
     ]  # fmt: skip
 
 
-@pytest.mark.processes
 def test_errors_from_a_process_carry_their_traceback():
     with pytest.raises(PipelineError, match="seven is right out") as caught:
         list(Pipeline(range(20)).map(functions.fail_at_seven, executor="process"))
@@ -295,14 +292,12 @@ def test_errors_from_a_process_carry_their_traceback():
     assert "in fail_at_seven" in "".join(traceback.format_exception(caught.value))
 
 
-@pytest.mark.processes
 def test_a_process_that_hangs_is_killed():
     with pytest.raises(PipelineError, match="was killed") as caught:
         list(Pipeline(range(5)).map(functions.hang_at_two, executor="process", timeout=0.3))
     assert caught.value.item == 2
 
 
-@pytest.mark.processes
 def test_results_and_items_that_cannot_be_pickled():
     with pytest.raises(PipelineError, match="cannot be sent back") as caught:
         list(Pipeline(range(9)).map(functions.unpicklable_result, executor="process"))

@@ -1,4 +1,4 @@
-"""However a run is left, it ends within a second, and nothing of it stays (conftest looks after every test)."""
+"""However a run is left, it ends within a second, and nothing of it stays: `tests.support.leaks` looks for it."""
 
 import asyncio
 import gc
@@ -12,9 +12,9 @@ from owl.aio.pipeline import Pipeline, PipelineError
 from owl.aio.pipeline.chunk import Chunk
 from owl.aio.pipeline.process import ProcessWorker
 from owl.aio.pipeline.work import Work
+from tests.support.leaks import open_descriptors, owl_threads
 
 from . import functions
-from .conftest import open_descriptors, owl_threads
 
 
 def busy(x):
@@ -129,7 +129,6 @@ def test_leaving_a_function_that_hangs():
     release.set()
 
 
-@pytest.mark.processes
 def test_processes_end_with_the_run():
     pipe = Pipeline(range(50)).map(functions.process_id, executor="process", concurrency=2)
     for _ in pipe:
@@ -193,7 +192,7 @@ def test_a_thousand_short_pipelines_leave_nothing():
     for _ in range(20):
         once()
     gc.collect()
-    before = len(open_descriptors()), threading.active_count(), len(gc.get_objects())
+    before = open_descriptors(), threading.active_count(), len(gc.get_objects())
     for _ in range(500):
         once()
 
@@ -205,7 +204,7 @@ def test_a_thousand_short_pipelines_leave_nothing():
 
     assert asyncio.run(many()) == 1
     gc.collect()
-    after = len(open_descriptors()), threading.active_count(), len(gc.get_objects())
+    after = open_descriptors(), threading.active_count(), len(gc.get_objects())
     assert after[:2] == before[:2]
     assert after[2] - before[2] < 500
 
@@ -217,7 +216,6 @@ def processes(source=range(20)):
     return Pipeline(source).map(functions.process_id, executor="process", concurrency=2, ordered=False)
 
 
-@pytest.mark.processes
 def test_processes_stay_for_the_next_epoch_and_end_with_the_pipeline():
     pipe = processes()
     first = set(pipe)
@@ -228,7 +226,6 @@ def test_processes_stay_for_the_next_epoch_and_end_with_the_pipeline():
 
 
 @pytest.mark.asyncio
-@pytest.mark.processes
 async def test_processes_stay_for_the_next_epoch_in_async_code():
     pipe = processes()
     seen = []
@@ -241,7 +238,6 @@ async def test_processes_stay_for_the_next_epoch_in_async_code():
     pipe.close()
 
 
-@pytest.mark.processes
 def test_an_epoch_that_is_left_early_leaves_no_process():
     pipe = processes()
     first = set(pipe)
@@ -252,7 +248,6 @@ def test_an_epoch_that_is_left_early_leaves_no_process():
     assert set(pipe).isdisjoint(first)
 
 
-@pytest.mark.processes
 def test_idle_processes_end_by_themselves(monkeypatch):
     monkeypatch.setattr("owl.aio.pipeline.process.IDLE_SECONDS", 0.2)
     pipe = processes()
@@ -264,7 +259,6 @@ def test_idle_processes_end_by_themselves(monkeypatch):
     assert set(pipe).isdisjoint(first)
 
 
-@pytest.mark.processes
 def test_a_process_killed_between_epochs_is_replaced():
     pipe = processes()
     first = set(pipe)
@@ -274,7 +268,6 @@ def test_a_process_killed_between_epochs_is_replaced():
     assert set(pipe).isdisjoint(first)
 
 
-@pytest.mark.processes
 def test_a_kept_process_draws_what_the_new_epoch_wants():
     def declare(executor):
         return Pipeline(range(12)).map(functions.draw, executor=executor)
@@ -283,7 +276,6 @@ def test_a_kept_process_draws_what_the_new_epoch_wants():
     assert [list(kept) for _ in range(3)] == [list(threads) for _ in range(3)]
 
 
-@pytest.mark.processes
 def test_a_process_whose_end_another_thread_has_heard_of_is_let_go(monkeypatch):
     """Two threads that find their parked processes ended wait for both: one of them hears of neither."""
     worker = ProcessWorker(Work(fn=abs))

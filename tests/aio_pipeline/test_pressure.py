@@ -10,8 +10,7 @@ import pytest
 
 from owl.aio.pipeline import Pipeline
 from owl.aio.pipeline.stats import PipelineStats, StageStats
-
-from .conftest import owl_threads
+from tests.support.leaks import owl_threads
 
 MEBIBYTE = 1 << 20
 

@@ -186,13 +186,11 @@ def test_two_stages_draw_independently():
     assert all(a != b for a, b in Pipeline(range(20)).map(draw).map(again))
 
 
-@pytest.mark.processes
 def test_processes_give_the_same_stream():
     threads = list(Pipeline(range(40)).shuffle(seed=2).map(draw))
     assert list(Pipeline(range(40)).shuffle(seed=2).map(draw, executor="process", concurrency=2)) == threads
 
 
-@pytest.mark.processes
 def test_processes_work_side_by_side():
     assert len(set(Pipeline(range(60)).map(process_id, executor="process", concurrency=2, ordered=False))) == 2
 
