@@ -51,7 +51,8 @@ def install_copy(session: nox.Session, extra: str, **build: str) -> None:
         target.symlink_to((ROOT / name).readlink())
     session.chdir(copy)
     session.env["PYTHONPATH"] = ""  # it may name the checkout
-    session.install("-e", f".[{extra}]", env=build)
+    session.env.update(build)  # tests/native builds its module of the same kind
+    session.install("-e", f".[{extra}]")
 
 
 @nox.session
@@ -68,7 +69,8 @@ def lint(session: nox.Session) -> None:
     session.install("ruff", "mypy", "cython-lint", "numpy", *typed)
     session.run("ruff", "check", ".")
     session.run("mypy")
-    cython = [path for suffix in ("pyx", "pxd", "pxi") for path in (ROOT / "owl").rglob(f"*.{suffix}")]
+    folders = (ROOT / "owl", ROOT / "tests")
+    cython = [path for suffix in ("pyx", "pxd", "pxi") for folder in folders for path in folder.rglob(f"*.{suffix}")]
     session.run("cython-lint", *map(str, sorted(cython)))
 
 
@@ -110,7 +112,7 @@ def sanitized(session: nox.Session, kind: str, runtime: str, **options: str) -> 
     session.run("python", "tests/sanitizers/stress.py", chosen.seconds, env=environment)
     fuzzing = ["--programs", "1000000", "--seconds", chosen.seconds, "--seed", chosen.seed]
     session.run("python", "-m", "owl.testing.fuzz", *fuzzing, env=environment)
-    tests = tests or ["tests/rules", "tests/planner", *NATIVE_TESTS]
+    tests = tests or ["tests/native", "tests/rules", "tests/planner", *NATIVE_TESTS]
     session.run("python", "-m", "pytest", "-q", "-p", "no:faulthandler", *tests, env=environment)
 
 

@@ -27,6 +27,7 @@ from setuptools.command.build_ext import build_ext
 from setuptools.errors import CompileError, PlatformError
 
 ROOT = Path(__file__).resolve().parent
+PACKAGE = ROOT / "owl"
 DEBUG = os.environ.get("OWL_DEBUG", "0") not in ("", "0")
 SANITIZE = os.environ.get("OWL_SANITIZE", "")
 X86_64 = platform.machine().lower() in ("x86_64", "amd64")
@@ -44,7 +45,7 @@ if X86_64:
     }
 
 COMMON = ["-std=c++17", "-fPIC", "-pthread", "-fvisibility=hidden", "-Wall", "-Wextra"]
-COMMON += [f"-I{ROOT}", f"-I{ROOT / 'owl'}"]
+COMMON += [f"-I{ROOT}", f"-I{PACKAGE}"]
 # No contraction across operations: fusing kernels must not change rounding.
 KERNELS = ["-ffp-contract=off", "-fno-math-errno", "-fno-exceptions", "-fno-rtti"]
 CYTHON = [
@@ -147,18 +148,15 @@ class BuildRuntime(build_ext):
         self.link(ext, [unit.object for unit in units])
 
     def units(self, ext: Extension, folder: Path) -> list[Unit]:
-        package = ROOT / "owl"
-
         def unit(source: Path, subfolder: str, flags: list[str]) -> Unit:
-            place = source.relative_to(package) if source.is_relative_to(package) else Path(source.name)
-            return Unit(source, folder / subfolder / place.with_suffix(".o"), [*COMMON, *flags])
+            place = source.relative_to(PACKAGE).with_suffix(".o")
+            return Unit(source, folder / subfolder / place, [*COMMON, *flags])
 
-        kernels = sorted((package / "_cpu" / "kernels").rglob("*.cpp"))
+        kernels = sorted((PACKAGE / "_cpu" / "kernels").rglob("*.cpp"))
         dispatch = [source for source in kernels if source.stem == "dispatch"]
-        engine = [*sorted((package / "_engine").rglob("*.cpp")), *sorted((package / "_cpu").glob("*.cpp"))]
         # The largest go first, so that none is left running alone at the end.
         return [
-            unit(self.generate(ext, folder), "runtime", [*CYTHON, *optimisation(["-O2", "-g1"])]),
+            self.module(ext, folder),
             *(
                 # A table is filled while the module loads, on whatever machine that is: no flags beyond the baseline.
                 unit(
@@ -171,7 +169,19 @@ class BuildRuntime(build_ext):
                 if source not in dispatch
             ),
             *(unit(source, "kernels", [*optimisation(["-O2"]), *KERNELS]) for source in dispatch),
-            *(unit(source, "engine", optimisation(["-O2", "-g1"])) for source in engine),
+            *self.native(PACKAGE / "_cpu", "*.cpp", folder),
+            *self.native(PACKAGE / "_engine", "**/*.cpp", folder),
+        ]
+
+    def module(self, ext: Extension, folder: Path) -> Unit:
+        source = self.generate(ext, folder)
+        return Unit(source, folder / "runtime" / f"{source.stem}.o", [*COMMON, *CYTHON, *optimisation(["-O2", "-g1"])])
+
+    def native(self, room: Path, pattern: str, folder: Path) -> list[Unit]:
+        flags = [*COMMON, *optimisation(["-O2", "-g1"])]
+        return [
+            Unit(source, folder / "engine" / source.relative_to(PACKAGE).with_suffix(".o"), flags)
+            for source in sorted(room.glob(pattern))
         ]
 
     def generate(self, ext: Extension, folder: Path) -> Path:
@@ -208,7 +218,7 @@ class BuildRuntime(build_ext):
 
     def link(self, ext: Extension, objects: list[Path]) -> None:
         output = Path(self.get_ext_fullpath(ext.name))
-        stamp = objects[0].parent.parent / "linked"
+        stamp = objects[0].parent.parent / f"linked-{ext.name}"
         newest = max(item.stat().st_mtime_ns for item in objects)
         if output.exists() and stamp.exists() and stamp.read_text() == f"{output} {output.stat().st_mtime_ns} {newest}":
             return
@@ -232,6 +242,38 @@ class BuildRuntime(build_ext):
             partial.replace(place)
 
 
+class BuildNativeTests(BuildRuntime):
+    """Builds what drives the tests below Python's API: an extension of its own, of the engine's objects without a backend.
+
+    The last line that it prints is the path of the extension.
+    """
+
+    description = "build the extension of tests/native"
+
+    def finalize_options(self) -> None:
+        super().finalize_options()
+        headers = sorted(str(file.relative_to(ROOT)) for file in (ROOT / "tests" / "native").glob("*.h"))
+        self.extensions = [
+            Extension("native", ["tests/native/native.pyx"], depends=[*native_sources(), *headers], language="c++")
+        ]
+
+    def units(self, ext: Extension, folder: Path) -> list[Unit]:
+        self.folder = folder
+        module = self.module(ext, folder)
+        module.flags.append(f"-I{ROOT / 'tests' / 'native'}")
+        return [module, *self.native(PACKAGE / "_engine", "**/*.cpp", folder)]
+
+    def get_ext_fullpath(self, ext_name: str) -> str:
+        return str(self.folder / "tests" / self.get_ext_filename(ext_name))
+
+    def link(self, ext: Extension, objects: list[Path]) -> None:
+        super().link(ext, objects)
+        print(self.get_ext_fullpath(ext.name))
+
+    def leave_in_place(self, output: Path) -> None:
+        """Stays where it is."""
+
+
 DIRECTIVES = {
     "language_level": 3,
     "boundscheck": False,
@@ -244,7 +286,7 @@ DIRECTIVES = {
 def native_sources() -> list[str]:
     """What the generated C++ depends on, and what a source distribution must hold besides the Python files."""
     patterns = ("*.pyx", "*.pxd", "*.pxi")
-    return sorted(str(file.relative_to(ROOT)) for pattern in patterns for file in (ROOT / "owl").rglob(pattern))
+    return sorted(str(file.relative_to(ROOT)) for pattern in patterns for file in PACKAGE.rglob(pattern))
 
 
 # Python must find this package wherever it starts, also in the folder above a checkout that is itself called owl. That
@@ -257,6 +299,6 @@ setup(
     include_package_data=False,
     package_data={"owl": ["py.typed", "*.pyi"], "owl._cuda": ["*.cu", "*.cuh"]},
     ext_modules=[Extension("owl._runtime", ["owl/_runtime.pyx"], depends=native_sources(), language="c++")],
-    cmdclass={"build_ext": BuildRuntime},
+    cmdclass={"build_ext": BuildRuntime, "build_native_tests": BuildNativeTests},
     zip_safe=False,
 )
