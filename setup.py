@@ -243,7 +243,7 @@ class BuildRuntime(build_ext):
 
 
 class BuildNativeTests(BuildRuntime):
-    """Builds what drives the tests below Python's API: an extension of its own, of the engine's objects without a backend.
+    """Builds what drives the tests below the API: an extension of its own, of the engine's objects without a backend.
 
     The last line that it prints is the path of the extension.
     """
