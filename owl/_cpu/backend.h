@@ -9,6 +9,7 @@ namespace owl {
 class CpuBackend final : public Backend {
    public:
     explicit CpuBackend(const KernelTable& kernels) : kernels_(kernels) {}
+    FusionRules rules() const override { return {}; }
     void lower(Plan* plan, const Fusion& fusion, const Placement& placement) const override;
 
    private:

@@ -29,6 +29,8 @@ class CpuExecutor final : public Executor {
         if (attached_) team().detach(region_.get());
     }
 
+    const Backend& backend() const override { return backend_; }
+
     void submit(Run* run) override {
         {
             std::lock_guard<std::mutex> guard(mutex_);

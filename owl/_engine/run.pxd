@@ -4,7 +4,7 @@ from libcpp.memory cimport shared_ptr
 from libcpp.vector cimport vector
 
 from owl._engine.graph cimport Failure, FailureKind, Node, Op, Waiter
-from owl._engine.plan cimport Plan
+from owl._engine.plan cimport Backend, Plan
 from owl._engine.record cimport CutReason
 
 
@@ -49,6 +49,7 @@ cdef extern from "_engine/run/executor.h" namespace "owl" nogil:
         pass
 
     cppclass Executor:
+        const Backend& backend()
         int backlog()
         void abort()
         void quiesce()

@@ -1,10 +1,9 @@
 from libc.stdint cimport uint32_t, uint64_t
 from libcpp cimport bool
-from libcpp.memory cimport unique_ptr
 from libcpp.vector cimport vector
 
 from owl._engine.graph cimport Failure, Node
-from owl._engine.plan cimport Backend, PlanCache, StoredPlaces
+from owl._engine.plan cimport PlanCache, StoredPlaces
 from owl._engine.record cimport RecordingStream, Window
 from owl._engine.run cimport Executor, IdleListener, Trace
 
@@ -24,7 +23,6 @@ cdef extern from "_engine/window/scheduler.h" namespace "owl" nogil:
     cppclass Scheduler(IdleListener):
         vector[RecordingStream*] streams
         vector[Executor*] executors
-        unique_ptr[Backend] backend
         PlanCache plans
         StoredPlaces stored_places
         Trace trace

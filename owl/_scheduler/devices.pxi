@@ -1,13 +1,14 @@
 # Devices and their executors. Numbers are given out in order and never reused; a device lives as long as the process.
 
 cdef const KernelTable* kernel_table = NULL
+cdef CpuBackend* cpu_backend = NULL  # never destroyed, as executors are
 cdef list device_names = []
 cdef int MOST_DEVICES = 1024  # each has a thread once it computes, and a place in what every submission looks at
 cdef object devices_lock = threading.Lock()
 
 
 cdef int load_kernels() except -1:
-    global kernel_table
+    global kernel_table, cpu_backend
     if kernel_table is not NULL:
         return 0
     cdef const char* error = NULL
@@ -16,7 +17,7 @@ cdef int load_kernels() except -1:
     kernel_table = select_kernels(name if forced else NULL, &error)
     if kernel_table is NULL:
         raise DeviceError(f"OWL_ISA={forced.decode()}: {error.decode()}")
-    scheduler().backend.reset(new CpuBackend(dereference(kernel_table)))
+    cpu_backend = new CpuBackend(dereference(kernel_table))
     threads = os.environ.get("OWL_NUM_THREADS")
     if threads:
         try:
@@ -35,7 +36,7 @@ cdef int add_device() except -1:
         raise DeviceError(f"[create_cpu_device] a process has at most {MOST_DEVICES} devices; a device lives as long as the "
                           "process, so create it once and enter it with `with`")
     load_kernels()
-    cdef unique_ptr[Executor] executor = make_cpu_executor(dereference(scheduler().backend), &scheduler())
+    cdef unique_ptr[Executor] executor = make_cpu_executor(dereference(<Backend*>cpu_backend), &scheduler())
     device_names.append(f"cpu:{len(device_names)}")
     graph().mutex.lock()
     scheduler().executors.push_back(executor.release())

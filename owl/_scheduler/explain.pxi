@@ -104,7 +104,7 @@ cdef list would_submit(NArray array):
         if part.empty():
             continue
         if not known:
-            compile_plan(plan.get(), dereference(scheduler().backend), scheduler().fuse)
+            compile_plan(plan.get(), scheduler().executors[device].backend(), scheduler().fuse)
         out.append((0, None, description(plan, [site_location(sites[i]) for i in range(sites.size())], known, False)))
     return out
 

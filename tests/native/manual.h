@@ -14,6 +14,7 @@ class KeepingBackend final : public Backend {
     mutable Fusion fusion;
     mutable Placement placement;
 
+    FusionRules rules() const override { return {}; }
     void lower(Plan*, const Fusion& made, const Placement& placed) const override {
         fusion = made;
         placement = placed;
@@ -24,7 +25,9 @@ class ManualExecutor final : public Executor {
    public:
     std::deque<Run*> queue;
     bool is_idle = false;
+    KeepingBackend keeping;
 
+    const Backend& backend() const override { return keeping; }
     void submit(Run* run) override { queue.push_back(run); }
     int backlog() override { return static_cast<int>(queue.size()); }
     bool idle() override { return is_idle; }

@@ -96,6 +96,7 @@ cdef extern from "manual.h" namespace "owl" nogil:
     cppclass ManualExecutor:
         deque[Run*] queue
         bool is_idle
+        KeepingBackend keeping
         void finish_first(bool fail)
 
     cppclass Recorded:
@@ -275,7 +276,6 @@ cdef class World:
 
     cdef Scheduler* scheduler
     cdef vector[ManualExecutor*] executors
-    cdef KeepingBackend* backend
     cdef vector[RecordingStream*] streams
     cdef bool cut
 
@@ -284,8 +284,6 @@ cdef class World:
         self.scheduler = new Scheduler()
         self.scheduler.early_start = early_start
         self.cut = cut
-        self.backend = new KeepingBackend()
-        self.scheduler.backend.reset(self.backend)
         for _ in range(devices):
             executor = new ManualExecutor()
             self.executors.push_back(executor)
@@ -436,24 +434,25 @@ cdef class World:
         """Compiles a window: how the planner grouped its nodes, and where their values lie."""
         cdef Plan* plan = key.plan.get()
         cdef WholePlan* whole = <WholePlan*>plan
+        cdef KeepingBackend* backend = &self.executors[plan.device].keeping
         cdef Group group
         cdef Operand operand
         cdef Slot slot
         cdef PlanOutput output
         cdef PlanInput given
         cdef int at, member, node
-        compile_plan(plan, deref(<Backend*>self.backend), fuse)
+        compile_plan(plan, deref(<Backend*>backend), fuse)
         steps = []
-        for at in self.backend.fusion.order:
-            group = self.backend.fusion.groups[at]
+        for at in backend.fusion.order:
+            group = backend.fusion.groups[at]
             reads = []
             for member in group.members:
-                for operand in self.backend.fusion.operands[member]:
+                for operand in backend.fusion.operands[member]:
                     reads.append(operand.ref)
             steps.append({"members": list(group.members), "sums": list(group.sums), "reads": reads})
         values = {}
         for node in range(<int>plan.nodes.size()):
-            at = self.backend.placement.value_slot[node]
+            at = backend.placement.value_slot[node]
             if at >= 0:
                 slot = whole.slots[at]
                 values[node] = (SLOT_KINDS[slot.kind], slot.offset)

@@ -9,6 +9,8 @@ namespace owl {
 class Backend {
    public:
     virtual ~Backend() = default;
+    // What may share a pass.
+    virtual FusionRules rules() const = 0;
     // Turns the groups of a plan into steps, and adds what they need besides arrays: workspace and scratch memory.
     virtual void lower(Plan* plan, const Fusion& fusion, const Placement& placement) const = 0;
 };

@@ -3,7 +3,7 @@
 namespace owl {
 
 void compile_plan(Plan* plan, const Backend& backend, bool fuse) {
-    const Fusion fusion = analyse(plan, fuse);
+    const Fusion fusion = analyse(plan, backend.rules(), fuse);
     plan->root = fusion.root;
     const Placement placement = place_arrays(plan, fusion);
     backend.lower(plan, fusion, placement);

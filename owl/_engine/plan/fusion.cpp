@@ -28,7 +28,8 @@ bool is_row_sum(const PlanNode& node, const Operand& operand) {
 
 class Analyser {
    public:
-    Analyser(const Plan& plan, bool fuse, Fusion* out) : plan_(plan), nodes_(plan.nodes), fuse_(fuse), f_(*out) {}
+    Analyser(const Plan& plan, const FusionRules& rules, bool fuse, Fusion* out)
+        : plan_(plan), nodes_(plan.nodes), rules_(rules), fuse_(fuse), f_(*out) {}
 
     void run() {
         const size_t n = nodes_.size();
@@ -39,7 +40,7 @@ class Analyser {
         f_.visible.assign(n, 0);
         f_.group_of.assign(n, -1);
         find_roots();
-        if (fuse_) f_.convolutions = find_convolutions(plan_, f_.root);
+        if (fuse_ && rules_.convolutions) f_.convolutions = find_convolutions(plan_, f_.root);
         find_required();
         for (size_t i = 0; i < n; ++i)
             if (f_.required[i] && f_.root[i] == static_cast<Ref>(i)) place(static_cast<int>(i));
@@ -164,8 +165,8 @@ class Analyser {
         return is_register_value(group, operand.ref) ? id : -1;
     }
 
-    static bool fits(const Group& group, size_t members, int operands, int scalars) {
-        return group.members.size() + members <= kMaxMembers && group.operands + operands <= kMaxOperands &&
+    bool fits(const Group& group, size_t members, int operands, int scalars) const {
+        return group.members.size() + members <= rules_.members && group.operands + operands <= rules_.operands &&
                group.scalars + scalars <= kMaxProgramScalars;
     }
 
@@ -241,7 +242,7 @@ class Analyser {
         } else {
             if (fuse_ && node.op == Op::reduce && is_row_sum(node, f_.operands[i][0])) {
                 const int id = register_group(f_.operands[i][0], f_.operands[i][0].view, node.dtype);
-                if (id >= 0 && f_.groups[id].sums.size() < kMaxProgramSums) {
+                if (id >= 0 && f_.groups[id].sums.size() < kMaxProgramSums && takes_sums(f_.groups[id].kind)) {
                     f_.groups[id].sums.push_back(i);
                     f_.group_of[i] = id;
                     return;
@@ -251,9 +252,13 @@ class Analyser {
         }
     }
 
+    bool takes_sums(GroupKind kind) const {
+        return kind == GroupKind::matmul ? rules_.sums_in_products : rules_.sums_in_elementwise;
+    }
+
     // The group of a convolution that an operation takes part in; -1: none.
     int shared_pass(int i) const {
-        const int head = fuse_ ? f_.convolutions.joins[i] : -1;
+        const int head = f_.convolutions.joins.empty() ? -1 : f_.convolutions.joins[i];
         const int id = head >= 0 ? f_.group_of[head] : -1;
         if (id < 0) return -1;
         for (const Operand& operand : f_.operands[i]) {
@@ -346,12 +351,11 @@ class Analyser {
     }
 
     // So that inputs and intermediate results together always fit the registers of a program.
-    static constexpr size_t kMaxMembers = kMaxProgramOutputs;
-    static constexpr int kMaxOperands = kMaxProgramInputs - 1;
     static_assert(kMaxProgramInputs + kMaxProgramOutputs <= kMaxProgramRegisters, "registers");
 
     const Plan& plan_;
     const std::vector<PlanNode>& nodes_;
+    const FusionRules& rules_;
     const bool fuse_;
     Fusion& f_;
     std::vector<std::vector<uint64_t>> depends_;
@@ -377,7 +381,7 @@ void keep_for_leftover(Plan* plan, Fusion* fusion, Ref ref) {
 
 }  // namespace
 
-Fusion analyse(Plan* plan, bool fuse) {
+Fusion analyse(Plan* plan, const FusionRules& rules, bool fuse) {
     // A value may be left over if it is fused into its readers, so that leaving it saves memory traffic, and if what
     // it is computed from stays: inputs of the plan, or values that go through memory anyhow and then stay visible.
     for (PlanNode& node : plan->nodes) {
@@ -386,7 +390,7 @@ Fusion analyse(Plan* plan, bool fuse) {
     }
     for (;;) {
         Fusion fusion;
-        Analyser(*plan, fuse, &fusion).run();
+        Analyser(*plan, rules, fuse, &fusion).run();
         bool changed = false;
         std::vector<PlanNode*> unused;  // by what is sure to run; another candidate that turns out to run may use them
         for (size_t i = 0; i < plan->nodes.size(); ++i) {

@@ -41,8 +41,17 @@ struct Fusion {
     std::vector<int> order;                      // groups in the order of execution
 };
 
+// What a backend's kernels can do in one pass over memory.
+struct FusionRules {
+    bool convolutions = true;         // bias, relu and pooling in a convolution's pass
+    bool sums_in_products = true;     // row sums in a matrix product's pass
+    bool sums_in_elementwise = true;  // and in that of element-wise operations
+    size_t members = kMaxProgramOutputs;
+    int operands = kMaxProgramInputs - 1;
+};
+
 // Settles which values are left over (plan->nodes[i].rematerializable) and how the operations are grouped.
-Fusion analyse(Plan* plan, bool fuse);
+Fusion analyse(Plan* plan, const FusionRules& rules, bool fuse);
 
 inline bool is_register_value(const Group& group, int node) {
     for (int sum : group.sums)

@@ -1,5 +1,6 @@
 // What the scheduler knows of a device. A backend knows kernels and memory, and nothing of handles or windows.
 #pragma once
+#include "_engine/plan/backend.h"
 #include "run.h"
 
 namespace owl {
@@ -16,6 +17,8 @@ class Executor {
    public:
     virtual ~Executor() = default;
 
+    // Compiles plans for this device.
+    virtual const Backend& backend() const = 0;
     // Takes over a run whose inputs exist or come from earlier runs of this executor. Runs are executed in this order.
     virtual void submit(Run* run) = 0;
     // Runs that were submitted and have not finished.

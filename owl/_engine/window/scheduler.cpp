@@ -357,7 +357,7 @@ void Scheduler::submit_described(const Window& nodes, bool unhold, const SubmitC
     } else {
         plan = canonical_.make_plan(nodes);
         plan->id = counters.plans;
-        compile_plan(plan.get(), *backend, fuse);
+        compile_plan(plan.get(), executors[plan->device]->backend(), fuse);
         plans.insert(plan);
     }
     trace.add(counters.windows, cause, known, plan, nodes);

@@ -1,7 +1,6 @@
 // From windows to runs: closing, waiting until it is known what lives on, splitting by device, finding or compiling the
 // plan, submitting. It decides nothing of when and for whom: that is owl/_scheduler's, in Cython.
 #pragma once
-#include "_engine/plan/backend.h"
 #include "_engine/plan/plan_cache.h"
 #include "_engine/record/stream.h"
 #include "_engine/run/executor.h"
@@ -26,7 +25,6 @@ class Scheduler final : public IdleListener {
    public:
     std::vector<RecordingStream*> streams;  // of threads and tasks that recorded, and of those that ended with work left
     std::vector<Executor*> executors;       // by device; never destroyed: their threads run until the end
-    std::unique_ptr<Backend> backend;       // set before the first executor
     PlanCache plans;
     StoredPlaces stored_places;
     Trace trace;
