@@ -5,6 +5,8 @@
 #include <system_error>
 #include <thread>
 
+#include "_engine/memory/memory.h"
+#include "_engine/memory/reserve.h"
 #include "_engine/run/fault.h"
 #include "_engine/run/spin.h"
 #include "backend.h"

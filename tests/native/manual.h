@@ -1,12 +1,27 @@
 // What the tests below Python's API put in the place of a device: a backend that keeps what the planner decided, and an
 // executor whose runs end when a test says so.
 #pragma once
+#include <cstdlib>
 #include <deque>
 #include <memory>
 
+#include "_engine/memory/memory.h"
 #include "_engine/window/scheduler.h"
 
 namespace owl {
+
+// The system's memory, and a pool of its own.
+class PlainMemory final : public Memory {
+   public:
+    PlainMemory() : Memory(true, machine_memory()) {}
+
+   private:
+    void* obtain(size_t bytes) override {
+        void* data = nullptr;
+        return posix_memalign(&data, 64, bytes) ? nullptr : data;
+    }
+    void give_back(void* data, size_t) override { std::free(data); }
+};
 
 // Makes no steps, and keeps fusion and placement of the last plan.
 class KeepingBackend final : public Backend {

@@ -9,7 +9,7 @@ from libcpp.memory cimport shared_ptr
 from libcpp.vector cimport vector
 
 from owl._engine.graph cimport DType, Node, Op, Shape, State, graph, kOperations, operation_name
-from owl._engine.memory cimport Buffer, MemoryPool, host_memory, live_buffers
+from owl._engine.memory cimport Buffer, Memory, host_memory, live_buffers
 from owl._engine.plan cimport Backend, Plan, PlanInput, PlanOutput, StoredPlaces, compile_plan
 from owl._engine.record cimport Draft, RecordingStream, record, record_leaf
 from owl._engine.run cimport Executor, live_runs
@@ -89,6 +89,9 @@ cdef extern from "_engine/plan/placement.h" namespace "owl" nogil:
 
 
 cdef extern from "manual.h" namespace "owl" nogil:
+    cppclass PlainMemory(Memory):
+        pass
+
     cppclass KeepingBackend(Backend):
         Fusion fusion
         Placement placement
@@ -145,10 +148,10 @@ cdef class Block:
 
 
 cdef class Pool:
-    cdef MemoryPool* pool
+    cdef PlainMemory* pool
 
     def __cinit__(self):
-        self.pool = new MemoryPool()
+        self.pool = new PlainMemory()
 
     def __dealloc__(self):
         self.pool.trim()

@@ -1,7 +1,7 @@
 // A node: one recorded operation and the value it gives.
 #pragma once
 #include "failure.h"
-#include "_engine/memory/memory.h"
+#include "_engine/memory/buffer.h"
 #include "operation.h"
 
 namespace owl {

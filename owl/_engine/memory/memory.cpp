@@ -7,11 +7,20 @@
 #include <cstdlib>
 #include <new>
 
-#ifdef __linux__
-#include <malloc.h>
-#endif
+#include "deferred.h"
+#include "reserve.h"
 
 namespace owl {
+
+// What is known of a piece of memory that the system gave. It is in use, or free and in two lists.
+struct Block {
+    void* data;
+    size_t capacity;
+    int size_class;
+    Block *older, *newer;              // of all that are free
+    Block *older_alike, *newer_alike;  // of its size
+};
+
 namespace {
 
 constexpr size_t kAlignment = 64;
@@ -19,51 +28,18 @@ constexpr size_t kHugePage = 2u << 20;
 constexpr size_t kSlack = 64u << 20;  // small programs may keep this much more
 std::atomic<int64_t> buffers{0};
 
-struct Deferred {
+struct Memories {
     std::mutex mutex;
-    std::vector<void*> objects;
+    std::vector<Memory*> all;
+    int made = 0;
 };
-Deferred& deferred() {
-    static auto* instance = new Deferred;
+Memories& memories() {
+    static auto* instance = new Memories;
     return *instance;
 }
 
-void* system_allocate(size_t bytes) {
-    if (is_reserve_spent()) return nullptr;  // what is left is for the failures that tell of it
-    void* data = nullptr;
-    const size_t alignment = bytes >= kHugePage ? kHugePage : kAlignment;
-    if (posix_memalign(&data, alignment, bytes)) return nullptr;
-#ifdef __linux__
-    // Large arrays walk thousands of small pages otherwise: the matrix product then waits for address translation.
-    if (bytes >= kHugePage) madvise(data, bytes, MADV_HUGEPAGE);
-#endif
-    return data;
-}
-
-}  // namespace
-
-size_t machine_memory() {
-    static const size_t bytes = [] {
-        const long pages = sysconf(_SC_PHYS_PAGES), size = sysconf(_SC_PAGE_SIZE);
-        return pages > 0 && size > 0 ? size_t(pages) * size_t(size) : size_t{4} << 30;
-    }();
-    return bytes;
-}
-
-std::atomic<bool> any_deferred_release{false};
-
-void Buffer::release() {
-    if (refs.fetch_sub(1, std::memory_order_acq_rel) != 1) return;
-    if (pool)
-        pool->recycle(data, capacity);
-    else if (owner)
-        defer_release(owner);
-    buffers.fetch_sub(1, std::memory_order_relaxed);
-    delete this;
-}
-
 // Eight classes to a doubling: at most an eighth is wasted, and arrays that differ by little share blocks.
-size_t MemoryPool::round_up(size_t bytes, int* size_class) {
+size_t round_up(size_t bytes, int* size_class) {
     if (bytes <= 8 * kAlignment) {
         const size_t units = bytes ? (bytes + kAlignment - 1) / kAlignment : 1;
         *size_class = static_cast<int>(units);
@@ -77,51 +53,98 @@ size_t MemoryPool::round_up(size_t bytes, int* size_class) {
     return rounded;
 }
 
-// Lies in the very block that is free.
-struct MemoryPool::FreeBlock {
-    size_t capacity;
-    FreeBlock *older, *newer;              // of all
-    FreeBlock *older_alike, *newer_alike;  // of its size
+class HostMemory final : public Memory {
+   public:
+    HostMemory() : Memory(true, machine_memory()) {}
+
+   private:
+    void* obtain(size_t bytes) override {
+        if (is_reserve_spent()) return nullptr;  // what is left is for the failures that tell of it
+        void* data = nullptr;
+        const size_t alignment = bytes >= kHugePage ? kHugePage : kAlignment;
+        if (posix_memalign(&data, alignment, bytes)) return nullptr;
+#ifdef __linux__
+        // Large arrays walk thousands of small pages otherwise: the matrix product then waits for address translation.
+        if (bytes >= kHugePage) madvise(data, bytes, MADV_HUGEPAGE);
+#endif
+        return data;
+    }
+    void give_back(void* data, size_t) override { std::free(data); }
 };
 
-void MemoryPool::keep(FreeBlock* block, int size_class) {
-    static_assert(sizeof(FreeBlock) <= kAlignment, "the smallest block holds it");
+}  // namespace
+
+size_t machine_memory() {
+    static const size_t bytes = [] {
+        const long pages = sysconf(_SC_PHYS_PAGES), size = sysconf(_SC_PAGE_SIZE);
+        return pages > 0 && size > 0 ? size_t(pages) * size_t(size) : size_t{4} << 30;
+    }();
+    return bytes;
+}
+
+void Buffer::release() {
+    if (refs.fetch_sub(1, std::memory_order_acq_rel) != 1) return;
+    if (block)
+        memory->recycle(block);
+    else if (owner)
+        defer_release(owner);
+    buffers.fetch_sub(1, std::memory_order_relaxed);
+    delete this;
+}
+
+int64_t live_buffers() { return buffers.load(std::memory_order_relaxed); }
+
+namespace {
+int add_memory(Memory* memory) {
+    std::lock_guard<std::mutex> guard(memories().mutex);
+    memories().all.push_back(memory);
+    return memories().made++;
+}
+}  // namespace
+
+Memory::Memory(bool is_host, size_t total) : host(is_host), number(add_memory(this)), total_(total) {}
+
+Memory::~Memory() {
+    std::lock_guard<std::mutex> guard(memories().mutex);
+    auto& all = memories().all;
+    all.erase(std::find(all.begin(), all.end(), this));
+}
+
+void Memory::keep(Block* block) {
+    Block*& alike = free_[block->size_class];
     block->older = newest_;
     block->newer = nullptr;
     (newest_ ? newest_->newer : oldest_) = block;
     newest_ = block;
-    block->older_alike = free_[size_class];
+    block->older_alike = alike;
     block->newer_alike = nullptr;
-    if (free_[size_class]) free_[size_class]->newer_alike = block;
-    free_[size_class] = block;
+    if (alike) alike->newer_alike = block;
+    alike = block;
     cached_ += block->capacity;
 }
 
-void MemoryPool::take(FreeBlock* block, int size_class) {
+void Memory::take(Block* block) {
     (block->older ? block->older->newer : oldest_) = block->newer;
     (block->newer ? block->newer->older : newest_) = block->older;
     if (block->older_alike) block->older_alike->newer_alike = block->newer_alike;
-    (block->newer_alike ? block->newer_alike->older_alike : free_[size_class]) = block->older_alike;
+    (block->newer_alike ? block->newer_alike->older_alike : free_[block->size_class]) = block->older_alike;
     cached_ -= block->capacity;
 }
 
 // Twice what the program once needed at the same time: a program that goes through arrays of several sizes holds few of
-// them at once, but asks for all of them again in its next step. What takes much of the machine is not held twice.
-size_t MemoryPool::most_held() const {
-    static const size_t half_of_machine = machine_memory() / 2;
+// them at once, but asks for all of them again in its next step. What takes much of the place is not held twice.
+size_t Memory::most_held() const {
     const size_t twice = 2 * peak_ + kSlack;
-    const size_t most = std::max(peak_, std::min(twice, half_of_machine));
+    const size_t most = std::max(peak_, std::min(twice, total_ / 2));
     return limit_ ? std::min(limit_, most) : most;
 }
 
 // Sizes that a program has turned away from make room for those that it uses now. What goes is linked by `older`.
-MemoryPool::FreeBlock* MemoryPool::drop_beyond(size_t held) {
-    FreeBlock* dropped = nullptr;
+Block* Memory::drop_beyond(size_t held) {
+    Block* dropped = nullptr;
     while (oldest_ && in_use_ + cached_ > held) {
-        FreeBlock* block = oldest_;
-        int size_class;
-        round_up(block->capacity, &size_class);
-        take(block, size_class);
+        Block* block = oldest_;
+        take(block);
         block->older = dropped;
         dropped = block;
     }
@@ -129,90 +152,89 @@ MemoryPool::FreeBlock* MemoryPool::drop_beyond(size_t held) {
 }
 
 // Without the lock: the system takes its time.
-void MemoryPool::give_back(FreeBlock* dropped) {
+void Memory::give_back_all(Block* dropped) {
     while (dropped) {
-        FreeBlock* next = dropped->older;
-        std::free(dropped);
+        Block* next = dropped->older;
+        give_back(dropped->data, dropped->capacity);
+        delete dropped;
         dropped = next;
     }
 }
 
-Buffer* MemoryPool::allocate(size_t bytes) {
-    int size_class;
+Buffer* Memory::allocate(size_t bytes) {
     if (bytes > (size_t{1} << 46)) return nullptr;
+    int size_class;
     const size_t capacity = round_up(bytes, &size_class);
-    void* data = nullptr;
-    FreeBlock* dropped = nullptr;
+    Block* block;
+    Block* dropped = nullptr;
     {
         std::lock_guard<std::mutex> guard(mutex_);
         if (limit_ && in_use_ + capacity > limit_) return nullptr;
-        if (FreeBlock* block = free_[size_class]) {
-            take(block, size_class);
-            data = block;
-        }
+        block = free_[size_class];
+        if (block) take(block);
         in_use_ += capacity;
-        if (data) peak_ = std::max(peak_, in_use_);
+        if (block) peak_ = std::max(peak_, in_use_);
         else dropped = drop_beyond(std::max(most_held(), in_use_));
     }
-    if (!data) {
-        give_back(dropped);
-        data = system_allocate(capacity);
+    if (!block) {
+        give_back_all(dropped);
+        void* data = obtain(capacity);
         if (!data) {
             drop_cached();
-            data = system_allocate(capacity);
+            data = obtain(capacity);
         }
+        if (data) block = new (std::nothrow) Block{data, capacity, size_class, nullptr, nullptr, nullptr, nullptr};
+        if (data && !block) give_back(data, capacity);
         std::lock_guard<std::mutex> guard(mutex_);
-        if (!data) {
+        if (!block) {
             in_use_ -= capacity;
             return nullptr;
         }
         peak_ = std::max(peak_, in_use_);
     }
     auto* buffer = new Buffer;
-    buffer->data = data;
+    buffer->data = block->data;
     buffer->bytes = bytes;
-    buffer->capacity = capacity;
-    buffer->pool = this;
+    buffer->memory = this;
+    buffer->block = block;
     buffers.fetch_add(1, std::memory_order_relaxed);
     return buffer;
 }
 
-void MemoryPool::recycle(void* data, size_t capacity) {
-    int size_class;
-    round_up(capacity, &size_class);
-    auto* block = static_cast<FreeBlock*>(data);
-    block->capacity = capacity;
-    FreeBlock* dropped;
+void Memory::recycle(Block* block) {
+    if (!host) on_freed(block->data, block->capacity);
+    Block* dropped = nullptr;
     {
         std::lock_guard<std::mutex> guard(mutex_);
-        in_use_ -= capacity;
-        keep(block, size_class);
-        dropped = drop_beyond(most_held());
+        in_use_ -= block->capacity;
+        keep(block);
+        // Any thread frees; only a thread of the device may talk to its driver, so there the next allocation drops.
+        if (host) dropped = drop_beyond(most_held());
     }
-    give_back(dropped);
+    give_back_all(dropped);
 }
 
-void MemoryPool::drop_cached() {
-    FreeBlock* dropped;
+void Memory::drop_cached() {
+    Block* dropped;
     {
         std::lock_guard<std::mutex> guard(mutex_);
         dropped = drop_beyond(0);
     }
-    give_back(dropped);
+    give_back_all(dropped);
 }
 
-void MemoryPool::trim() {
+void Memory::trim() {
     drop_cached();
     std::lock_guard<std::mutex> guard(mutex_);
     peak_ = in_use_;
 }
 
-void MemoryPool::set_limit(size_t bytes) {
+void Memory::set_limit(size_t bytes) {
     std::lock_guard<std::mutex> guard(mutex_);
     limit_ = bytes;
 }
 
-MemoryInfo MemoryPool::info() {
+MemoryInfo Memory::info() {
     std::lock_guard<std::mutex> guard(mutex_);
     return {in_use_, cached_, limit_, peak_};
 }
@@ -220,103 +242,35 @@ MemoryInfo MemoryPool::info() {
 Buffer* borrow(void* data, size_t bytes, void* owner) {
     auto* buffer = new Buffer;
     buffer->data = data;
-    buffer->bytes = buffer->capacity = bytes;
+    buffer->bytes = bytes;
+    buffer->memory = &host_memory();
     buffer->owner = owner;
     buffers.fetch_add(1, std::memory_order_relaxed);
     return buffer;
 }
 
-MemoryPool& host_memory() {
-    static auto* pool = new MemoryPool;  // never destroyed: executor threads may outlive static destructors
-    return *pool;
+Memory& host_memory() {
+    static auto* memory = new HostMemory;
+    return *memory;
 }
 
-namespace {
-
-// Blocks of addresses only, until one is needed. So many, because a thread other than the first gets a page for each small
-// block once its share of the heap is full.
-constexpr int kReserveBlocks = 16, kLeastReserve = 12;
-constexpr size_t kReserveBlock = 4u << 20;
-std::atomic<void*> reserve[kReserveBlocks];
-std::new_handler former_handler = nullptr;
-
-// Not from the heap, which would keep them for itself.
-void* map_block() {
-    void* block = mmap(nullptr, kReserveBlock, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    return block == MAP_FAILED ? nullptr : block;
-}
-void unmap_block(void* block) { munmap(block, kReserveBlock); }
-
-void spend_reserve() {
-    reserve_spent.store(true, std::memory_order_relaxed);
-    for (std::atomic<void*>& block : reserve) {
-        if (void* memory = block.exchange(nullptr)) {
-            unmap_block(memory);
-            return;
-        }
-    }
-    if (!former_handler) throw std::bad_alloc();
-    former_handler();
-}
-
-int fill_reserve() {
-    int blocks = 0;
-    for (std::atomic<void*>& block : reserve) {
-        void* memory = block.load() ? nullptr : map_block();
-        void* none = nullptr;
-        if (memory && !block.compare_exchange_strong(none, memory)) unmap_block(memory);
-        blocks += block.load() != nullptr;
-    }
-    return blocks;
-}
-
-const bool reserve_is_laid_up = [] {
-    fill_reserve();
-    former_handler = std::set_new_handler(spend_reserve);
-    return true;
-}();
-
-}  // namespace
-
-std::atomic<bool> reserve_spent{false};
-
-bool refill_reserve() {
-    host_memory().drop_cached();
-#ifdef __GLIBC__
-    malloc_trim(0);
-#endif
-    if (fill_reserve() < kLeastReserve) return false;
-    reserve_spent.store(false, std::memory_order_relaxed);
-    return true;
-}
-
-int64_t live_buffers() { return buffers.load(std::memory_order_relaxed); }
-
-void defer_release(void* object) {
-    auto& queue = deferred();
-    std::lock_guard<std::mutex> guard(queue.mutex);
-    queue.objects.push_back(object);
-    any_deferred_release.store(true, std::memory_order_release);
-}
-
-
-std::vector<void*> take_deferred_releases() {
-    auto& queue = deferred();
-    std::lock_guard<std::mutex> guard(queue.mutex);
-    std::vector<void*> taken;
-    taken.swap(queue.objects);
-    any_deferred_release.store(false, std::memory_order_release);
-    return taken;
+size_t bytes_in_use() {
+    std::lock_guard<std::mutex> guard(memories().mutex);
+    size_t bytes = 0;
+    for (Memory* memory : memories().all) bytes += memory->info().in_use;
+    return bytes;
 }
 
 void lock_memory_for_fork() {
-    deferred().mutex.lock();
-    host_memory().lock_for_fork();
+    lock_deferred_for_fork();
+    memories().mutex.lock();
+    for (Memory* memory : memories().all) memory->lock_for_fork();
 }
 
 void unlock_memory_after_fork() {
-    host_memory().unlock_after_fork();
-    deferred().mutex.unlock();
+    for (Memory* memory : memories().all) memory->unlock_after_fork();
+    memories().mutex.unlock();
+    unlock_deferred_after_fork();
 }
 
 }  // namespace owl

@@ -6,6 +6,7 @@
 
 #include "detector.h"
 #include "_engine/graph/graph.h"
+#include "_engine/memory/memory.h"
 
 namespace owl {
 
