@@ -6,8 +6,7 @@
 #include <thread>
 
 #include "_engine/memory/memory.h"
-#include "_engine/memory/reserve.h"
-#include "_engine/run/fault.h"
+#include "_engine/run/execution.h"
 #include "_engine/run/spin.h"
 #include "backend.h"
 #include "team.h"
@@ -17,7 +16,7 @@ namespace {
 
 constexpr auto kIdle = std::chrono::milliseconds(1);
 
-class CpuExecutor final : public Executor {
+class CpuExecutor final : public Executor, private Execution {
    public:
     CpuExecutor(const Backend& backend, IdleListener* listener) : backend_(backend), listener_(listener) {}
 
@@ -75,7 +74,7 @@ class CpuExecutor final : public Executor {
             queue_.clear();
             backlog_.store(0);
             sleeping_.store(0);
-            abandon_run();
+            abandon();
             idle_.store(true);
             busy_ = paused_ = started_ = attached_ = false;
             region_.release();  // may be half-way through a phase
@@ -111,18 +110,6 @@ class CpuExecutor final : public Executor {
 
     void loop() {
         while (Run* run = next()) execute(run);
-    }
-
-    // In a forked child: what the run in hand had reserved goes back; its values are failed with the other runs'.
-    void abandon_run() {
-        release_all(&result_.buffers);
-        release_all(&own_);
-        if (arena_) arena_->release();
-        arena_ = nullptr;
-        for (auto* failures : {&owned_failures_, &held_failures_}) {
-            for (Failure* failure : *failures) failure->release();
-            failures->clear();
-        }
     }
 
     // Spins for a moment before it sleeps: in a training loop the next plan is never far.
@@ -173,372 +160,25 @@ class CpuExecutor final : public Executor {
             }
             backlog_.fetch_sub(1, std::memory_order_release);
             finish_run(run, &result_);
-            // Still under the lock: the thread that drops the last failed array then lets go of the failure too.
-            for (Failure* failure : owned_failures_) failure->release();
-            for (Failure* failure : held_failures_) failure->release();
+            let_go_of_failures();
             recycle_run(run);
         }
-        owned_failures_.clear();
-        held_failures_.clear();
         result_.buffers.clear();
     }
 
-    void perform(Run* run) {
-        team().enter();
-        if (plan_->has_arena && (reserve(run, *plan_) || (wait_for_memory(run) && reserve(run, *plan_)))) {
-            compute(run, *plan_);
-        } else if (is_reserve_spent() && plan_->has_arena && !plan_->unfused) {
-            fail_all(run, own(exhausted()));  // another plan would be more than there is memory for
-        } else {
-            use_unfused_form();
-            compute_by_values(run, *plan_);
-        }
-        if (arena_) arena_->release();
-        arena_ = nullptr;
-        team().leave();
-    }
-
-    // Memory was refused. What is only kept for later goes back, and the runs before this one end and let go of theirs.
-    // Returns whether it is worth another try.
-    bool wait_for_memory(Run* run) {
-        const bool had_scratch = region_->release_scratch();
-        host_memory().drop_cached();
-        bool waited = false;
-        team().leave();
-        for (;;) {
-            const uint64_t seen = progress().count();
-            {
-                std::lock_guard<GraphLock> guard(graph().mutex);
-                if (aborting_.load() || !any_ahead_of(run)) break;
-            }
-            waited = true;
-            if (quiesce_.load(std::memory_order_relaxed)) pause_here();
-            progress().wait(seen, 50);
-        }
-        team().enter();
-        return waited || had_scratch;
-    }
-
-    void use_unfused_form() {
-        if (!plan_->has_arena) return;
-        if (!plan_->unfused) plan_->unfused = unfused_form(*plan_, backend_);
-        plan_ = plan_->unfused.get();
-    }
-
-    // Under the graph's lock. Finds the inputs. Returns false if the outputs can no longer be seen, or if the executor is
-    // to stop: then the run must be finished before the lock is released.
-    bool bind(Run* run) {
-        plan_ = run->plan.get();
-        bool wanted = false;
-        for (Node* node : run->outputs) wanted = wanted || is_seen(node);
-        if (aborting_.load(std::memory_order_acquire)) {
-            fail_all(run, own(new Failure(FailureKind::dropped, "the work was dropped: the program is ending")));
-            return false;
-        }
-        if (!wanted) {
-            fail_all(run, unseen());
-            return false;
-        }
-        input_.assign(run->inputs.size(), nullptr);
-        input_failure_.assign(run->inputs.size(), nullptr);
-        bool failed = false;
-        for (size_t i = 0; i < run->inputs.size(); ++i) {
-            Node* node = run->inputs[i];
-            if (node->state == State::failed) {
-                input_failure_[i] = node->failure;
-                held_failures_.push_back(node->failure->retain());
-                failed = true;
-            } else {
-                input_[i] = node->buffer;
-            }
-        }
-        if (failed) use_unfused_form();
-        donated_.assign(run->inputs.size(), 0);
-        for (const PlanOutput& output : plan_->outputs)
-            if (output.donated_input >= 0) donated_[output.donated_input] = may_overwrite(run->inputs[output.donated_input]);
-        return true;
-    }
-
-    // Under the graph's lock. Only this run needs the value.
-    static bool is_ours(const Node* node) { return !node->live() && node->pins == 1; }
-    static bool may_overwrite(const Node* node) { return is_ours(node) && node->buffer && node->buffer->exclusive(); }
-
-    // All memory or none.
-    bool reserve(Run* run, const Plan& plan) {
-        const bool reserved = reserve_outputs(plan) &&
-                              (!plan.arena_bytes || (arena_ = host_memory().allocate(plan.arena_bytes))) &&
-                              region_->reserve_scratch(plan.scratch_bytes);
-        if (reserved) return true;
-        result_.buffers.resize(run->outputs.size());
-        for (Buffer*& buffer : result_.buffers) let_go(&buffer);
-        let_go(&arena_);
-        return false;
-    }
-
-    bool reserve_outputs(const Plan& plan) {
-        for (size_t k = 0; k < plan.outputs.size(); ++k) {
-            const PlanOutput& output = plan.outputs[k];
-            if (output.alias_input >= 0) {
-                Buffer* buffer = input_[output.alias_input];
-                result_.buffers[k] = buffer ? buffer->retain() : nullptr;
-            } else if (output.alias_output >= 0) {
-                result_.buffers[k] = result_.buffers[output.alias_output]->retain();
-            } else if (output.donated_input >= 0 && donated_[output.donated_input]) {
-                result_.buffers[k] = input_[output.donated_input]->retain();
-            } else if (!(result_.buffers[k] = host_memory().allocate(output.bytes))) {
-                return false;
-            }
-        }
-        return true;
-    }
-
-    static void let_go(Buffer** buffer) {
-        if (*buffer) (*buffer)->release();
-        *buffer = nullptr;
-    }
-    static void release_all(std::vector<Buffer*>* buffers) {
-        for (Buffer*& buffer : *buffers) let_go(&buffer);
-        buffers->clear();
-    }
-
-    char* address(const Slot& slot) const {
-        switch (slot.kind) {
-            case Slot::input: return input_[slot.number] ? static_cast<char*>(input_[slot.number]->data) : nullptr;
-            case Slot::output: return static_cast<char*>(result_.buffers[slot.number]->data);
-            case Slot::own: return static_cast<char*>(own_[slot.number]->data);
-            default: return static_cast<char*>(arena_->data) + slot.offset;
-        }
-    }
-
-    void compute(Run* run, Plan& plan) {
-        begin_steps(run, plan);
-        for (Step& step : plan.steps) {
-            if (Failure* failure = reason_not_to(step, run, plan))
-                fail_step(step, failure);
-            else
-                run_step(&step, run, plan);
-        }
-        fail_outputs(plan);
-    }
-
-    void begin_steps(Run* run, const Plan& plan) {
-        scalars_.resize(plan.scalar_order.size());
-        for (size_t i = 0; i < scalars_.size(); ++i) scalars_[i] = run->scalars[plan.scalar_order[i]];
-        node_failure_.assign(plan.nodes.size(), nullptr);
-    }
-
-    void fail_step(const Step& step, Failure* failure) {
-        for (int32_t i : step.operations) node_failure_[i] = failure;
-    }
-
-    void run_step(Step* step, Run* run, const Plan& plan) {
-        if (const int delay = kernel_delay()) std::this_thread::sleep_for(std::chrono::microseconds(delay));
-        auto* args = reinterpret_cast<char*>(step->args.data());
-        for (const Patch& patch : step->patches) {
-            char* pointer = address(plan.slots[patch.slot]) + patch.offset;
-            if (patch.argument >= 0) pointer += run->arguments[patch.argument] * static_cast<int64_t>(patch.item_size);
-            std::memcpy(args + patch.field, &pointer, sizeof pointer);
-        }
-        for (const ArgumentPatch& patch : step->argument_patches)
-            std::memcpy(args + patch.field, &run->arguments[patch.argument], sizeof(int64_t));
-        if (step->scalars_field >= 0) {
-            const double* scalars = scalars_.data() + step->first_scalar;
-            std::memcpy(args + step->scalars_field, &scalars, sizeof scalars);
-        }
-        if (!step->empty) region_->run(kernel_of(*step), args);
-    }
-
-    void fail_outputs(const Plan& plan) {
-        for (size_t k = 0; k < plan.outputs.size(); ++k) {
-            const Ref root = plan.root[plan.outputs[k].node];
-            Failure* failure = root >= 0 ? node_failure_[root] : input_failure_[~root];
-            if (failure) fail_output(k, failure);
-        }
-    }
-
-    // ------------------------------------------------------------------------------------------------- value by value
-    //
-    // Where an input failed, or memory for the plan as a whole is refused: operation by operation, in the order of
-    // recording. A value gets its memory just before its operation and loses it after its last reader. So an operation
-    // fails only if there is no memory for its result beside what it reads and what the program can still see.
-
-    void compute_by_values(Run* run, Plan& plan) {
-        begin_steps(run, plan);
-        own_.assign(plan.own_bytes.size(), nullptr);
-        for (size_t k = 0; k < plan.outputs.size(); ++k) {
-            const int32_t input = plan.outputs[k].alias_input;
-            if (input >= 0 && input_[input]) result_.buffers[k] = input_[input]->retain();
-        }
-        find_wanted(run, plan);
-        for (Step& step : plan.steps) {
-            Failure* failure = reason_not_to(step, run, plan);
-            if (!failure) failure = is_wanted(step) ? make_room(step, run, plan) : unseen();
-            if (failure)
-                fail_step(step, failure);
-            else
-                run_step(&step, run, plan);
-            end_values(step, run, plan);
-        }
-        release_all(&own_);
-        fail_outputs(plan);
-    }
-
-    static bool is_seen(const Node* node) { return node->live() || node->pins || node->waiters; }
-
-    Failure* unseen() {
-        return own(new Failure(FailureKind::dropped, "the work was dropped: its result was no longer referenced"));
-    }
-
-    // What the program can still see, and what that is computed from.
-    void find_wanted(Run* run, const Plan& plan) {
-        wanted_.assign(plan.nodes.size(), 0);
-        {
-            std::lock_guard<GraphLock> guard(graph().mutex);
-            for (size_t k = 0; k < plan.outputs.size(); ++k)
-                if (is_seen(run->outputs[k])) wanted_[plan.outputs[k].node] = 1;
-        }
-        for (size_t i = plan.nodes.size(); i-- > 0;) {
-            if (!wanted_[i]) continue;
-            for (Ref ref : plan.nodes[i].inputs)
-                if (ref >= 0) wanted_[ref] = 1;
-        }
-    }
-
-    bool is_wanted(const Step& step) const {
-        for (int32_t i : step.operations)
-            if (wanted_[i]) return true;
-        return false;
-    }
-
-    // Memory for the values that this step makes, or why there is none.
-    Failure* make_room(const Step& step, Run* run, const Plan& plan) {
-        for (int32_t number : step.begins) {
-            const Slot& slot = plan.slots[number];
-            const size_t bytes = slot.kind == Slot::own      ? plan.own_bytes[slot.number]
-                                 : slot.kind == Slot::output ? plan.outputs[slot.number].bytes
-                                                             : 0;
-            if (slot.kind == Slot::own) own_[slot.number] = host_memory().allocate(bytes);
-            if (slot.kind == Slot::output) make_output(slot.number, run, plan);
-            if (slot.kind == Slot::input || (slot.kind == Slot::own ? own_ : result_.buffers)[slot.number]) continue;
-            take_back(step, plan);
-            return out_of_memory(bytes, step.operations, run, plan);
-        }
-        if (region_->reserve_scratch(step.scratch_bytes)) return nullptr;
-        take_back(step, plan);
-        return out_of_memory(step.scratch_bytes * static_cast<size_t>(team().size()), step.operations, run, plan);
-    }
-
-    void make_output(int32_t number, Run* run, const Plan& plan) {
-        const PlanOutput& output = plan.outputs[number];
-        Buffer* buffer = nullptr;
-        if (output.donated_input >= 0) {
-            std::lock_guard<GraphLock> guard(graph().mutex);
-            const Node* node = run->inputs[output.donated_input];
-            if (node && may_overwrite(node)) buffer = node->buffer->retain();
-        }
-        if (!buffer) buffer = host_memory().allocate(output.bytes);
-        result_.buffers[number] = buffer;
-        if (!buffer) return;
-        for (size_t k = 0; k < plan.outputs.size(); ++k)
-            if (plan.outputs[k].alias_output == number) result_.buffers[k] = buffer->retain();
-    }
-
-    void take_back(const Step& step, const Plan& plan) {
-        for (int32_t number : step.begins) {
-            const Slot& slot = plan.slots[number];
-            if (slot.kind == Slot::own) let_go(&own_[slot.number]);
-            if (slot.kind != Slot::output) continue;
-            let_go(&result_.buffers[slot.number]);
-            for (size_t k = 0; k < plan.outputs.size(); ++k)
-                if (plan.outputs[k].alias_output == slot.number) let_go(&result_.buffers[k]);
-        }
-    }
-
-    // Lets go of the values that this step was the last to read, unless they are needed elsewhere.
-    void end_values(const Step& step, Run* run, const Plan& plan) {
-        std::lock_guard<GraphLock> guard(graph().mutex);
-        for (int32_t number : step.ends) {
-            const Slot& slot = plan.slots[number];
-            if (slot.kind == Slot::own) {
-                let_go(&own_[slot.number]);
-            } else if (slot.kind == Slot::output) {
-                if (result_.buffers[slot.number] && !is_seen(run->outputs[slot.number]))
-                    fail_output(slot.number, unseen());
-            } else if (Node* node = run->inputs[slot.number]; node && is_ours(node)) {
-                graph().unpin(node);
-                run->inputs[slot.number] = nullptr;
-                input_[slot.number] = nullptr;
-            }
-        }
-    }
-
-    // Why a value does not exist. A transpose that its reader has absorbed is no step's; it fails as its input does.
-    Failure* failure_of(Ref ref, const Plan& plan) const {
-        for (;;) {
-            const Ref root = ref >= 0 ? plan.root[ref] : ref;
-            if (root < 0) return input_failure_[~root];
-            if (node_failure_[root] || plan.nodes[root].op != Op::transpose) return node_failure_[root];
-            ref = plan.nodes[root].inputs[0];
-        }
-    }
-
-    // A step does not run if something it reads does not exist, if a fault was ordered, or if the executor is to stop.
-    Failure* reason_not_to(const Step& step, Run* run, const Plan& plan) {
+    Memory& execution_memory() override { return host_memory(); }
+    const Backend& execution_backend() const override { return backend_; }
+    void launch(const Step& step, char* args) override { region_->run(kernel_of(step), args); }
+    bool reserve_scratch(size_t bytes) override { return region_->reserve_scratch(bytes); }
+    bool release_scratch() override { return region_->release_scratch(); }
+    size_t scratch_threads() const override { return static_cast<size_t>(team().size()); }
+    void enter() override { team().enter(); }
+    void leave() override { team().leave(); }
+    void pause_if_asked() override {
         if (quiesce_.load(std::memory_order_relaxed)) pause_here();
-        if (step.continues) return node_failure_[step.operations[0]];
-        for (int32_t i : step.operations) {
-            for (Ref ref : plan.nodes[i].inputs)
-                if (Failure* failure = failure_of(ref, plan)) return failure;
-        }
-        if (faults_armed()) {
-            FailureKind kind;
-            for (int32_t i : step.operations)
-                if (take_fault(plan.nodes[i].op, &kind)) return own(describe(kind, step.operations, run, plan));
-        }
-        if (aborting_.load(std::memory_order_relaxed))
-            return own(new Failure(FailureKind::dropped, "the work was dropped: the program is ending"));
-        return nullptr;
     }
+    bool is_aborting() const override { return aborting_.load(std::memory_order_acquire); }
 
-    static Failure* describe(FailureKind kind, const std::vector<int32_t>& operations, Run* run, const Plan& plan) {
-        auto* failure = new Failure(kind, kind == FailureKind::out_of_memory ? "out of memory" : "a fault was injected");
-        for (int32_t i : operations)
-            failure->origins.push_back({static_cast<uint16_t>(plan.nodes[i].op), run->sites[i]});
-        return failure;
-    }
-
-    // One for all: there is no memory to tell more.
-    static Failure* exhausted() {
-        static Failure* const failure = [] {
-            auto* shared = new Failure(FailureKind::out_of_memory, "out of memory: the system gives no more");
-            shared->observed.store(true);
-            return shared;
-        }();
-        return failure->retain();
-    }
-
-    Failure* out_of_memory(size_t bytes, const std::vector<int32_t>& operations, Run* run, const Plan& plan) {
-        if (is_reserve_spent()) return own(exhausted());
-        Failure* failure = describe(FailureKind::out_of_memory, operations, run, plan);
-        const MemoryInfo info = host_memory().info();
-        failure->message = "out of memory: " + std::to_string(bytes) + " bytes were asked for, " +
-                           std::to_string(info.in_use) + " are in use, " +
-                           (info.limit ? "the limit is " + std::to_string(info.limit) : "the system gives no more");
-        return own(failure);
-    }
-
-    Failure* own(Failure* failure) {
-        owned_failures_.push_back(failure);
-        return failure;
-    }
-    void fail_output(size_t k, Failure* failure) {
-        if (result_.buffers[k]) result_.buffers[k]->release();
-        result_.buffers[k] = nullptr;
-        result_.failures[k] = failure;
-    }
-    void fail_all(Run* run, Failure* failure) {
-        for (size_t k = 0; k < run->outputs.size(); ++k) fail_output(k, failure);
-    }
 
     const Backend& backend_;
     IdleListener* const listener_;
@@ -550,15 +190,6 @@ class CpuExecutor final : public Executor {
     std::atomic<int> backlog_{0}, sleeping_{0};
     std::atomic<bool> quiesce_{false}, aborting_{false}, idle_{true};
     bool started_ = false, attached_ = false, stopping_ = false, busy_ = false, paused_ = false;
-
-    // The run in hand.
-    Plan* plan_ = nullptr;
-    RunResult result_;
-    Buffer* arena_ = nullptr;
-    std::vector<Buffer*> input_, own_;
-    std::vector<Failure*> input_failure_, node_failure_, owned_failures_, held_failures_;
-    std::vector<char> donated_, wanted_;
-    std::vector<double> scalars_;
 };
 
 }  // namespace

@@ -1,0 +1,92 @@
+// One run at a time, of any kind of device: finds its inputs, reserves its memory, gives each step its arguments, and knows
+// who fails with whom. An executor adds the threads, and how a step is launched.
+#pragma once
+#include "executor.h"
+
+namespace owl {
+
+class Execution {
+   public:
+    Execution() = default;
+    Execution(const Execution&) = delete;
+    Execution& operator=(const Execution&) = delete;
+
+   protected:
+    virtual ~Execution() = default;
+
+    // ------------------------------------------------------------------------------------------- what an executor adds
+    // Where values, arenas and what lies between steps are allocated.
+    virtual Memory& execution_memory() = 0;
+    virtual const Backend& execution_backend() const = 0;
+    // Has a step computed, with arguments that are complete. They are overwritten when this returns.
+    virtual void launch(const Step& step, char* args) = 0;
+    // What a kernel needs besides arrays, so many bytes for each of its threads; false if they are refused.
+    virtual bool reserve_scratch(size_t bytes) = 0;
+    virtual size_t scratch_threads() const = 0;
+    virtual bool release_scratch() = 0;  // false if there is none
+    // Around the time in which steps are launched.
+    virtual void enter() {}
+    virtual void leave() {}
+    // Before each step: holds still where a fork wants it.
+    virtual void pause_if_asked() = 0;
+    virtual bool is_aborting() const = 0;
+    // A buffer's address as kernels take it.
+    virtual char* address_for_kernels(const Buffer* buffer) const { return static_cast<char*>(buffer->data); }
+
+    // ---------------------------------------------------------------------------------------------------- for executors
+    // Under the graph's lock. Finds the inputs. Returns false if the outputs can no longer be seen, or if the executor is
+    // to stop: then the run must end before the lock is released.
+    bool bind(Run* run);
+    // Without the lock. Launches the steps; `result` says what has come of the outputs.
+    void perform(Run* run);
+    // Under the graph's lock, when the result has been taken over: the thread that drops the last failed array then lets go
+    // of the failure too.
+    void let_go_of_failures();
+    // In a forked child: what the run in hand had reserved goes back; its values are failed with the other runs'.
+    void abandon();
+
+    RunResult result_;
+
+   private:
+    bool wait_for_memory(Run* run);
+    void use_unfused_form();
+    static bool is_ours(const Node* node);
+    static bool may_overwrite(const Node* node);
+    bool reserve(Run* run, const Plan& plan);
+    bool reserve_outputs(const Plan& plan);
+    static void let_go(Buffer** buffer);
+    static void release_all(std::vector<Buffer*>* buffers);
+    char* address(const Slot& slot) const;
+    void compute(Run* run, Plan& plan);
+    void begin_steps(Run* run, const Plan& plan);
+    void fail_step(const Step& step, Failure* failure);
+    void run_step(Step* step, Run* run, const Plan& plan);
+    void fail_outputs(const Plan& plan);
+    void compute_by_values(Run* run, Plan& plan);
+    static bool is_seen(const Node* node);
+    Failure* unseen();
+    void find_wanted(Run* run, const Plan& plan);
+    bool is_wanted(const Step& step) const;
+    Failure* make_room(const Step& step, Run* run, const Plan& plan);
+    void make_output(int32_t number, Run* run, const Plan& plan);
+    void take_back(const Step& step, const Plan& plan);
+    void end_values(const Step& step, Run* run, const Plan& plan);
+    Failure* failure_of(Ref ref, const Plan& plan) const;
+    Failure* reason_not_to(const Step& step, Run* run, const Plan& plan);
+    static Failure* describe(FailureKind kind, const std::vector<int32_t>& operations, Run* run, const Plan& plan);
+    static Failure* exhausted();
+    Failure* out_of_memory(size_t bytes, const std::vector<int32_t>& operations, Run* run, const Plan& plan);
+    Failure* own(Failure* failure);
+    void fail_output(size_t k, Failure* failure);
+    void fail_all(Run* run, Failure* failure);
+
+    // The run in hand.
+    Plan* plan_ = nullptr;
+    Buffer* arena_ = nullptr;
+    std::vector<Buffer*> input_, own_;
+    std::vector<Failure*> input_failure_, node_failure_, owned_failures_, held_failures_;
+    std::vector<char> donated_, wanted_;
+    std::vector<double> scalars_;
+};
+
+}  // namespace owl
