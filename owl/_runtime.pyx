@@ -22,6 +22,7 @@ from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t, uintptr_
 from libc.string cimport memcmp, memcpy
 from libcpp cimport bool as cbool
 from libcpp.memory cimport shared_ptr, unique_ptr
+from libcpp.utility cimport move
 from libcpp.vector cimport vector
 
 from owl._cpu.cpu cimport CpuBackend, KernelTable, make_cpu_executor, select_kernels, team

@@ -1,6 +1,7 @@
 // The executor of one CPU device: a thread that takes runs in order and shares each kernel out to the team.
 #include <chrono>
 #include <condition_variable>
+#include <cstring>
 #include <deque>
 #include <system_error>
 #include <thread>
@@ -31,6 +32,9 @@ class CpuExecutor final : public Executor, private Execution {
     }
 
     const Backend& backend() const override { return backend_; }
+    Memory& memory() override { return host_memory(); }
+    Buffer* stage(size_t bytes) override { return host_memory().allocate(bytes); }
+    bool has_room(int bound) override { return backlog() < bound; }
 
     void submit(Run* run) override {
         {
@@ -168,6 +172,8 @@ class CpuExecutor final : public Executor, private Execution {
 
     Memory& execution_memory() override { return host_memory(); }
     const Backend& execution_backend() const override { return backend_; }
+    // A CPU's leaves are filled where they are made.
+    void launch_upload(const Buffer* from, Buffer* to) override { std::memcpy(to->data, from->data, from->bytes); }
     void launch(const Step& step, char* args) override { region_->run(kernel_of(step), args); }
     bool reserve_scratch(size_t bytes) override { return region_->reserve_scratch(bytes); }
     bool release_scratch() override { return region_->release_scratch(); }

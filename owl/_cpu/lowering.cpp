@@ -254,6 +254,7 @@ class Lowerer {
         switch (node.op) {
             case Op::transpose: return lower_transpose(i, node);
             case Op::slice: return lower_slice(i, node);
+            case Op::to_device: return lower_transfer(i, node);
             case Op::concat: return lower_concat(i, node);
             case Op::reduce: return lower_reduce(i, node);
             case Op::softmax: return lower_softmax(i, node, SoftmaxKind::plain);
@@ -282,6 +283,15 @@ class Lowerer {
         const auto order = attributes_of<TransposeAttributes>(node);
         for (int d = 0; d < node.shape.ndim; ++d) builder.args.src_stride[d] = source[order.source(d)];
         builder.point(builder.args.src, operand.ref);
+        builder.point(builder.args.dst, i);
+        push(&builder, i);
+    }
+
+    // Between memories. Within one it is no step.
+    void lower_transfer(int i, const PlanNode& node) {
+        auto builder = copy_step(node);
+        dense_strides(node.shape, builder.args.src_stride);
+        builder.point(builder.args.src, f_.operands[i][0].ref);
         builder.point(builder.args.dst, i);
         push(&builder, i);
     }

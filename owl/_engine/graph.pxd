@@ -192,6 +192,7 @@ cdef extern from "_engine/graph/node.h" namespace "owl" nogil:
         bool parked
         bool rematerializable
         uint16_t device
+        uint16_t runner
         uint32_t n_inputs
         uint32_t site
         uint64_t sequence

@@ -4,6 +4,7 @@ from libcpp.memory cimport shared_ptr
 from libcpp.vector cimport vector
 
 from owl._engine.graph cimport Failure, FailureKind, Node, Op, Waiter
+from owl._engine.memory cimport Buffer, Memory
 from owl._engine.plan cimport Backend, Plan
 from owl._engine.record cimport CutReason
 
@@ -50,6 +51,8 @@ cdef extern from "_engine/run/executor.h" namespace "owl" nogil:
 
     cppclass Executor:
         const Backend& backend()
+        Memory& memory()
+        Buffer* stage(size_t bytes)
         int backlog()
         void abort()
         void quiesce()

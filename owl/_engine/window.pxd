@@ -1,8 +1,10 @@
 from libc.stdint cimport uint32_t, uint64_t
 from libcpp cimport bool
+from libcpp.memory cimport unique_ptr
 from libcpp.vector cimport vector
 
 from owl._engine.graph cimport Failure, Node
+from owl._engine.memory cimport Buffer
 from owl._engine.plan cimport PlanCache, StoredPlaces
 from owl._engine.record cimport RecordingStream, Window
 from owl._engine.run cimport Executor, IdleListener, Trace
@@ -31,7 +33,9 @@ cdef extern from "_engine/window/scheduler.h" namespace "owl" nogil:
         bool fuse
         RecordingStream* add_stream()
         void purge_stream(RecordingStream* stream)
-        int backlog()
+        bool has_room(int bound)
+        int add_executor(unique_ptr[Executor] executor)
+        void upload(Node* leaf, Buffer* staged)
         void attend(RecordingStream* stream, bool cut_here)
         void request(Node** targets, int count, uint32_t asked_at)
         void flush(RecordingStream* stream)

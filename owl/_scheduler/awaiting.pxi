@@ -286,7 +286,7 @@ cdef bint must_yield() except -1:
 
 # For one more window: recording itself waits only when it has submitted one too many.
 cdef bint has_room() noexcept:
-    return backlog() < run_bound
+    return is_room_within(run_bound)
 
 
 def room_future(bint again=False):
@@ -350,7 +350,7 @@ cdef int STEP_RUNS = 64
 cdef bint goes_on_without_room() except -1:
     if loop_of_this_thread() is None:
         return False
-    if backlog() <= STEP_RUNS * run_bound * (1 + current_reader().waits + evaluations):
+    if is_room_within(STEP_RUNS * run_bound * (1 + current_reader().waits + evaluations) + 1):
         return True
     if raise_when_full:
         raise BackPressureError("recording is too far ahead of the device: await owl.aio.ready() before recording on")

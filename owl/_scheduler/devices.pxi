@@ -39,7 +39,7 @@ cdef int add_device() except -1:
     cdef unique_ptr[Executor] executor = make_cpu_executor(dereference(<Backend*>cpu_backend), &scheduler())
     device_names.append(f"cpu:{len(device_names)}")
     graph().mutex.lock()
-    scheduler().executors.push_back(executor.release())
+    scheduler().add_executor(move(executor))
     graph().mutex.unlock()
     return len(device_names) - 1
 

@@ -88,7 +88,7 @@ cdef list would_submit(NArray array):
         if array.node.state == State.recorded:
             scheduler().find_needed(array.node, &whole)
         for i in range(whole.size()):
-            if whole[i].device == device:
+            if whole[i].runner == device:
                 part.push_back(whole[i])
                 sites.push_back(whole[i].site)
         known = False

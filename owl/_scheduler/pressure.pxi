@@ -33,11 +33,12 @@ cdef int attend(RecordingStream* stream) except -1:
     return wait_for_room()
 
 
-cdef int backlog() noexcept nogil:
+# Whether every device may get one more run, where `bound` runs ahead are many for a CPU.
+cdef bint is_room_within(int bound) noexcept nogil:
     graph().mutex.lock()
-    cdef int worst = scheduler().backlog()
+    cdef bint room = scheduler().has_room(bound)
     graph().mutex.unlock()
-    return worst
+    return room
 
 
 cdef int wait_for_room() except -1:
@@ -45,7 +46,7 @@ cdef int wait_for_room() except -1:
     cdef bint told = False
     while True:
         seen = progress().count()
-        if backlog() <= run_bound or (not told and goes_on_without_room()):
+        if is_room_within(run_bound + 1) or (not told and goes_on_without_room()):
             return 0
         told = True
         with nogil:

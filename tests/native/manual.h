@@ -43,6 +43,9 @@ class ManualExecutor final : public Executor {
     KeepingBackend keeping;
 
     const Backend& backend() const override { return keeping; }
+    Memory& memory() override { return host_memory(); }
+    Buffer* stage(size_t bytes) override { return host_memory().allocate(bytes); }
+    bool has_room(int bound) override { return backlog() < bound; }
     void submit(Run* run) override { queue.push_back(run); }
     int backlog() override { return static_cast<int>(queue.size()); }
     bool idle() override { return is_idle; }

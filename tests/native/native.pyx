@@ -5,7 +5,7 @@ from cython.operator cimport dereference as deref
 from libc.stdint cimport int32_t, int64_t, uint64_t
 from libcpp cimport bool
 from libcpp.deque cimport deque
-from libcpp.memory cimport shared_ptr
+from libcpp.memory cimport shared_ptr, unique_ptr
 from libcpp.vector cimport vector
 
 from owl._engine.graph cimport DType, Node, Op, Shape, State, graph, kOperations, operation_name
@@ -290,7 +290,9 @@ cdef class World:
         for _ in range(devices):
             executor = new ManualExecutor()
             self.executors.push_back(executor)
-            self.scheduler.executors.push_back(<Executor*>executor)
+            graph().mutex.lock()
+            self.scheduler.add_executor(unique_ptr[Executor](<Executor*>executor))
+            graph().mutex.unlock()
 
     def __dealloc__(self):
         cdef ManualExecutor* executor

@@ -4,6 +4,8 @@
 #include <cassert>
 #include <cstddef>
 
+#include "_engine/memory/memory.h"
+
 namespace owl {
 
 Graph* const graph_instance = new Graph;
@@ -77,10 +79,11 @@ void Graph::abandon(Node* node) {
     if (node->state == State::recorded) {
         node->state = State::dead;
         release_inputs(node);
-    } else if (node->state == State::done && node->buffer && !node->pins) {
+    } else if ((node->state == State::done || node->issued) && node->buffer && !node->pins) {
+        // Of an issued value, what its device does with the memory from now on comes after what makes the value.
         node->buffer->release();
         node->buffer = nullptr;
-        node->state = State::dead;
+        if (!node->issued) node->state = State::dead;
     }
 }
 
@@ -111,11 +114,28 @@ void Graph::release_inputs(Node* node) {
     }
 }
 
+void Graph::issue(Node* node, Buffer* buffer) {
+    mutex.assert_held();
+    assert(node->state == State::submitted && !node->issued && !node->buffer);
+    node->issued = true;
+    node->buffer = buffer;
+    if (!node->live()) abandon(node);
+}
+
 void Graph::complete(Node* node, Buffer* buffer) {
     mutex.assert_held();
-    assert(node->state == State::submitted);
+    assert(node->state == State::submitted && !node->issued);
     node->state = State::done;
     node->buffer = buffer;
+    notify_waiters(&node->waiters, node);
+    if (!node->live()) abandon(node);
+}
+
+void Graph::complete(Node* node) {
+    mutex.assert_held();
+    assert(node->state == State::submitted && node->issued);
+    node->issued = false;
+    node->state = node->buffer ? State::done : State::dead;  // dead: no longer wanted once it was issued
     notify_waiters(&node->waiters, node);
     if (!node->live()) abandon(node);
 }
@@ -123,6 +143,9 @@ void Graph::complete(Node* node, Buffer* buffer) {
 void Graph::fail(Node* node, Failure* failure) {
     mutex.assert_held();
     if (!node->pending()) return;
+    if (node->issued && node->buffer) node->buffer->release();
+    if (node->issued) node->buffer = nullptr;
+    node->issued = false;
     node->state = State::failed;
     node->failure = failure->retain();
     release_inputs(node);
@@ -158,6 +181,16 @@ void Graph::ancestors(Node* const* targets, int count, std::vector<Node*>* out) 
         }
     }
     std::sort(out->begin(), out->end(), [](const Node* a, const Node* b) { return a->sequence < b->sequence; });
+}
+
+void Graph::add_device(int device, Memory* memory) {
+    mutex.assert_held();
+    if (memories_.size() <= static_cast<size_t>(device)) memories_.resize(static_cast<size_t>(device) + 1);
+    memories_[static_cast<size_t>(device)] = memory;
+}
+
+int Graph::runner_of_transfer(int from, int to) const {
+    return memory_of(to).host && !memory_of(from).host ? from : to;
 }
 
 Node* Graph::copy_on(Node* source, int device) {

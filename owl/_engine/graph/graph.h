@@ -41,7 +41,11 @@ class Graph {
         if (!node->live()) abandon(node);
         unhold(node);
     }
-    void complete(Node* node, Buffer* buffer);  // takes over the reference to the buffer
+    // The value will lie in this buffer: what its device does from now on comes after. Takes over the reference.
+    void issue(Node* node, Buffer* buffer);
+    // The value exists, in this buffer (takes over the reference) or in that which it was issued with.
+    void complete(Node* node, Buffer* buffer);
+    void complete(Node* node);
     void fail(Node* node, Failure* failure);    // adds a reference to the failure
     void add_waiter(Node* node, Waiter* waiter);
     void remove_waiter(Node* node, Waiter* waiter);
@@ -49,6 +53,12 @@ class Graph {
     uint64_t new_mark() { return ++mark_; }
     // The recorded nodes that must run so that `targets` exist, in the order of recording.
     void ancestors(Node* const* targets, int count, std::vector<Node*>* out);
+
+    // The memory of each device. A device is added once and for all.
+    void add_device(int device, Memory* memory);
+    Memory& memory_of(int device) const { return *memories_[static_cast<size_t>(device)]; }
+    // The device that carries a value from one to another: a host's memory is filled by the other device.
+    int runner_of_transfer(int from, int to) const;
 
     Node* copy_on(Node* source, int device);
     void link_copy(Node* source, Node* copy);
@@ -66,6 +76,7 @@ class Graph {
     std::vector<Node*> slabs_;
     std::vector<Node*> free_;
     std::vector<Node*> worklist_;
+    std::vector<Memory*> memories_;
     uint64_t mark_ = 0;
     uint64_t sequence_ = 0;
     int64_t live_nodes_ = 0;

@@ -59,11 +59,13 @@ struct alignas(64) Node {
     uint8_t scalar_mask;  // bit i: operand i of an element-wise operation is a scalar
     uint8_t n_attributes;
     uint8_t n_arguments;
-    bool parked;          // submitted, but not yet in its executor's queue (promised leaves: signalled by others)
+    bool parked;          // submitted, but not yet in its runner's queue (promised leaves: signalled by others)
     bool rematerializable;        // computed and used inside a plan, but not stored: read later, it is computed again
-    uint16_t device;
+    uint16_t device;      // where the value lives
     uint32_t n_inputs;
     int32_t index;        // scratch of traversals: position in that traversal's list
+    uint16_t runner;      // the device that computes it: another one only where a value is sent to the host's memory
+    bool issued;          // submitted, and its runner has begun: later runs of that device may use `buffer` already
     uint64_t mark;        // scratch of traversals: the traversal that was here last
     uint64_t signature;   // hash of operation, attributes, shapes, dtype, device
     uint32_t references;  // handles + readers + windows and runs that hold a pointer; at 0 the node is freed

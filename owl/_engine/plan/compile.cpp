@@ -17,6 +17,7 @@ std::unique_ptr<Plan> unfused_form(const Plan& plan, const Backend& backend) {
     for (const PlanOutput& output : plan.outputs) copy->nodes[output.node].live = true;
     copy->inputs = plan.inputs;
     copy->device = plan.device;
+    copy->memory = plan.memory;
     copy->n_scalars = plan.n_scalars;
     copy->n_arguments = plan.n_arguments;
     copy->has_arena = false;

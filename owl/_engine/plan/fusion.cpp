@@ -6,9 +6,17 @@
 namespace owl {
 namespace {
 
+// The number of the memory in which a value lies.
+int memory_of(const Plan& plan, Ref ref) {
+    if (ref < 0) return plan.inputs[~ref].memory;
+    return plan.nodes[ref].pushed ? kHostMemory : plan.memory;
+}
+
 // A buffer may be shared instead of copied, for values never change.
-bool is_alias(const PlanNode& node) {
-    if (node.op == Op::reshape || node.op == Op::to_device) return true;
+bool is_alias(const Plan& plan, const PlanNode& node) {
+    if (node.op == Op::to_device)
+        return memory_of(plan, node.inputs[0]) == (node.pushed ? kHostMemory : plan.memory);
+    if (node.op == Op::reshape) return true;
     return node.op == elementwise_op(Elementwise::copy) && node.inputs.size() == 1;
 }
 
@@ -54,7 +62,7 @@ class Analyser {
 
     void find_roots() {
         for (size_t i = 0; i < nodes_.size(); ++i) {
-            f_.root[i] = is_alias(nodes_[i]) ? root_of(nodes_[i].inputs[0]) : static_cast<Ref>(i);
+            f_.root[i] = is_alias(plan_, nodes_[i]) ? root_of(nodes_[i].inputs[0]) : static_cast<Ref>(i);
             if (fuse_ && f_.root[i] == static_cast<Ref>(i)) f_.root[i] = same_as_earlier(static_cast<int>(i));
         }
     }
@@ -71,7 +79,7 @@ class Analyser {
             const PlanNode& other = nodes_[j];
             if (other.op != node.op || other.shape != node.shape || other.dtype != node.dtype ||
                 other.inputs.size() != node.inputs.size() ||
-                std::memcmp(other.attribute, node.attribute, sizeof node.attribute))
+                other.pushed != node.pushed || std::memcmp(other.attribute, node.attribute, sizeof node.attribute))
                 continue;
             bool equal = true;
             for (size_t k = 0; k < node.inputs.size(); ++k)
@@ -386,7 +394,7 @@ Fusion analyse(Plan* plan, const FusionRules& rules, bool fuse) {
     // it is computed from stays: inputs of the plan, or values that go through memory anyhow and then stay visible.
     for (PlanNode& node : plan->nodes) {
         const bool movable = is_elementwise(node.op) || node.op == Op::matmul;
-        node.rematerializable = node.rematerializable && fuse && movable && !is_alias(node) && !node.inputs.empty();
+        node.rematerializable = node.rematerializable && fuse && movable && !is_alias(*plan, node) && !node.inputs.empty();
     }
     for (;;) {
         Fusion fusion;

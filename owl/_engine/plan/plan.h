@@ -11,10 +11,13 @@ namespace owl {
 // Operands in a plan: >= 0 is the node of that number, < 0 is external input ~ref.
 using Ref = int32_t;
 
+constexpr int kHostMemory = 0;  // the number of the host's memory
+
 struct PlanInput {
     Shape shape;
     DType dtype;
     bool donatable;  // the value has no other reader, so its buffer may be overwritten after its last use
+    int memory;      // by its number
 };
 
 struct PlanNode {
@@ -22,6 +25,7 @@ struct PlanNode {
     DType dtype;
     bool live;           // the value can be seen outside the plan: it is stored
     bool rematerializable;       // only a handle can see it, and it may be computed again rather than stored
+    bool pushed;         // a transfer to the host's memory, from a device that has its own
     uint8_t scalar_mask;
     Shape shape;
     int64_t attribute[kMaxAttributes];
@@ -81,7 +85,8 @@ struct Plan {
     std::vector<uint64_t> key;  // verified on a hit
     uint64_t hash = 0;
     uint64_t id = 0;
-    uint16_t device = 0;
+    uint16_t device = 0;  // that runs it
+    int memory = 0;       // of that device, by its number
     std::vector<PlanNode> nodes;
     std::vector<PlanInput> inputs;
     std::vector<PlanOutput> outputs;

@@ -2,9 +2,13 @@
 
 #include <algorithm>
 
+#include "_engine/graph/graph.h"
+#include "_engine/memory/memory.h"
+
 namespace owl {
 namespace {
 constexpr size_t kLeaveBytes = 4096;  // below that, storing costs less than keeping the operation recorded
+bool is_pushed(const Node* node) { return node->runner != node->device; }
 }
 
 // Where the key goes on, with room for so many more words. The key is never shortened: one of a larger window fits.
@@ -26,18 +30,19 @@ bool Canonical::describe(const std::vector<Node*>& nodes, uint64_t mark, bool ma
     hash_ = count;
     if (!count) return true;
     bool clean = true;
-    const uint16_t device = nodes[0]->device;
+    const uint16_t runner = nodes[0]->runner;
     uint64_t* word = room_for(key_.data(), 2);
-    *word++ = device;
+    *word++ = runner;
     for (size_t i = 0; i < count; ++i) {
         Node* node = nodes[i];
         clean = clean && node->state == State::recorded && node->mark != mark && !node->rematerializable &&
-                node->device == device;
+                node->runner == runner;
         node->mark = mark;
         node->index = static_cast<int32_t>(i);
         word = room_for(word, 1 + static_cast<size_t>(node->shape.ndim) + node->n_attributes + node->n_inputs);
         *word++ = static_cast<uint64_t>(node->op) | static_cast<uint64_t>(node->dtype) << 16 |
                   static_cast<uint64_t>(node->scalar_mask) << 24 | static_cast<uint64_t>(node->n_attributes) << 32 |
+                  static_cast<uint64_t>(is_pushed(node)) << 39 |
                   static_cast<uint64_t>(node->shape.ndim) << 40 | static_cast<uint64_t>(node->n_inputs & 0xffff) << 48;
         for (int d = 0; d < node->shape.ndim; ++d) *word++ = static_cast<uint64_t>(node->shape.dim[d]);
         for (int a = 0; a < node->n_attributes; ++a) *word++ = static_cast<uint64_t>(node->attribute[a]);
@@ -66,7 +71,8 @@ bool Canonical::describe(const std::vector<Node*>& nodes, uint64_t mark, bool ma
         donatable_.push_back(input->handles == 0 && input->readers == outside_reads_[e]);
         word = room_for(word, 1 + static_cast<size_t>(input->shape.ndim));
         *word = static_cast<uint64_t>(input->dtype) | static_cast<uint64_t>(input->shape.ndim) << 8 |
-                static_cast<uint64_t>(donatable_.back()) << 16;
+                static_cast<uint64_t>(donatable_.back()) << 16 |
+                static_cast<uint64_t>(graph().memory_of(input->device).number) << 24;
         hash_ = mix(hash_, *word++);
         for (int d = 0; d < input->shape.ndim; ++d) *word++ = static_cast<uint64_t>(input->shape.dim[d]);
     }
@@ -93,7 +99,8 @@ std::shared_ptr<Plan> Canonical::make_plan(const std::vector<Node*>& nodes) cons
     auto plan = std::make_shared<Plan>();
     plan->key.assign(key_.begin(), key_.begin() + static_cast<long>(key_size_));
     plan->hash = hash_;
-    plan->device = nodes[0]->device;
+    plan->device = nodes[0]->runner;
+    plan->memory = graph().memory_of(plan->device).number;
     size_t ref = 0;
     for (size_t i = 0; i < nodes.size(); ++i) {
         const Node* node = nodes[i];
@@ -102,6 +109,7 @@ std::shared_ptr<Plan> Canonical::make_plan(const std::vector<Node*>& nodes) cons
         description.dtype = node->dtype;
         description.live = live_[i];
         description.rematerializable = rematerializable_[i];  // if the planner finds that it may
+        description.pushed = is_pushed(node);
         description.scalar_mask = node->scalar_mask;
         description.shape = node->shape;
         std::copy_n(node->attribute, node->n_attributes, description.attribute);
@@ -114,7 +122,8 @@ std::shared_ptr<Plan> Canonical::make_plan(const std::vector<Node*>& nodes) cons
         plan->nodes.push_back(std::move(description));
     }
     for (size_t e = 0; e < inputs_.size(); ++e)
-        plan->inputs.push_back({inputs_[e]->shape, inputs_[e]->dtype, donatable_[e] != 0});
+        plan->inputs.push_back({inputs_[e]->shape, inputs_[e]->dtype, donatable_[e] != 0,
+                                graph().memory_of(inputs_[e]->device).number});
     return plan;
 }
 

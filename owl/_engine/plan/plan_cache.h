@@ -26,9 +26,9 @@ class StoredPlaces {
 // come from outside, and with what is known of their liveness.
 class Canonical {
    public:
-    // Under the graph's lock. `nodes` are recorded and belong to one device. `may_rematerialize`: values that only a handle
+    // Under the graph's lock. `nodes` are recorded and have one runner. `may_rematerialize`: values that only a handle
     // can see need not be stored, but for those of `stored`. False if they cannot be submitted like this: if a node stands among
-    // them twice or is no longer recorded, was left over before, or belongs to another device than the first, or if one
+    // them twice or is no longer recorded, was left over before, or has another runner than the first, or if one
     // needs a recorded value that is not among them.
     bool describe(const std::vector<Node*>& nodes, uint64_t mark, bool may_rematerialize, StoredPlaces& stored);
     uint64_t hash() const { return hash_; }

@@ -21,6 +21,9 @@ Node* make(const Draft& draft, Node* const* inputs, RecordingStream* stream) {
     node->dtype = draft.dtype;
     node->state = State::recorded;
     node->device = draft.device;
+    node->runner = draft.device;
+    if (draft.op == Op::to_device)
+        node->runner = static_cast<uint16_t>(graph().runner_of_transfer(inputs[0]->device, draft.device));
     node->site = draft.site;
     node->stream = stream;
     node->shape = draft.shape;

@@ -26,6 +26,7 @@ void Execution::abandon() {
 }
 
 void Execution::perform(Run* run) {
+    if (run->upload) return perform_upload(run);
     enter();
     if (plan_->has_arena && (reserve(run, *plan_) || (wait_for_memory(run) && reserve(run, *plan_)))) {
         compute(run, *plan_);
@@ -38,6 +39,15 @@ void Execution::perform(Run* run) {
     if (arena_) arena_->release();
     arena_ = nullptr;
     leave();
+}
+
+void Execution::perform_upload(Run* run) {
+    const size_t bytes = run->upload->bytes;
+    Buffer*& target = result_.buffers[0];
+    target = execution_memory().allocate(bytes);
+    if (!target && wait_for_memory(run)) target = execution_memory().allocate(bytes);
+    if (target) return launch_upload(run->upload, target);
+    fail_output(0, out_of_memory(bytes, execution_memory(), {{static_cast<uint16_t>(Op::leaf), run->sites[0]}}));
 }
 
 // Memory was refused. What is only kept for later goes back, and the runs before this one end and let go of theirs.
@@ -81,6 +91,7 @@ bool Execution::bind(Run* run) {
         fail_all(run, unseen());
         return false;
     }
+    if (run->upload) return true;
     input_.assign(run->inputs.size(), nullptr);
     input_failure_.assign(run->inputs.size(), nullptr);
     bool failed = false;
@@ -117,6 +128,11 @@ bool Execution::reserve(Run* run, const Plan& plan) {
     return false;
 }
 
+// A value that is sent to the host lies in the host's memory.
+Memory& Execution::memory_of(const Plan& plan, const PlanOutput& output) {
+    return plan.nodes[output.node].pushed ? host_memory() : execution_memory();
+}
+
 bool Execution::reserve_outputs(const Plan& plan) {
     for (size_t k = 0; k < plan.outputs.size(); ++k) {
         const PlanOutput& output = plan.outputs[k];
@@ -127,7 +143,7 @@ bool Execution::reserve_outputs(const Plan& plan) {
             result_.buffers[k] = result_.buffers[output.alias_output]->retain();
         } else if (output.donated_input >= 0 && donated_[output.donated_input]) {
             result_.buffers[k] = input_[output.donated_input]->retain();
-        } else if (!(result_.buffers[k] = execution_memory().allocate(output.bytes))) {
+        } else if (!(result_.buffers[k] = memory_of(plan, output).allocate(output.bytes))) {
             return false;
         }
     }
@@ -263,11 +279,13 @@ Failure* Execution::make_room(const Step& step, Run* run, const Plan& plan) {
         if (slot.kind == Slot::output) make_output(slot.number, run, plan);
         if (slot.kind == Slot::input || (slot.kind == Slot::own ? own_ : result_.buffers)[slot.number]) continue;
         take_back(step, plan);
-        return out_of_memory(bytes, step.operations, run, plan);
+        Memory& memory = slot.kind == Slot::output ? memory_of(plan, plan.outputs[slot.number]) : execution_memory();
+        return out_of_memory(bytes, memory, origins(step.operations, run, plan));
     }
     if (reserve_scratch(step.scratch_bytes)) return nullptr;
     take_back(step, plan);
-    return out_of_memory(step.scratch_bytes * scratch_threads(), step.operations, run, plan);
+    const size_t bytes = step.scratch_bytes * scratch_threads();
+    return out_of_memory(bytes, host_memory(), origins(step.operations, run, plan));
 }
 
 void Execution::make_output(int32_t number, Run* run, const Plan& plan) {
@@ -278,7 +296,7 @@ void Execution::make_output(int32_t number, Run* run, const Plan& plan) {
         const Node* node = run->inputs[output.donated_input];
         if (node && may_overwrite(node)) buffer = node->buffer->retain();
     }
-    if (!buffer) buffer = execution_memory().allocate(output.bytes);
+    if (!buffer) buffer = memory_of(plan, output).allocate(output.bytes);
     result_.buffers[number] = buffer;
     if (!buffer) return;
     for (size_t k = 0; k < plan.outputs.size(); ++k)
@@ -335,18 +353,23 @@ Failure* Execution::reason_not_to(const Step& step, Run* run, const Plan& plan) 
     if (faults_armed()) {
         FailureKind kind;
         for (int32_t i : step.operations)
-            if (take_fault(plan.nodes[i].op, &kind)) return own(describe(kind, step.operations, run, plan));
+            if (take_fault(plan.nodes[i].op, &kind)) return injected(kind, origins(step.operations, run, plan));
     }
     if (is_aborting())
         return own(new Failure(FailureKind::dropped, "the work was dropped: the program is ending"));
     return nullptr;
 }
 
-Failure* Execution::describe(FailureKind kind, const std::vector<int32_t>& operations, Run* run, const Plan& plan) {
+std::vector<Failure::Origin> Execution::origins(const std::vector<int32_t>& operations, Run* run, const Plan& plan) {
+    std::vector<Failure::Origin> found;
+    for (int32_t i : operations) found.push_back({static_cast<uint16_t>(plan.nodes[i].op), run->sites[i]});
+    return found;
+}
+
+Failure* Execution::injected(FailureKind kind, std::vector<Failure::Origin> origins) {
     auto* failure = new Failure(kind, kind == FailureKind::out_of_memory ? "out of memory" : "a fault was injected");
-    for (int32_t i : operations)
-        failure->origins.push_back({static_cast<uint16_t>(plan.nodes[i].op), run->sites[i]});
-    return failure;
+    failure->origins = std::move(origins);
+    return own(failure);
 }
 
 // One for all: there is no memory to tell more.
@@ -359,14 +382,14 @@ Failure* Execution::exhausted() {
     return failure->retain();
 }
 
-Failure* Execution::out_of_memory(size_t bytes, const std::vector<int32_t>& operations, Run* run, const Plan& plan) {
+Failure* Execution::out_of_memory(size_t bytes, Memory& memory, std::vector<Failure::Origin> origins) {
     if (is_reserve_spent()) return own(exhausted());
-    Failure* failure = describe(FailureKind::out_of_memory, operations, run, plan);
-    const MemoryInfo info = execution_memory().info();
+    const MemoryInfo info = memory.info();
+    Failure* failure = injected(FailureKind::out_of_memory, std::move(origins));
     failure->message = "out of memory: " + std::to_string(bytes) + " bytes were asked for, " +
                        std::to_string(info.in_use) + " are in use, " +
                        (info.limit ? "the limit is " + std::to_string(info.limit) : "the system gives no more");
-    return own(failure);
+    return failure;
 }
 
 Failure* Execution::own(Failure* failure) {

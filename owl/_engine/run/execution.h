@@ -20,6 +20,8 @@ class Execution {
     virtual const Backend& execution_backend() const = 0;
     // Has a step computed, with arguments that are complete. They are overwritten when this returns.
     virtual void launch(const Step& step, char* args) = 0;
+    // Has bytes of the host's memory copied to the device's; the caller keeps `from` alive until the run ends.
+    virtual void launch_upload(const Buffer* from, Buffer* to) = 0;
     // What a kernel needs besides arrays, so many bytes for each of its threads; false if they are refused.
     virtual bool reserve_scratch(size_t bytes) = 0;
     virtual size_t scratch_threads() const = 0;
@@ -37,7 +39,7 @@ class Execution {
     // Under the graph's lock. Finds the inputs. Returns false if the outputs can no longer be seen, or if the executor is
     // to stop: then the run must end before the lock is released.
     bool bind(Run* run);
-    // Without the lock. Launches the steps; `result` says what has come of the outputs.
+    // Without the lock. Launches the steps, or the copy of an upload; `result_` says what has come of the outputs.
     void perform(Run* run);
     // Under the graph's lock, when the result has been taken over: the thread that drops the last failed array then lets go
     // of the failure too.
@@ -48,11 +50,13 @@ class Execution {
     RunResult result_;
 
    private:
+    void perform_upload(Run* run);
     bool wait_for_memory(Run* run);
     void use_unfused_form();
     static bool is_ours(const Node* node);
     static bool may_overwrite(const Node* node);
     bool reserve(Run* run, const Plan& plan);
+    Memory& memory_of(const Plan& plan, const PlanOutput& output);
     bool reserve_outputs(const Plan& plan);
     static void let_go(Buffer** buffer);
     static void release_all(std::vector<Buffer*>* buffers);
@@ -73,9 +77,10 @@ class Execution {
     void end_values(const Step& step, Run* run, const Plan& plan);
     Failure* failure_of(Ref ref, const Plan& plan) const;
     Failure* reason_not_to(const Step& step, Run* run, const Plan& plan);
-    static Failure* describe(FailureKind kind, const std::vector<int32_t>& operations, Run* run, const Plan& plan);
+    static std::vector<Failure::Origin> origins(const std::vector<int32_t>& operations, Run* run, const Plan& plan);
+    Failure* injected(FailureKind kind, std::vector<Failure::Origin> origins);
     static Failure* exhausted();
-    Failure* out_of_memory(size_t bytes, const std::vector<int32_t>& operations, Run* run, const Plan& plan);
+    Failure* out_of_memory(size_t bytes, Memory& memory, std::vector<Failure::Origin> origins);
     Failure* own(Failure* failure);
     void fail_output(size_t k, Failure* failure);
     void fail_all(Run* run, Failure* failure);

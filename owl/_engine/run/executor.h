@@ -19,10 +19,16 @@ class Executor {
 
     // Compiles plans for this device.
     virtual const Backend& backend() const = 0;
+    // Where the device's values lie.
+    virtual Memory& memory() = 0;
+    // Memory that the host fills and the device then reads: it becomes a value, or that of an upload. nullptr if refused.
+    virtual Buffer* stage(size_t bytes) = 0;
     // Takes over a run whose inputs exist or come from earlier runs of this executor. Runs are executed in this order.
     virtual void submit(Run* run) = 0;
     // Runs that were submitted and have not finished.
     virtual int backlog() = 0;
+    // Whether recording may submit one more, where `bound` runs ahead are many for a CPU.
+    virtual bool has_room(int bound) = 0;
     // Nothing to do for so long that waiting for a better plan costs more than it can save.
     virtual bool idle() = 0;
 

@@ -36,6 +36,22 @@ void resolve(Waiter* waiter, Node*) {
     }
 }
 
+// Earlier runs of the same executor come first anyhow.
+bool must_exist_first(const Node* input, const Run* run) {
+    return input->state == State::submitted && (input->parked || input->runner != run->device);
+}
+
+void end_run(Run* run) {
+    for (Node* output : run->outputs) graph().unhold(output);
+    for (Node* input : run->inputs)
+        if (input) graph().unpin(input);
+    run_list().back()->position = run->position;
+    run_list()[run->position] = run_list().back();
+    run_list().pop_back();
+    runs.fetch_sub(1, std::memory_order_relaxed);
+    progress().advance();
+}
+
 }  // namespace
 
 Run* make_run(const Canonical& key, const std::vector<Node*>& nodes, std::shared_ptr<Plan> plan, Executor* executor) {
@@ -59,8 +75,22 @@ Run* make_run(const Canonical& key, const std::vector<Node*>& nodes, std::shared
     return run;
 }
 
+Run* make_upload(Node* leaf, Buffer* staged, Executor* executor) {
+    graph().mutex.assert_held();
+    Run* run = take_run();
+    run->device = leaf->runner;
+    run->executor = executor;
+    run->upload = staged;
+    run->sites.assign(1, leaf->site);
+    run->outputs.push_back(leaf);
+    leaf->parked = false;
+    return run;
+}
+
 void recycle_run(Run* run) {
     graph().mutex.assert_held();
+    if (run->upload) run->upload->release();
+    run->upload = nullptr;
     constexpr size_t kSpare = 64, kLargest = 4096;
     if (spare_runs().size() >= kSpare || run->sites.capacity() > kLargest) {
         delete run;
@@ -74,7 +104,7 @@ void recycle_run(Run* run) {
     run->sites.clear();
     run->dependencies.clear();
     run->unresolved = 0;
-    run->begun = false;
+    run->begun = run->issued = false;
     spare_runs().push_back(run);
 }
 
@@ -119,8 +149,7 @@ bool await_dependencies(Run* run) {
     run_list().push_back(run);
     for (Node* input : run->inputs) {
         graph().pin(input);
-        // Earlier runs of the same executor come first anyhow.
-        if (input->state == State::submitted && (input->parked || input->device != run->device)) ++run->unresolved;
+        if (must_exist_first(input, run)) ++run->unresolved;
     }
     for (Node* output : run->outputs) {
         graph().hold(output);
@@ -130,7 +159,7 @@ bool await_dependencies(Run* run) {
     run->dependencies.resize(run->unresolved);
     auto dependency = run->dependencies.begin();
     for (Node* input : run->inputs) {
-        if (input->state != State::submitted || !(input->parked || input->device != run->device)) continue;
+        if (!must_exist_first(input, run)) continue;
         dependency->run = run;
         dependency->node = input;
         dependency->notify = resolve;
@@ -151,15 +180,34 @@ void finish_run(Run* run, RunResult* result) {
         } else if (result->buffers[k]) {
             result->buffers[k]->release();
         }
-        graph().unhold(node);
     }
-    for (Node* input : run->inputs)
-        if (input) graph().unpin(input);
-    run_list().back()->position = run->position;
-    run_list()[run->position] = run_list().back();
-    run_list().pop_back();
-    runs.fetch_sub(1, std::memory_order_relaxed);
-    progress().advance();
+    end_run(run);
+}
+
+void issue_run(Run* run, RunResult* result, const Memory& memory) {
+    graph().mutex.assert_held();
+    run->issued = true;
+    for (size_t k = 0; k < run->outputs.size(); ++k) {
+        Node* node = run->outputs[k];
+        if (!result->buffers[k])
+            graph().fail(node, result->failures[k]);
+        else if (node->pending())
+            graph().issue(node, result->buffers[k]);
+        else
+            result->buffers[k]->release();
+    }
+    for (Node*& input : run->inputs) {
+        if (!input || !input->buffer || input->buffer->memory != &memory) continue;
+        graph().unpin(input);
+        input = nullptr;
+    }
+}
+
+void finish_run(Run* run) {
+    graph().mutex.assert_held();
+    for (Node* node : run->outputs)
+        if (node->issued) graph().complete(node);
+    end_run(run);
 }
 
 void fail_runs_after_fork(Failure* failure) {
@@ -174,7 +222,7 @@ void fail_runs_after_fork(Failure* failure) {
     lost.swap(run_list());
     for (Run* run : lost) {
         for (Node* output : run->outputs) {
-            graph().fail(output, failure);
+            graph().fail(output, failure);  // of an issued one, what its device was to do is lost with its threads
             graph().unhold(output);
         }
         for (Node* input : run->inputs)

@@ -26,14 +26,18 @@ struct Run {
     std::vector<Dependency> dependencies;
     int unresolved = 0;
     bool begun = false;  // its executor has taken it from the queue
+    bool issued = false;  // the outputs have buffers, or failures, but do not exist yet
     uint16_t device = 0;
     Executor* executor = nullptr;  // of that device
+    Buffer* upload = nullptr;  // instead of a plan: the host's memory that becomes the value of the one output
     size_t position = 0;  // in the list of live runs
     uint64_t number = 0;  // in the order of submitting
 };
 
 // Under the graph's lock. One execution of a plan with the nodes that `key` describes, which count as submitted from now on.
 Run* make_run(const Canonical& key, const std::vector<Node*>& nodes, std::shared_ptr<Plan> plan, Executor* executor);
+// Under the graph's lock. Fills a leaf that was recorded without a value from `staged`, whose reference it takes over.
+Run* make_upload(Node* leaf, Buffer* staged, Executor* executor);
 // Runs that are over are used again, with the room that they have.
 void recycle_run(Run* run);
 
@@ -43,6 +47,11 @@ struct RunResult {
     std::vector<Failure*> failures;  // by output
 };
 void finish_run(Run* run, RunResult* result);
+// Under the graph's lock, where a device begins runs before those ahead of them have ended. Gives the outputs buffers, or
+// failures, and lets go of inputs that lie in `memory`: what the device does with these from now on comes after.
+void issue_run(Run* run, RunResult* result, const Memory& memory);
+// Ends a run that was issued.
+void finish_run(Run* run);
 
 // Under the graph's lock. Counts what the run must wait for and registers for it; true if the run may be queued at once.
 bool await_dependencies(Run* run);

@@ -70,10 +70,24 @@ void Scheduler::purge_rematerializable(RecordingStream* stream) {
     stream->rematerializable_nodes.resize(kept);
 }
 
-int Scheduler::backlog() const {
-    int worst = 0;
-    for (Executor* executor : executors) worst = std::max(worst, executor->backlog());
-    return worst;
+bool Scheduler::has_room(int bound) const {
+    for (Executor* executor : executors)
+        if (!executor->has_room(bound)) return false;
+    return true;
+}
+
+int Scheduler::add_executor(std::unique_ptr<Executor> executor) {
+    graph().mutex.assert_held();
+    const int device = static_cast<int>(executors.size());
+    graph().add_device(device, &executor->memory());
+    executors.push_back(executor.release());
+    return device;
+}
+
+void Scheduler::upload(Node* leaf, Buffer* staged) {
+    graph().mutex.assert_held();
+    Run* run = make_upload(leaf, staged, executors[leaf->runner]);
+    if (await_dependencies(run)) run->executor->submit(run);
 }
 
 void Scheduler::fail_recorded(Failure* failure) {
@@ -132,7 +146,7 @@ void Scheduler::close_window(RecordingStream* stream, Window* nodes, CutReason c
     window.close(stream);
     liveness_.expect(&window);
     if (window.nodes.empty()) return;
-    const bool idle = early_start && executors[window.nodes[0]->device]->idle();
+    const bool idle = early_start && executors[window.nodes[0]->runner]->idle();
     stream->waiting.push_back(std::move(window));
     while (stream->waiting.size() > 1) submit_first_waiting(stream, true, SubmitReason::next_cut);
     if (idle) submit_first_waiting(stream, false, SubmitReason::idle);
@@ -306,7 +320,7 @@ void Scheduler::submit_in_parts(const Window& nodes, bool requested, const Submi
 // are submitted phase by phase, in one order for the whole process, and wait on earlier ones only: no deadlock.
 void Scheduler::submit_by_device(const Window& nodes, bool requested, const SubmitCause& cause) {
     ++counters.windows;
-    if (std::all_of(nodes.begin(), nodes.end(), [&](const Node* node) { return node->device == nodes[0]->device; }))
+    if (std::all_of(nodes.begin(), nodes.end(), [&](const Node* node) { return node->runner == nodes[0]->runner; }))
         return submit_part(nodes, requested, cause);
     const uint64_t mark = graph().new_mark();
     std::vector<int> phases(nodes.size(), 0);
@@ -318,7 +332,7 @@ void Scheduler::submit_by_device(const Window& nodes, bool requested, const Subm
         for (uint32_t k = 0; k < node->n_inputs; ++k) {
             const Node* source = node->inputs()[k];
             if (source->mark == mark)
-                phases[i] = std::max(phases[i], phases[source->index] + (source->device != node->device));
+                phases[i] = std::max(phases[i], phases[source->index] + (source->runner != node->runner));
         }
         last_phase = std::max(last_phase, phases[i]);
     }
@@ -327,7 +341,7 @@ void Scheduler::submit_by_device(const Window& nodes, bool requested, const Subm
         for (size_t device = 0; device < executors.size(); ++device) {
             part.clear();
             for (size_t i = 0; i < nodes.size(); ++i)
-                if (phases[i] == phase && nodes[i]->device == device && nodes[i]->state == State::recorded)
+                if (phases[i] == phase && nodes[i]->runner == device && nodes[i]->state == State::recorded)
                     part.push_back(nodes[i]);
             if (!part.empty()) submit_part(part, false, cause);
         }

@@ -36,8 +36,8 @@ class Scheduler final : public IdleListener {
     RecordingStream* add_stream();
     // Lets go of what a stream need not hold any more.
     void purge_stream(RecordingStream* stream);
-    // Runs ahead of the executor that is furthest behind.
-    int backlog() const;
+    // Whether every device has room for one more run, where `bound` runs ahead are many for a CPU.
+    bool has_room(int bound) const;
 
     // --- recording goes on
     // Submits closed windows that have settled, cuts where the detector said, and keeps the bounds. `cut_here`: ends the
@@ -55,6 +55,11 @@ class Scheduler final : public IdleListener {
     void find_needed(Node* node, Window* nodes);
 
     // --- devices
+    // Takes over an executor; returns its device's number.
+    int add_executor(std::unique_ptr<Executor> executor);
+    // Fills a leaf that was recorded without a value, on a device that has a memory of its own. Takes over the reference to
+    // what was staged.
+    void upload(Node* leaf, Buffer* staged);
     // Nothing that was closed needs to wait any longer.
     void on_idle() override;
 
