@@ -26,6 +26,7 @@ from libcpp.utility cimport move
 from libcpp.vector cimport vector
 
 from owl._cpu.cpu cimport CpuBackend, KernelTable, make_cpu_executor, select_kernels, team
+from owl._null.null cimport make_remote_executor
 from owl._engine.graph cimport (
     ConcatAttributes, ConvAttributes, Distribution, DType, Elementwise, Failure, FailureKind, LockCounters, LrnAttributes,
     Node, Op, PoolAttributes, RandomAttributes, ReduceAttributes, Reduction, Shape, SliceAttributes, SoftmaxAttributes,
@@ -34,7 +35,7 @@ from owl._engine.graph cimport (
     operation_name, take_unobserved_failures, unlock_failures_after_fork,
 )
 from owl._engine.memory cimport (
-    Buffer, MemoryInfo, borrow, has_deferred_releases, host_memory, is_reserve_spent, live_buffers, lock_memory_for_fork,
+    Buffer, Memory, MemoryInfo, borrow, bytes_in_use, has_deferred_releases, host_memory, is_reserve_spent, live_buffers, lock_memory_for_fork,
     refill_reserve, take_deferred_releases, unlock_memory_after_fork,
 )
 from owl._engine.plan cimport Backend, Canonical, Plan, PlanNode, Step, compile_plan, shown_dimensions, shown_name

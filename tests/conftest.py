@@ -20,6 +20,8 @@ import pytest
 
 import owl
 from owl import _runtime
+from owl.testing.fuzz.worlds import choose_devices
+from tests.support import devices as kinds
 from tests.support.leaks import nothing_leaks
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -42,12 +44,26 @@ STDERR = pytest.StashKey[int]()
 MOST_SECONDS = 600  # of one test, if it does not say that it takes minutes: something hangs
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--device", choices=tuple(kinds.KINDS), default="cpu", help="what the tests compute on (cpu)")
+
+
 def pytest_configure(config: pytest.Config) -> None:
+    kinds.choose(config.getoption("--device"))
+    choose_devices(config.getoption("--device"))
     # Where a script started the tests in the background, SIGINT is ignored, and so it would be in every process that
     # they start. A handler, even one that does nothing, is not inherited.
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, lambda *_: None)
     config.stash[STDERR] = os.dup(2)  # before it is captured
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.getoption("--device") == "cpu":
+        return
+    for item in items:
+        if mark := item.get_closest_marker("cpu"):
+            item.add_marker(pytest.mark.skip(reason=f"about CPUs: {mark.args[0]}"))
 
 
 @pytest.hookimpl(wrapper=True)
@@ -77,7 +93,7 @@ def pytest_collection_finish() -> None:
 @pytest.fixture(scope="session", autouse=True)
 def opened_once() -> None:
     """Opens what stays open for the whole process, so that no test is the one that opens it."""
-    owl.set_device(owl.create_cpu_device())
+    owl.set_device(kinds.new_device())
     (owl.ones([1]) + 1).wait_for_eval()  # the executor starts with the first run
     asyncio.new_event_loop().close()
     if importlib.util.find_spec("uvloop") is not None:
@@ -109,8 +125,8 @@ def rng() -> np.random.Generator:
 
 @pytest.fixture(scope="session")
 def devices() -> list[owl.Device]:
-    """Two CPU devices."""
-    return [owl.create_cpu_device(), owl.create_cpu_device()]
+    """Two devices."""
+    return [kinds.new_device(), kinds.new_device()]
 
 
 @pytest.fixture

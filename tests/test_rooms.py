@@ -29,11 +29,11 @@ def includes(path: Path) -> list[Path]:
 
 
 def room(path: Path) -> str:
-    """The room of a source: memory … window, _cpu, or _cpu/kernels."""
+    """The room of a source: memory … window, _cpu, _cpu/kernels, or _null."""
     parts = path.relative_to(OWL).parts
     if parts[0] == "_engine":
         return parts[1].removesuffix(".pxd")
-    return "_cpu/kernels" if parts[1] == "kernels" else "_cpu"
+    return "_cpu/kernels" if parts[1] == "kernels" else parts[0]
 
 
 def allowed(path: Path) -> list[str]:
@@ -43,6 +43,8 @@ def allowed(path: Path) -> list[str]:
         return [here]
     if here == "_cpu":
         return [*BACKEND, here, "_cpu/kernels"]
+    if here == "_null":  # computes with the CPU's kernels: the one arrow between backends
+        return [*BACKEND, here, "_cpu"]
     return ENGINE[: ENGINE.index(here) + 1]
 
 

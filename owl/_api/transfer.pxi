@@ -22,9 +22,11 @@ cdef Shape shape_of(object array):
     return shape
 
 
+# An array on a device, of what the host's memory holds; takes over the reference to that.
 cdef NArray leaf(object array, DType dtype, Buffer* buffer):
     cdef NArray out
     cdef Shape shape = shape_of(array)
+    cdef int device
     try:
         check_reserve()
         out = NArray.__new__(NArray)
@@ -32,7 +34,14 @@ cdef NArray leaf(object array, DType dtype, Buffer* buffer):
         buffer.release()
         raise
     cdef RecordingStream* stream = current_stream()
-    out.node = record_leaf(shape, dtype, current_device(stream), call_site(), buffer, stream)
+    device = current_device(stream)
+    if has_own_memory[device]:
+        out.node = record_leaf(shape, dtype, device, call_site(), NULL, stream)
+        graph().mutex.lock()
+        scheduler().upload(out.node, buffer)
+        graph().mutex.unlock()
+    else:
+        out.node = record_leaf(shape, dtype, device, call_site(), buffer, stream)
     if stream.attention:
         attend(stream)
     return out
@@ -132,9 +141,9 @@ cdef object to_numpy(NArray x):
     try:
         out = np.empty(shape, kind)
         PyObject_GetBuffer(out, &view, PyBUF_C_CONTIGUOUS | PyBUF_WRITABLE)
-        if <size_t>view.len >= LARGE:
+        if <size_t>view.len >= LARGE or not buffer.memory.host:
             with nogil:
-                memcpy(view.buf, buffer.data, view.len)
+                buffer.memory.download(buffer, view.buf, view.len)
         elif view.len:
             memcpy(view.buf, buffer.data, view.len)
         PyBuffer_Release(&view)
@@ -148,7 +157,16 @@ cdef object count_zeros(NArray x):
     cdef int64_t size = x.node.shape.size()
     cdef bint single = x.node.dtype == DType.f32
     cdef int64_t i
+    cdef Buffer* there
     cdef Buffer* buffer = evaluate(x)
+    if not buffer.memory.host:
+        there = buffer
+        try:
+            buffer = take_memory(there.bytes, "count_zero")
+            with nogil:
+                there.memory.download(there, buffer.data, there.bytes)
+        finally:
+            there.release()
     cdef float* singles = <float*>buffer.data
     cdef double* doubles = <double*>buffer.data
     with nogil:

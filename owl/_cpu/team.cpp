@@ -1,7 +1,6 @@
 #include "team.h"
 
 #include <sched.h>
-#include <signal.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -12,6 +11,7 @@
 #include <system_error>
 
 #include "_engine/run/spin.h"
+#include "_engine/run/thread.h"
 
 namespace owl {
 namespace {
@@ -41,22 +41,6 @@ int default_threads() {
 #endif
     if (const int limit = cgroup_limit()) threads = std::min(threads, limit);
     return std::clamp(threads, 1, kMaxThreads);
-}
-
-std::thread start_quiet_thread(std::function<void()> body) {
-    // A thread inherits the mask of its creator.
-    sigset_t all, before;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    std::thread thread;
-    try {
-        thread = std::thread(std::move(body));
-    } catch (...) {
-        pthread_sigmask(SIG_SETMASK, &before, nullptr);
-        throw;
-    }
-    pthread_sigmask(SIG_SETMASK, &before, nullptr);
-    return thread;
 }
 
 Team& team() {

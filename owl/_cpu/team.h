@@ -7,7 +7,6 @@
 #include <atomic>
 #include <condition_variable>
 #include <cstdint>
-#include <functional>
 #include <mutex>
 #include <thread>
 #include <vector>
@@ -93,8 +92,5 @@ class Team {
 
 Team& team();  // never destroyed
 int default_threads();  // from cgroup and affinity
-
-// A thread that no signal reaches, not even before its first instruction: they are for the program's own threads.
-std::thread start_quiet_thread(std::function<void()> body);
 
 }  // namespace owl

@@ -4,9 +4,12 @@ from libcpp.vector cimport vector
 
 
 cdef extern from "_engine/memory/buffer.h" namespace "owl" nogil:
+    cppclass Memory
+
     cppclass Buffer:
         void* data
         size_t bytes
+        Memory* memory
         Buffer* retain()
         void release()
 
@@ -21,7 +24,9 @@ cdef extern from "_engine/memory/memory.h" namespace "owl" nogil:
         size_t peak
 
     cppclass Memory:
-        bool host
+        const bool host
+        size_t total()
+        void download(const Buffer* source, void* to, size_t bytes)
         Buffer* allocate(size_t bytes)
         MemoryInfo info()
         void set_limit(size_t bytes)

@@ -3,6 +3,7 @@
 cdef const KernelTable* kernel_table = NULL
 cdef CpuBackend* cpu_backend = NULL  # never destroyed, as executors are
 cdef list device_names = []
+cdef bint has_own_memory[1024]  # of each device: values lie where the host cannot read them
 cdef int MOST_DEVICES = 1024  # each has a thread once it computes, and a place in what every submission looks at
 cdef object devices_lock = threading.Lock()
 
@@ -31,24 +32,45 @@ cdef int load_kernels() except -1:
 
 
 # With the lock of devices held.
-cdef int add_device() except -1:
-    if len(device_names) >= MOST_DEVICES:
-        raise DeviceError(f"[create_cpu_device] a process has at most {MOST_DEVICES} devices; a device lives as long as the "
-                          "process, so create it once and enter it with `with`")
+cdef int add_cpu_device() except -1:
+    check_number_of_devices("create_cpu_device")
     load_kernels()
     cdef unique_ptr[Executor] executor = make_cpu_executor(dereference(<Backend*>cpu_backend), &scheduler())
-    device_names.append(f"cpu:{len(device_names)}")
+    return add_executor(move(executor), f"cpu:{len(device_names)}")
+
+
+cdef int add_remote_device() except -1:
+    check_number_of_devices("remote_device")
+    load_kernels()
+    host_memory()  # its number is the first
+    cdef unique_ptr[Executor] executor = make_remote_executor(dereference(<Backend*>cpu_backend), &scheduler())
+    return add_executor(move(executor), f"remote:{sum(name.startswith('remote:') for name in device_names)}")
+
+
+cdef int check_number_of_devices(str caller) except -1:
+    if len(device_names) >= MOST_DEVICES:
+        raise DeviceError(f"[{caller}] a process has at most {MOST_DEVICES} devices; a device lives as long as the "
+                          "process, so create it once and enter it with `with`")
+    return 0
+
+
+cdef int add_executor(unique_ptr[Executor] executor, str name) except -1:
+    cdef Memory* memory = &executor.get().memory()
+    has_own_memory[len(device_names)] = not memory.host
     graph().mutex.lock()
-    scheduler().add_executor(move(executor))
+    device = scheduler().add_executor(move(executor))
+    # A window must fit every device that there is.
+    window_bounds().bytes.store(min(window_bounds().bytes.load(), memory.total() // 4))
     graph().mutex.unlock()
-    return len(device_names) - 1
+    device_names.append(name)
+    return device
 
 
 # Threads that record their first arrays at the same time share one device.
 cdef int first_device() except -1:
     with devices_lock:
         if not device_names:
-            add_device()
+            add_cpu_device()
     return 0
 
 
@@ -102,7 +124,13 @@ def create_cpu_device():
     >>> owl.set_device(device)
     """
     with devices_lock:
-        return Device(add_device())
+        return Device(add_cpu_device())
+
+
+def create_remote_device():
+    """A new device whose memory the host cannot read: for `owl.testing.remote_device`."""
+    with devices_lock:
+        return Device(add_remote_device())
 
 
 # Why there is no GPU to use, and what to do. Nothing that could be installed would help.

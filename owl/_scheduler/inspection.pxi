@@ -10,8 +10,7 @@ def isa():
 
 
 def debug_counters():
-    """Everything that lives natively: nodes, buffers, runs, closed windows that wait, bytes of host memory in use."""
-    cdef MemoryInfo memory = host_memory().info()
+    """Everything that lives natively: nodes, buffers, runs, closed windows that wait, bytes in use on all devices."""
     cdef size_t i
     cdef size_t n_waiting = 0
     release_deferred()
@@ -23,7 +22,7 @@ def debug_counters():
     cdef size_t n_streams = scheduler().streams.size()
     cdef LockCounters locks = graph().mutex.counters()
     graph().mutex.unlock()
-    found = {"nodes": nodes, "buffers": live_buffers(), "runs": live_runs(), "bytes": memory.in_use, "streams": n_streams,
+    found = {"nodes": nodes, "buffers": live_buffers(), "runs": live_runs(), "bytes": bytes_in_use(), "streams": n_streams,
              "waiting": n_waiting}
     return found | {"locks taken": locks.taken, "locks contended": locks.contended} if kDebug else found
 
@@ -89,20 +88,28 @@ def set_bounds(nodes=None, bytes=None, runs=None):
     return was
 
 
-def set_memory_limit(size):
-    """Refuses host memory beyond this many bytes in use; None for no limit."""
-    host_memory().set_limit(0 if size is None else max(<size_t>1, <size_t>size))
+# The memory of a device; the host's without one.
+cdef Memory* memory_of_device(device, str caller) except NULL:
+    if device is None:
+        return &host_memory()
+    return &scheduler().executors[check_device(device, caller)].memory()
 
 
-def memory_info():
-    """Bytes of host memory: in use, cached for what comes next, the most ever in use at once, and the limit (0: none)."""
-    cdef MemoryInfo memory = host_memory().info()
+def set_memory_limit(size, device=None):
+    """Refuses memory beyond this many bytes in use, on a device or (None) the host; None for no limit."""
+    memory_of_device(device, "memory_limit").set_limit(0 if size is None else max(<size_t>1, <size_t>size))
+
+
+def memory_info(device=None):
+    """Bytes of a device's memory or (None) the host's: in use, cached for what comes next, the most ever in use at once, and
+    the limit (0: none)."""
+    cdef MemoryInfo memory = memory_of_device(device, "memory_info").info()
     return {"in_use": memory.in_use, "cached": memory.cached, "peak": memory.peak, "limit": memory.limit}
 
 
-def trim_memory():
-    """Gives cached memory back to the system."""
-    host_memory().trim()
+def trim_memory(device=None):
+    """Gives cached memory of a device or (None) the host back to the system."""
+    memory_of_device(device, "trim_memory").trim()
 
 
 def inject_fault(operation, kind="injected", int skip=0, int count=1):

@@ -59,6 +59,9 @@ cdef void settle_promise(Node* node, Buffer* buffer, Failure* failure) noexcept:
                 dropped.observed.store(not node.live())
             if failure is not NULL:
                 graph().fail(node, failure)
+            elif has_own_memory[node.device]:
+                scheduler().upload(node, buffer)
+                buffer = NULL
             else:
                 graph().complete(node, buffer)
                 buffer = NULL

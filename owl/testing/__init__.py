@@ -23,6 +23,7 @@ from typing import Any
 
 import numpy as np
 
+import owl
 from owl import _runtime
 from owl._runtime import promise
 
@@ -35,12 +36,14 @@ __all__ = [
     "inject_fault",
     "kernel_delay",
     "log_softmax_oracle",
+    "memory_info",
     "memory_limit",
     "operations",
     "oracles",
     "planner_counters",
     "promise",
     "random_windows",
+    "remote_device",
     "settle",
     "softmax_oracle",
     "trim_memory",
@@ -52,7 +55,7 @@ __all__ = [
 
 
 def counters() -> dict[str, int]:
-    """What lives natively: ``nodes``, ``buffers``, ``runs``, ``bytes`` of host memory in use, ``streams`` of recording,
+    """What lives natively: ``nodes``, ``buffers``, ``runs``, ``bytes`` in use on all devices, ``streams`` of recording,
     closed windows that are ``waiting`` to be handed over.
 
     Evaluates nothing and does not block; any thread may call it.
@@ -168,8 +171,8 @@ def faults(*operations: str, kind: str = "injected", skip: int = 0, count: int =
 
 
 @contextlib.contextmanager
-def memory_limit(bytes: int, beyond_current: bool = False) -> Iterator[None]:
-    """Refuses to let more host memory than this be in use, as a machine without more would.
+def memory_limit(bytes: int, beyond_current: bool = False, device: owl.Device | None = None) -> Iterator[None]:
+    """Refuses to let more of a device's memory than this be in use, as a machine without more would.
 
     Parameters
     ----------
@@ -177,23 +180,67 @@ def memory_limit(bytes: int, beyond_current: bool = False) -> Iterator[None]:
         The limit.
     beyond_current : bool
         Count from what is in use now.
+    device : owl.Device, optional
+        Whose memory, by default the current device's. All CPU devices share the host's memory.
 
     """
-    _runtime.set_memory_limit(bytes + (settle()["bytes"] if beyond_current else 0))
+    limited = owl.get_device() if device is None else device
+    settle()
+    _runtime.set_memory_limit(bytes + (memory_info(limited)["in_use"] if beyond_current else 0), limited)
     try:
         yield
     finally:
-        _runtime.set_memory_limit(None)
+        _runtime.set_memory_limit(None, limited)
 
 
-def trim_memory() -> None:
+def memory_info(device: owl.Device | None = None) -> dict[str, int]:
+    """What is known of a device's memory, in bytes.
+
+    ``in_use``; ``cached`` for the next arrays; ``peak``, the most ever in use at once; ``limit``, 0 for none.
+
+    Parameters
+    ----------
+    device : owl.Device, optional
+        By default the current device.
+
+    Evaluates nothing and does not block; any thread may call it.
+
+    """
+    return _runtime.memory_info(owl.get_device() if device is None else device)
+
+
+def trim_memory(device: owl.Device | None = None) -> None:
     """Gives memory that owl keeps for its next arrays back to the system, so that only values take memory.
+
+    Parameters
+    ----------
+    device : owl.Device, optional
+        By default the current device.
 
     Evaluates nothing and does not block; any thread may call it.
 
     >>> owl.testing.trim_memory()
     """
-    _runtime.trim_memory()
+    _runtime.trim_memory(owl.get_device() if device is None else device)
+
+
+# ------------------------------------------------------------------------------------------------------------ devices
+
+
+def remote_device() -> owl.Device:
+    """A new device whose memory the host cannot read, on any machine: to test code that crosses devices.
+
+    Its values lie at addresses that fault when they are followed, so that only transfers reach them; its kernels are
+    the CPU's and give the CPU's bits. It begins runs before those ahead of them have ended, and completes them late and
+    in order. Its name is ``remote:0``, then ``remote:1`` and so on; like any device it lives as long as the process.
+
+    >>> remote = owl.testing.remote_device()
+    >>> with remote:
+    ...     x = owl.ones([3]) * 2
+    >>> x.to_numpy()
+    array([2., 2., 2.], dtype=float32)
+    """
+    return _runtime.create_remote_device()
 
 
 @contextlib.contextmanager

@@ -7,6 +7,7 @@ import pytest
 
 import owl
 import owl.aio
+from tests.support.devices import new_device
 
 
 class Doubler:
@@ -131,7 +132,7 @@ def test_closing_answers_what_was_taken_and_takes_no_more(run):
 
 
 def test_batches_run_on_the_device_of_the_batchers_making(run):
-    device = owl.create_cpu_device()
+    device = new_device()
 
     async def main():
         with device:

@@ -10,6 +10,7 @@ import owl
 from owl.aio._staging import StagingRing
 from owl.aio.pipeline import Pipeline, PipelineError
 from owl.aio.pipeline.buffers import DEPTH, BufferPool, is_pooled
+from tests.support.devices import new_device
 
 
 def images(n, size=20_000):
@@ -58,7 +59,7 @@ def test_buffers_are_reused():
 
 
 def test_batches_are_taken_on_the_device_asked_for():
-    device = owl.create_cpu_device()
+    device = new_device()
     before = owl.get_device()
     x, _ = next(iter(Pipeline(images(2)).batch(2).to_device(device)))
     assert x.device == device
@@ -67,7 +68,7 @@ def test_batches_are_taken_on_the_device_asked_for():
 
 
 def test_the_current_device_is_that_of_the_taker():
-    device = owl.create_cpu_device()
+    device = new_device()
     with Pipeline(images(4)).batch(2).to_device() as batches:
         first, _ = next(batches)
         with device:

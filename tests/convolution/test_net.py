@@ -11,6 +11,7 @@ import owl
 import owl.conv as conv
 import owl.elewise as ele
 from owl.testing import bounds, random_windows, softmax_oracle, unfused
+from tests.support.devices import new_device
 
 SIZES = {"w1": [5, 5, 1, 8], "b1": [8], "w2": [5, 5, 8, 12], "b2": [12], "w3": [10, 48], "b3": [10, 1]}
 CONVS = [Convolution(), Convolution((2, 2))]
@@ -119,7 +120,7 @@ def test_a_step_has_the_same_bits_with_small_windows(limits):
 
 @pytest.fixture(scope="module")
 def three(devices: list[owl.Device]) -> list[owl.Device]:
-    return [*devices, owl.create_cpu_device()]
+    return [*devices, new_device()]
 
 
 @pytest.mark.parametrize("count", [2, 3])

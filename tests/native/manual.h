@@ -2,6 +2,7 @@
 // executor whose runs end when a test says so.
 #pragma once
 #include <cstdlib>
+#include <cstring>
 #include <deque>
 #include <memory>
 
@@ -14,6 +15,7 @@ namespace owl {
 class PlainMemory final : public Memory {
    public:
     PlainMemory() : Memory(true, machine_memory()) {}
+    void download(const Buffer* from, void* to, size_t bytes) override { memcpy(to, from->data, bytes); }
 
    private:
     void* obtain(size_t bytes) override {

@@ -179,6 +179,7 @@ def test_from_numpy_copies_before_it_returns():
         assert float(total) == size
 
 
+@pytest.mark.cpu("the array is read where it lies")
 def test_a_borrowed_array_is_kept_alive_and_read_in_place():
     x = np.ones(1 << 16, np.float32)
     a = owl.from_numpy(x, copy=False)

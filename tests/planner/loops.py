@@ -18,6 +18,7 @@ import numpy as np
 
 import owl
 from owl import elewise as ele
+from tests.support.devices import new_device
 
 INPUTS, HIDDEN, OUTPUTS = 784, 256, 10
 
@@ -456,7 +457,7 @@ _devices: list[owl.Device] = []
 
 def two() -> list[owl.Device]:
     while len(_devices) < 2:
-        _devices.append(owl.create_cpu_device())
+        _devices.append(new_device())
     return _devices
 
 

@@ -12,6 +12,7 @@ import pytest
 
 import owl
 from owl import conv, elewise
+from tests.support.devices import new_device
 
 HERE = "test_explain.py"
 SVG = "{http://www.w3.org/2000/svg}"
@@ -161,7 +162,7 @@ def test_left_over_value_is_named():
 
 
 def test_several_devices_are_one_window_with_a_plan_each():
-    one, two = owl.create_cpu_device(), owl.create_cpu_device()
+    one, two = new_device(), new_device()
     with one:
         a = owl.ones([8]) + 1
     with two:

@@ -8,6 +8,7 @@ import owl.aio
 import owl.testing
 from owl import _runtime, elewise
 from owl.testing import kernel_delay, memory_limit
+from tests.support.devices import new_device
 from tests.support.waiting import settle, until
 
 MB = 1 << 20
@@ -113,7 +114,7 @@ def test_the_message_says_what_was_asked_for_and_the_limit():
 
 
 def test_earlier_runs_of_another_device_end_before_memory_is_refused():
-    one, two = owl.create_cpu_device(), owl.create_cpu_device()
+    one, two = new_device(), new_device()
     settle()
     before = _runtime.debug_counters()["bytes"]
     with memory_limit(3 * MB + MB // 4, beyond_current=True), owl.testing.kernel_delay(20000):
@@ -140,6 +141,7 @@ def test_copying_in_waits_for_runs_that_will_give_memory_back():
     assert busy.to_numpy() == 3 << 18
 
 
+@pytest.mark.cpu("a kept promise takes memory where it is kept")
 def test_keeping_a_promise_waits_for_no_run_that_waits_for_the_promise():
     with memory_limit(MB, beyond_current=True):
         promise = owl.testing.promise([1 << 19])

@@ -63,6 +63,7 @@ def test_the_byte_bound_closes_a_window():
     assert kept[-1].to_numpy()[0] == 16
 
 
+@pytest.mark.cpu("two runs ahead are many")
 def test_recording_waits_for_an_executor_that_is_behind():
     settle()
     with bounds(nodes=8, runs=1), kernel_delay(10_000):

@@ -9,6 +9,7 @@ import pytest
 import owl
 from owl import _runtime
 from owl.testing import faults, memory_limit
+from tests.support.devices import new_device
 from tests.support.waiting import settle, until
 
 
@@ -64,7 +65,7 @@ def test_work_recorded_later_on_a_failed_value_fails_too():
 
 
 def test_failures_cross_devices():
-    one, two = owl.create_cpu_device(), owl.create_cpu_device()
+    one, two = new_device(), new_device()
     with one:
         broken = owl.elewise.exp(owl.ones([4]))
     with two:
@@ -110,6 +111,7 @@ def test_out_of_memory_leaves_a_donated_input_intact():
     assert copy.to_numpy().max() == copy.to_numpy().min() == 1
 
 
+@pytest.mark.cpu("values of the host take memory when they are recorded")
 def test_from_numpy_out_of_memory_raises_at_once():
     source = np.ones(1 << 20, np.float32)
     with memory_limit(1 << 20, beyond_current=True), pytest.raises(MemoryError):

@@ -7,6 +7,7 @@ import numpy as np
 import owl
 from owl import _runtime
 from owl.testing import kernel_delay
+from tests.support.devices import new_device
 from tests.support.waiting import settle
 
 
@@ -76,7 +77,7 @@ def test_a_value_read_twice_is_the_same_value():
 
 def test_a_copy_on_another_device_is_not_overwritten_by_its_reader():
     # Once, such a copy was donated to its last reader and then found again by the next record.
-    one, two = owl.create_cpu_device(), owl.create_cpu_device()
+    one, two = new_device(), new_device()
     for _ in range(20):
         with one:
             x = owl.from_numpy(np.arange(1 << 12, dtype=np.float32))

@@ -147,4 +147,4 @@ def test_dropped_promises_leak_no_node():
         promise = _runtime.promise([2])
         promise.fulfil(np.zeros(2, np.float32))
         del promise
-    assert _runtime.debug_counters()["nodes"] == before
+    assert settle()["nodes"] == before

@@ -6,6 +6,7 @@ import pytest
 import owl
 from owl import _runtime
 from owl.testing import kernel_delay
+from tests.support.devices import new_device
 from tests.support.waiting import settle
 
 
@@ -25,7 +26,7 @@ def test_a_buffer_lives_until_its_last_consumer_is_done():
 
 
 def test_handles_dropped_while_two_devices_read():
-    one, two = owl.create_cpu_device(), owl.create_cpu_device()
+    one, two = new_device(), new_device()
     size = 1 << 12
     for k in range(10):
         with one:

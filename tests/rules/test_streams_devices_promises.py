@@ -8,13 +8,14 @@ import pytest
 
 import owl
 from owl import _runtime
+from tests.support.devices import new_device
 from tests.support.processes import run
 from tests.support.waiting import settle, until
 
 
 @pytest.fixture(scope="module")
 def devices():
-    return [owl.create_cpu_device() for _ in range(3)]
+    return [new_device() for _ in range(3)]
 
 
 def in_threads(function, count):

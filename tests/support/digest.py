@@ -1,6 +1,7 @@
 """Every bit that owl computes in a set of programs, as hashes that a change of its structure must not change.
 
 ``python -m tests.support.digest`` compares with ``digest.json``, which was written by the commit that it names;
+``--device remote`` compares those of another kind of device, and
 ``--write COMMIT`` writes it anew: only where bits are meant to change. Instruction sets with fused multiply-add share
 their hashes; the generic set rounds products before it adds them and has its own.
 """
@@ -27,9 +28,11 @@ from owl.apps.mnist.model.cnn import ConvolutionNet
 from owl.apps.mnist.model.mlp import Perceptron
 from owl.testing.fuzz.player import Player
 from owl.testing.fuzz.run import written
+from owl.testing.fuzz.worlds import choose_devices
 from owl.testing.fuzz.writer import traced
 from tests.planner.harness import in_fresh_thread
 from tests.planner.loops import LOOPS
+from tests.support import devices
 
 FILE = Path(__file__).with_suffix(".json")
 BATCHES, BATCH = 6, 96
@@ -132,7 +135,11 @@ def wanted() -> dict[str, str]:
 def main() -> int:
     parser = argparse.ArgumentParser(description="Compares every bit with those of an earlier commit.")
     parser.add_argument("--write", metavar="COMMIT", help="write the hashes of this commit instead")
+    parser.add_argument("--device", choices=tuple(devices.KINDS), default="cpu", help="what computes (cpu)")
     arguments = parser.parse_args()
+    devices.choose(arguments.device)
+    choose_devices(arguments.device)
+    owl.set_device(devices.new_device())
     found = {name: part() for name, part in parts().items()}
     if arguments.write:
         kept = json.loads(FILE.read_text()) if FILE.exists() else {}

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cstdlib>
+#include <cstring>
 #include <new>
 
 #include "deferred.h"
@@ -56,6 +57,7 @@ size_t round_up(size_t bytes, int* size_class) {
 class HostMemory final : public Memory {
    public:
     HostMemory() : Memory(true, machine_memory()) {}
+    void download(const Buffer* from, void* to, size_t bytes) override { std::memcpy(to, from->data, bytes); }
 
    private:
     void* obtain(size_t bytes) override {

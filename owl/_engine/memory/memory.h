@@ -35,6 +35,10 @@ class Memory {
     void lock_for_fork() { mutex_.lock(); }
     void unlock_after_fork() { mutex_.unlock(); }
 
+    // Copies what a value holds to the host's memory, by any thread, which waits. Of the host's own it is a plain copy.
+    virtual void download(const Buffer* from, void* to, size_t bytes) = 0;
+    size_t total() const { return total_; }
+
    protected:
     // `total`: bytes of the place.
     Memory(bool is_host, size_t total);

@@ -17,6 +17,11 @@ void Execution::let_go_of_failures() {
     }
 }
 
+std::vector<double> Execution::scalars_of(const Step& step) const {
+    if (step.scalars_field < 0) return {};
+    return {scalars_.begin() + step.first_scalar, scalars_.end()};
+}
+
 void Execution::abandon() {
     release_all(&result_.buffers);
     release_all(&own_);
@@ -159,12 +164,12 @@ void Execution::release_all(std::vector<Buffer*>* buffers) {
     buffers->clear();
 }
 
-char* Execution::address(const Slot& slot) const {
+char* Execution::address(const Slot& slot, bool transfer) const {
     switch (slot.kind) {
-        case Slot::input: return input_[slot.number] ? address_for_kernels(input_[slot.number]) : nullptr;
-        case Slot::output: return address_for_kernels(result_.buffers[slot.number]);
-        case Slot::own: return address_for_kernels(own_[slot.number]);
-        default: return address_for_kernels(arena_) + slot.offset;
+        case Slot::input: return input_[slot.number] ? address_for(input_[slot.number], transfer) : nullptr;
+        case Slot::output: return address_for(result_.buffers[slot.number], transfer);
+        case Slot::own: return address_for(own_[slot.number], transfer);
+        default: return address_for(arena_, transfer) + slot.offset;
     }
 }
 
@@ -192,8 +197,9 @@ void Execution::fail_step(const Step& step, Failure* failure) {
 void Execution::run_step(Step* step, Run* run, const Plan& plan) {
     if (const int delay = kernel_delay()) std::this_thread::sleep_for(std::chrono::microseconds(delay));
     auto* args = reinterpret_cast<char*>(step->args.data());
+    const bool transfer = plan.nodes[step->operations[0]].op == Op::to_device;
     for (const Patch& patch : step->patches) {
-        char* pointer = address(plan.slots[patch.slot]) + patch.offset;
+        char* pointer = address(plan.slots[patch.slot], transfer) + patch.offset;
         if (patch.argument >= 0) pointer += run->arguments[patch.argument] * static_cast<int64_t>(patch.item_size);
         std::memcpy(args + patch.field, &pointer, sizeof pointer);
     }

@@ -32,8 +32,8 @@ class Execution {
     // Before each step: holds still where a fork wants it.
     virtual void pause_if_asked() = 0;
     virtual bool is_aborting() const = 0;
-    // A buffer's address as kernels take it.
-    virtual char* address_for_kernels(const Buffer* buffer) const { return static_cast<char*>(buffer->data); }
+    // A buffer's address as kernels take it, or the copy that a transfer is: only that reads another memory.
+    virtual char* address_for(const Buffer* buffer, bool /*transfer*/) const { return static_cast<char*>(buffer->data); }
 
     // ---------------------------------------------------------------------------------------------------- for executors
     // Under the graph's lock. Finds the inputs. Returns false if the outputs can no longer be seen, or if the executor is
@@ -46,6 +46,9 @@ class Execution {
     void let_go_of_failures();
     // In a forked child: what the run in hand had reserved goes back; its values are failed with the other runs'.
     void abandon();
+
+    // The scalars of a step, where its arguments point to them.
+    std::vector<double> scalars_of(const Step& step) const;
 
     RunResult result_;
 
@@ -60,7 +63,7 @@ class Execution {
     bool reserve_outputs(const Plan& plan);
     static void let_go(Buffer** buffer);
     static void release_all(std::vector<Buffer*>* buffers);
-    char* address(const Slot& slot) const;
+    char* address(const Slot& slot, bool transfer) const;
     void compute(Run* run, Plan& plan);
     void begin_steps(Run* run, const Plan& plan);
     void fail_step(const Step& step, Failure* failure);

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from owl.testing import fuzz
 from owl.testing.fuzz.check import SETTINGS, SETTINGS_BESIDES
 from owl.testing.fuzz.run import KINDS
+from owl.testing.fuzz.worlds import DEVICES, choose_devices
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -23,9 +24,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         default="settings",
         help="compare settings of the planner (the default), or run out of memory",
     )
+    parser.add_argument("--devices", choices=tuple(DEVICES), default="cpu", help="what programs compute on (cpu)")
     parser.add_argument("--verbose", action="store_true", help="tell each program's number, to know which one crashed")
     options = parser.parse_args(arguments)
     faulthandler.enable()  # a crash is a find too, and --verbose tells of which program
+    choose_devices(options.devices)
     start = time.monotonic()
 
     def tell(number: int) -> None:

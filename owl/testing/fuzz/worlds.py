@@ -27,9 +27,28 @@ STEPS = ("relu_back", "argmax", "less", "equal", "at_least", "where", "max_pool_
 LRN = (3, 0.5, 0.75)  # size, alpha, beta
 
 
-@functools.cache
+# What programs compute on: two devices of one kind, or one of each.
+DEVICES: dict[str, tuple[Callable[[], owl.Device], Callable[[], owl.Device]]] = {
+    "cpu": (owl.create_cpu_device, owl.create_cpu_device),
+    "remote": (owl.testing.remote_device, owl.testing.remote_device),
+    "cpu+remote": (owl.create_cpu_device, owl.testing.remote_device),
+}
+_chosen = ["cpu"]
+
+
+def choose_devices(kind: str) -> None:
+    """What programs compute on from now on, of `DEVICES`."""
+    _chosen[0] = kind
+
+
 def devices() -> tuple[owl.Device, owl.Device]:
-    return owl.create_cpu_device(), owl.create_cpu_device()
+    return _made(_chosen[0])
+
+
+@functools.cache
+def _made(kind: str) -> tuple[owl.Device, owl.Device]:
+    first, second = DEVICES[kind]
+    return first(), second()
 
 
 class NumpyWorld:

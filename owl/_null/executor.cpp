@@ -1,0 +1,160 @@
+// The executor of a remote device: its thread issues runs, and a stream does what they say.
+#include <algorithm>
+#include <cstring>
+
+#include "_cpu/backend.h"
+#include "_cpu/team.h"
+#include "_engine/run/threaded_executor.h"
+#include "memory.h"
+#include "remote.h"
+#include "stream.h"
+
+namespace owl {
+namespace {
+
+constexpr int kRunsAhead = 16;  // as many are issued before recording waits
+
+class RemoteExecutor final : public ThreadedExecutor {
+   public:
+    RemoteExecutor(const Backend& backend, IdleListener* listener) : ThreadedExecutor(listener), backend_(backend) {}
+
+    ~RemoteExecutor() override {
+        stop();
+        stream_.stop();
+        if (attached_) team().detach(region_.get());
+    }
+
+    const Backend& backend() const override { return backend_; }
+    Memory& memory() override { return memory_; }
+    Buffer* stage(size_t bytes) override { return host_memory().allocate(bytes); }
+    // Uploads do not count: a batch that is on its way ahead of its step is what recording is for.
+    bool has_room(int bound) override { return planned_.load(std::memory_order_acquire) < std::max(bound, kRunsAhead); }
+
+    void submit(Run* run) override {
+        if (run->plan) planned_.fetch_add(1, std::memory_order_release);
+        ThreadedExecutor::submit(run);
+    }
+    void quiesce() override {
+        ThreadedExecutor::quiesce();
+        stream_.quiesce();
+    }
+    void freeze() override {
+        ThreadedExecutor::freeze();
+        stream_.freeze();
+    }
+    void resume(bool in_child) override {
+        stream_.resume(in_child);
+        ThreadedExecutor::resume(in_child);
+    }
+
+   private:
+    void begin() override {
+        if (!attached_) team().attach(region_.get());
+        attached_ = true;
+        stream_.start();
+    }
+
+    void forget() override {
+        attached_ = false;
+        planned_.store(0);
+        region_.release();  // may be half-way through a phase
+        region_ = std::make_unique<Region>();
+        scratch_bytes_ = 0;
+        scratch_threads_ = 0;
+    }
+
+    void execute(Run* run) override {
+        result_.buffers.assign(run->outputs.size(), nullptr);
+        result_.failures.assign(run->outputs.size(), nullptr);
+        {
+            std::lock_guard<GraphLock> guard(graph().mutex);
+            run->begun = true;
+            if (!bind(run)) {
+                count(run);
+                finish_run(run, &result_);
+                let_go_of_failures();
+                return recycle_run(run);
+            }
+        }
+        perform(run);
+        {
+            std::lock_guard<GraphLock> guard(graph().mutex);
+            issue_run(run, &result_, memory_);
+            let_go_of_failures();
+        }
+        result_.buffers.clear();
+        stream_.push([this, run] { end(run); }, true);
+    }
+
+    void end(Run* run) {
+        std::lock_guard<GraphLock> guard(graph().mutex);
+        count(run);
+        finish_run(run);
+        recycle_run(run);
+    }
+
+    void count(const Run* run) {
+        count_end();
+        if (run->plan) planned_.fetch_sub(1, std::memory_order_release);
+    }
+
+    Memory& execution_memory() override { return memory_; }
+    const Backend& execution_backend() const override { return backend_; }
+
+    void launch(const Step& step, char* args) override {
+        // The next step, and the next run, write theirs over these.
+        auto kept = std::make_shared<std::vector<uint64_t>>(step.args.size());
+        std::memcpy(kept->data(), args, kept->size() * sizeof(uint64_t));
+        auto scalars = std::make_shared<std::vector<double>>(scalars_of(step));
+        if (step.scalars_field >= 0) {
+            const double* place = scalars->data();
+            std::memcpy(reinterpret_cast<char*>(kept->data()) + step.scalars_field, &place, sizeof place);
+        }
+        const Kernel& kernel = kernel_of(step);
+        stream_.push([this, &kernel, kept, scalars] {
+            team().enter();
+            region_->run(kernel, kept->data());
+            team().leave();
+        });
+    }
+
+    void launch_upload(const Buffer* from, Buffer* to) override {
+        char* target = RemoteMemory::real(to->data);
+        stream_.push([from, target] { std::memcpy(target, from->data, from->bytes); });
+    }
+
+    // Kernels under way use the scratch memory that there is.
+    bool reserve_scratch(size_t bytes) override {
+        const int threads = team().size();
+        if (bytes <= scratch_bytes_ && threads <= scratch_threads_) return true;
+        stream_.drain();
+        if (!region_->reserve_scratch(bytes)) return false;
+        scratch_bytes_ = std::max(scratch_bytes_, bytes);
+        scratch_threads_ = threads;
+        return true;
+    }
+    bool release_scratch() override { return false; }
+    size_t scratch_threads() const override { return static_cast<size_t>(team().size()); }
+
+    char* address_for(const Buffer* buffer, bool transfer) const override {
+        const bool ours = buffer->memory == &memory_, of_another = transfer && !buffer->memory->host;
+        return ours || of_another ? RemoteMemory::real(buffer->data) : static_cast<char*>(buffer->data);
+    }
+
+    const Backend& backend_;
+    Stream stream_;
+    RemoteMemory memory_{&stream_};
+    std::unique_ptr<Region> region_ = std::make_unique<Region>();
+    bool attached_ = false;
+    size_t scratch_bytes_ = 0;
+    int scratch_threads_ = 0;
+    std::atomic<int> planned_{0};
+};
+
+}  // namespace
+
+std::unique_ptr<Executor> make_remote_executor(const Backend& backend, IdleListener* listener) {
+    return std::make_unique<RemoteExecutor>(backend, listener);
+}
+
+}  // namespace owl
