@@ -254,7 +254,6 @@ class Lowerer {
         switch (node.op) {
             case Op::transpose: return lower_transpose(i, node);
             case Op::slice: return lower_slice(i, node);
-            case Op::to_device: return lower_transfer(i, node);
             case Op::concat: return lower_concat(i, node);
             case Op::reduce: return lower_reduce(i, node);
             case Op::softmax: return lower_softmax(i, node, SoftmaxKind::plain);
@@ -262,6 +261,7 @@ class Lowerer {
             case Op::cross_entropy: return lower_softmax(i, node, SoftmaxKind::loss);
             case Op::cross_entropy_back: return lower_softmax(i, node, SoftmaxKind::difference);
             case Op::random: return lower_random(i, node);
+            case Op::to_device: return lower_transfer(i, node);
             default: assert(false);
         }
     }
@@ -283,15 +283,6 @@ class Lowerer {
         const auto order = attributes_of<TransposeAttributes>(node);
         for (int d = 0; d < node.shape.ndim; ++d) builder.args.src_stride[d] = source[order.source(d)];
         builder.point(builder.args.src, operand.ref);
-        builder.point(builder.args.dst, i);
-        push(&builder, i);
-    }
-
-    // Between memories. Within one it is no step.
-    void lower_transfer(int i, const PlanNode& node) {
-        auto builder = copy_step(node);
-        dense_strides(node.shape, builder.args.src_stride);
-        builder.point(builder.args.src, f_.operands[i][0].ref);
         builder.point(builder.args.dst, i);
         push(&builder, i);
     }
@@ -369,6 +360,15 @@ class Lowerer {
         args.p0 = attributes.p0;
         args.p1 = attributes.p1;
         builder.point(args.y, i);
+        push(&builder, i);
+    }
+
+    // Between memories. Within one it is no step.
+    void lower_transfer(int i, const PlanNode& node) {
+        auto builder = copy_step(node);
+        dense_strides(node.shape, builder.args.src_stride);
+        builder.point(builder.args.src, f_.operands[i][0].ref);
+        builder.point(builder.args.dst, i);
         push(&builder, i);
     }
 

@@ -9,7 +9,7 @@ from libcpp.memory cimport shared_ptr, unique_ptr
 from libcpp.vector cimport vector
 
 from owl._engine.graph cimport DType, Node, Op, Shape, State, graph, kOperations, operation_name
-from owl._engine.memory cimport Buffer, Memory, host_memory, live_buffers
+from owl._engine.memory cimport Buffer, MemoryInfo, host_memory, live_buffers
 from owl._engine.plan cimport Backend, Plan, PlanInput, PlanOutput, StoredPlaces, compile_plan
 from owl._engine.record cimport Draft, RecordingStream, record, record_leaf
 from owl._engine.run cimport Executor, live_runs
@@ -89,8 +89,11 @@ cdef extern from "_engine/plan/placement.h" namespace "owl" nogil:
 
 
 cdef extern from "manual.h" namespace "owl" nogil:
-    cppclass PlainMemory(Memory):
-        pass
+    cppclass PlainMemory:
+        Buffer* allocate(size_t bytes)
+        MemoryInfo info()
+        void set_limit(size_t bytes)
+        void trim()
 
     cppclass KeepingBackend(Backend):
         Fusion fusion
