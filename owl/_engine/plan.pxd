@@ -55,6 +55,10 @@ cdef extern from "_engine/plan/backend.h" namespace "owl" nogil:
     void compile_plan(Plan* plan, const Backend& backend, bool fuse)
 
 
+cdef extern from "_engine/plan/plan_bin.h" namespace "owl" nogil:
+    void empty_plan_bin()
+
+
 cdef extern from "_engine/plan/plan_cache.h" namespace "owl" nogil:
     cppclass Canonical:
         bool describe(const vector[Node*]& nodes, uint64_t mark, bool may_rematerialize, StoredPlaces& stored)

@@ -44,6 +44,7 @@ def clear_plans():
     graph().mutex.lock()
     scheduler().plans.clear()
     graph().mutex.unlock()
+    empty_plan_bin()
 
 
 def set_fuse(bint value):
@@ -109,6 +110,7 @@ def memory_info(device=None):
 
 def trim_memory(device=None):
     """Gives cached memory of a device or (None) the host back to the system."""
+    empty_plan_bin()
     memory_of_device(device, "trim_memory").trim()
 
 

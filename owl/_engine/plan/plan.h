@@ -102,6 +102,7 @@ struct Plan {
     size_t scratch_bytes = 0;  // per thread
     size_t output_bytes = 0;   // stored outside, donated ones included
     int n_scalars = 0, n_arguments = 0;
+    Plan* next_dropped = nullptr;  // in the bin
 };
 
 }  // namespace owl

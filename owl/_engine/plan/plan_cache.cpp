@@ -4,6 +4,7 @@
 
 #include "_engine/graph/graph.h"
 #include "_engine/memory/memory.h"
+#include "plan_bin.h"
 
 namespace owl {
 namespace {
@@ -96,7 +97,7 @@ bool Canonical::describe(const std::vector<Node*>& nodes, uint64_t mark, bool ma
 }
 
 std::shared_ptr<Plan> Canonical::make_plan(const std::vector<Node*>& nodes) const {
-    auto plan = std::make_shared<Plan>();
+    auto plan = new_plan();
     plan->key.assign(key_.begin(), key_.begin() + static_cast<long>(key_size_));
     plan->hash = hash_;
     plan->device = nodes[0]->runner;

@@ -4,6 +4,7 @@
 #include <new>
 #include <system_error>
 
+#include "_engine/plan/plan_bin.h"
 #include "spin.h"
 #include "thread.h"
 
@@ -92,7 +93,10 @@ bool ThreadedExecutor::start_thread() {
 }
 
 void ThreadedExecutor::loop() {
-    while (Run* run = next()) execute(run);
+    while (Run* run = next()) {
+        execute(run);
+        empty_plan_bin();
+    }
 }
 
 // Spins for a moment before it sleeps: in a training loop the next plan is never far.
