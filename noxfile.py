@@ -5,6 +5,7 @@ lint     ruff, mypy, cython-lint
 fuzz     random programs under every setting of the planner: ``nox -s fuzz -- --seconds 600 --seed 3``
 asan     the rules' tests and random programs under AddressSanitizer; ubsan and tsan likewise. ``-- -k NAME`` runs a
          part of the tests, ``-- --seconds 600 --seed 3`` more random programs
+remote   the whole suite and random programs on the remote device, and on it beside a CPU
 bench    the benchmarks that docs/performance.md quotes
 """
 
@@ -112,6 +113,7 @@ def sanitized(session: nox.Session, kind: str, runtime: str, **options: str) -> 
     session.run("python", "tests/sanitizers/stress.py", chosen.seconds, env=environment)
     fuzzing = ["--programs", "1000000", "--seconds", chosen.seconds, "--seed", chosen.seed]
     session.run("python", "-m", "owl.testing.fuzz", *fuzzing, env=environment)
+    session.run("python", "-m", "owl.testing.fuzz", *fuzzing, "--devices", "cpu+remote", env=environment)
     tests = tests or ["tests/native", "tests/rules", "tests/planner", *NATIVE_TESTS]
     session.run("python", "-m", "pytest", "-q", "-p", "no:faulthandler", *tests, env=environment)
 
@@ -135,6 +137,14 @@ def tsan(session: nox.Session) -> None:
     options = "halt_on_error=1:second_deadlock_stack=1:die_after_fork=0:allocator_may_return_null=1"
     options += f":suppressions={suppressions}"
     sanitized(session, "thread", "libtsan.so", TSAN_OPTIONS=options, OPENBLAS_NUM_THREADS="1")
+
+
+@nox.session
+def remote(session: nox.Session) -> None:
+    install_copy(session, "test", OWL_DEBUG="1")
+    for devices in ("remote", "cpu+remote"):
+        session.run("python", "-m", "pytest", "-q", "--device", devices)
+        session.run("python", "-m", "owl.testing.fuzz", "--programs", "5000", "--devices", devices)
 
 
 @nox.session

@@ -134,6 +134,14 @@ def set_delay(int microseconds):
     set_kernel_delay(microseconds)
 
 
+def buffer_address(NArray array not None):
+    """Where a value lies, as its device takes it: no address of the host's on a device that has a memory of its own."""
+    cdef Buffer* buffer = evaluate(array)
+    address = <size_t>buffer.data
+    buffer.release()
+    return address
+
+
 def operation_names():
     """The names of all operations, in the order of their numbers."""
     cdef int op
