@@ -25,7 +25,8 @@ def test_a_test_that_never_ends_is_ended(tmp_path):
             module = importlib.util.module_from_spec(spec)
             spec.loader.exec_module(module)
             module.MOST_SECONDS = 0.2
-            pytest_configure, pytest_runtest_protocol = module.pytest_configure, module.pytest_runtest_protocol
+            pytest_addoption, pytest_configure = module.pytest_addoption, module.pytest_configure
+            pytest_runtest_protocol = module.pytest_runtest_protocol
         """)
     )
     (tmp_path / "test_hang.py").write_text("import threading\ndef test_hang():\n    threading.Event().wait()\n")
