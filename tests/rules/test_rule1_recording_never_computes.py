@@ -181,6 +181,7 @@ def test_threads_that_record_first_share_one_device():
     assert out.stdout.startswith("{0} Device(1"), out.stdout + out.stderr
 
 
+@pytest.mark.cpu("a thread that records without a pause keeps sixteen runs ahead, each of which completes late")
 def test_an_operand_rebound_by_another_thread_while_recording():
     # A record that starts a garbage collection or a new stream lets other threads in; its operands must survive them.
     stop = threading.Event()
