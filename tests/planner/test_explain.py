@@ -62,8 +62,7 @@ def test_pending_array_is_explained_without_being_computed():
     assert y.state == "recorded"
     assert unrelated.state == "recorded"
     assert text.startswith("window: still recorded")
-    assert "plan on cpu:" in text
-    assert "3 operations in 1 kernel" in text
+    assert f"plan on {owl.get_device().name}: 3 operations in 1 kernel" in text
     assert f"v0 = matmul(x0, x1) [2, 4] at {HERE}:{line_of('# the product')}" in text
     assert re.search(r"v2 = relu\(v1\) \[2, 4\] .*, stored", text)
     assert owl.explain(y) == text, "explaining changes nothing"
