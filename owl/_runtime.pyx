@@ -35,10 +35,12 @@ from owl._engine.graph cimport (
     operation_name, take_unobserved_failures, unlock_failures_after_fork,
 )
 from owl._engine.memory cimport (
-    Buffer, Memory, MemoryInfo, borrow, bytes_in_use, has_deferred_releases, host_memory, is_reserve_spent, live_buffers, lock_memory_for_fork,
-    refill_reserve, take_deferred_releases, unlock_memory_after_fork,
+    Buffer, Memory, MemoryInfo, borrow, bytes_in_use, has_deferred_releases, host_memory, is_reserve_spent,
+    live_buffers, lock_memory_for_fork, refill_reserve, take_deferred_releases, unlock_memory_after_fork,
 )
-from owl._engine.plan cimport Backend, Canonical, Plan, PlanNode, Step, compile_plan, empty_plan_bin, shown_dimensions, shown_name
+from owl._engine.plan cimport (
+    Backend, Canonical, Plan, PlanNode, Step, compile_plan, empty_plan_bin, shown_dimensions, shown_name,
+)
 from owl._engine.record cimport (
     Draft, RandomNumbers, RecordingStream, Window, record, record_leaf, stream_of, window_bounds,
 )

@@ -20,7 +20,6 @@ import pytest
 
 import owl
 from owl import _runtime
-from owl.testing.fuzz.worlds import choose_devices
 from tests.support import devices as kinds
 from tests.support.leaks import nothing_leaks
 
@@ -45,12 +44,11 @@ MOST_SECONDS = 600  # of one test, if it does not say that it takes minutes: som
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--device", choices=tuple(kinds.KINDS), default="cpu", help="what the tests compute on (cpu)")
+    parser.addoption("--device", choices=tuple(kinds.DEVICES), default="cpu", help="what the tests compute on (cpu)")
 
 
 def pytest_configure(config: pytest.Config) -> None:
     kinds.choose(config.getoption("--device"))
-    choose_devices(config.getoption("--device"))
     # Where a script started the tests in the background, SIGINT is ignored, and so it would be in every process that
     # they start. A handler, even one that does nothing, is not inherited.
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:

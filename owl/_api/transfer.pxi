@@ -23,10 +23,9 @@ cdef Shape shape_of(object array):
 
 
 # An array on a device, of what the host's memory holds; takes over the reference to that.
-cdef NArray leaf(object array, DType dtype, Buffer* buffer):
+cdef NArray leaf(object array, DType dtype, int device, Buffer* buffer):
     cdef NArray out
     cdef Shape shape = shape_of(array)
-    cdef int device
     try:
         check_reserve()
         out = NArray.__new__(NArray)
@@ -34,7 +33,6 @@ cdef NArray leaf(object array, DType dtype, Buffer* buffer):
         buffer.release()
         raise
     cdef RecordingStream* stream = current_stream()
-    device = current_device(stream)
     if has_own_memory[device]:
         out.node = record_leaf(shape, dtype, device, call_site(), NULL, stream)
         graph().mutex.lock()
@@ -58,11 +56,11 @@ cdef cnp.ndarray array_over(Buffer* buffer, DType dtype, const Shape& shape):
 
 
 # Elements of another dtype or order are converted on their way, in one pass.
-cdef Buffer* copy_of(cnp.ndarray array, DType dtype, bint as_it_is) except NULL:
+cdef Buffer* copy_of(cnp.ndarray array, DType dtype, int device, bint as_it_is) except NULL:
     cdef Shape shape
     cdef int d
     cdef size_t size = cnp.PyArray_SIZE(array) * (8 if dtype == DType.f64 else 4)
-    cdef Buffer* buffer = take_memory(size, "from_numpy")
+    cdef Buffer* buffer = take_memory(size, device, "from_numpy")
     if not as_it_is:
         shape.ndim = cnp.PyArray_NDIM(array)
         for d in range(shape.ndim):
@@ -104,6 +102,7 @@ def from_numpy(array, dtype=None, copy=True):
     cdef DType wanted = parse_dtype(dtype, "from_numpy")
     cdef bint given = isinstance(array, (np.ndarray, NArray))
     cdef bint as_it_is
+    cdef int device
     release_deferred()
     if type(array) is NArray:
         array = to_numpy(<NArray>array)
@@ -123,12 +122,13 @@ def from_numpy(array, dtype=None, copy=True):
     as_it_is = array.dtype == kind and array.flags.c_contiguous and array.flags.aligned
     if not copy and copy is not None and not (as_it_is and given):
         raise OwlValueError(f"[from_numpy] only a C-contiguous NumPy array of dtype {kind} can be borrowed (copy=False)")
+    device = current_device(current_stream())
     if copy or not as_it_is:
-        return leaf(array, wanted, copy_of(array, wanted, as_it_is))
+        return leaf(array, wanted, device, copy_of(array, wanted, device, as_it_is))
     owner = Borrowed.__new__(Borrowed)
     PyObject_GetBuffer(array, &owner.view, PyBUF_C_CONTIGUOUS)
     Py_INCREF(owner)
-    return leaf(array, wanted, borrow(owner.view.buf, owner.view.len, <void*>owner))
+    return leaf(array, wanted, device, borrow(owner.view.buf, owner.view.len, <void*>owner))
 
 
 cdef object to_numpy(NArray x):
@@ -162,7 +162,7 @@ cdef object count_zeros(NArray x):
     if not buffer.memory.host:
         there = buffer
         try:
-            buffer = take_memory(there.bytes, "count_zero")
+            buffer = take_memory(there.bytes, x.node.device, "count_zero")
             with nogil:
                 there.memory.download(there, buffer.data, there.bytes)
         finally:

@@ -13,10 +13,7 @@ class CpuExecutor final : public ThreadedExecutor {
    public:
     CpuExecutor(const Backend& backend, IdleListener* listener) : ThreadedExecutor(listener), backend_(backend) {}
 
-    ~CpuExecutor() override {
-        stop();
-        if (attached_) team().detach(region_.get());
-    }
+    ~CpuExecutor() override { stop(); }
 
     const Backend& backend() const override { return backend_; }
     Memory& memory() override { return host_memory(); }
@@ -24,16 +21,8 @@ class CpuExecutor final : public ThreadedExecutor {
     bool has_room(int bound) override { return backlog() < bound; }
 
    private:
-    void begin() override {
-        if (!attached_) team().attach(region_.get());
-        attached_ = true;
-    }
-
-    void forget() override {
-        attached_ = false;
-        region_.release();  // may be half-way through a phase
-        region_ = std::make_unique<Region>();
-    }
+    void begin() override { region_.attach(); }
+    void forget() override { region_.forget(); }
 
     void execute(Run* run) override {
         result_.buffers.assign(run->outputs.size(), nullptr);
@@ -54,8 +43,6 @@ class CpuExecutor final : public ThreadedExecutor {
         result_.buffers.clear();
     }
 
-    Memory& execution_memory() override { return host_memory(); }
-    const Backend& execution_backend() const override { return backend_; }
     // A CPU's leaves are filled where they are made.
     void launch_upload(const Buffer* from, Buffer* to) override { std::memcpy(to->data, from->data, from->bytes); }
     void launch(const Step& step, char* args) override { region_->run(kernel_of(step), args); }
@@ -66,8 +53,7 @@ class CpuExecutor final : public ThreadedExecutor {
     void leave() override { team().leave(); }
 
     const Backend& backend_;
-    std::unique_ptr<Region> region_ = std::make_unique<Region>();
-    bool attached_ = false;
+    AttachedRegion region_;
 };
 
 }  // namespace

@@ -200,6 +200,21 @@ void Team::detach(Region* region) {
     spin_until([this] { return visiting_.load(std::memory_order_seq_cst) == 0; });
 }
 
+AttachedRegion::~AttachedRegion() {
+    if (attached_) team().detach(region_.get());
+}
+
+void AttachedRegion::attach() {
+    if (!attached_) team().attach(region_.get());
+    attached_ = true;
+}
+
+void AttachedRegion::forget() {
+    attached_ = false;
+    region_.release();
+    region_ = std::make_unique<Region>();
+}
+
 // How many threads one executor may use now. With more executors than cores each still has its own thread.
 int Team::share() {
     const int active = std::max(1, active_.load(std::memory_order_relaxed));

@@ -7,6 +7,7 @@
 #include <atomic>
 #include <condition_variable>
 #include <cstdint>
+#include <memory>
 #include <mutex>
 #include <thread>
 #include <vector>
@@ -91,6 +92,20 @@ class Team {
 };
 
 Team& team();  // never destroyed
+
+// The region of an executor, which helpers find from its first run on.
+class AttachedRegion {
+   public:
+    ~AttachedRegion();
+    void attach();  // any number of times
+    // In a forked child, whose team has no thread any more: the region may be half-way through a phase.
+    void forget();
+    Region* operator->() const { return region_.get(); }
+
+   private:
+    std::unique_ptr<Region> region_ = std::make_unique<Region>();
+    bool attached_ = false;
+};
 int default_threads();  // from cgroup and affinity
 
 }  // namespace owl

@@ -21,7 +21,6 @@ class RemoteExecutor final : public ThreadedExecutor {
     ~RemoteExecutor() override {
         stop();
         stream_.stop();
-        if (attached_) team().detach(region_.get());
     }
 
     const Backend& backend() const override { return backend_; }
@@ -49,16 +48,13 @@ class RemoteExecutor final : public ThreadedExecutor {
 
    private:
     void begin() override {
-        if (!attached_) team().attach(region_.get());
-        attached_ = true;
+        region_.attach();
         stream_.start();
     }
 
     void forget() override {
-        attached_ = false;
         planned_.store(0);
-        region_.release();  // may be half-way through a phase
-        region_ = std::make_unique<Region>();
+        region_.forget();
         scratch_bytes_ = 0;
         scratch_threads_ = 0;
     }
@@ -70,7 +66,7 @@ class RemoteExecutor final : public ThreadedExecutor {
             std::lock_guard<GraphLock> guard(graph().mutex);
             run->begun = true;
             if (!bind(run)) {
-                count(run);
+                count_end_of(run);
                 finish_run(run, &result_);
                 let_go_of_failures();
                 return recycle_run(run);
@@ -88,18 +84,16 @@ class RemoteExecutor final : public ThreadedExecutor {
 
     void end(Run* run) {
         std::lock_guard<GraphLock> guard(graph().mutex);
-        count(run);
+        count_end_of(run);
         finish_run(run);
         recycle_run(run);
     }
 
-    void count(const Run* run) {
+    void count_end_of(const Run* run) {
         count_end();
         if (run->plan) planned_.fetch_sub(1, std::memory_order_release);
     }
 
-    Memory& execution_memory() override { return memory_; }
-    const Backend& execution_backend() const override { return backend_; }
 
     void launch(const Step& step, char* args) override {
         // The next step, and the next run, write theirs over these.
@@ -144,8 +138,7 @@ class RemoteExecutor final : public ThreadedExecutor {
     const Backend& backend_;
     Stream stream_;
     RemoteMemory memory_{&stream_};
-    std::unique_ptr<Region> region_ = std::make_unique<Region>();
-    bool attached_ = false;
+    AttachedRegion region_;
     size_t scratch_bytes_ = 0;
     int scratch_threads_ = 0;
     std::atomic<int> planned_{0};

@@ -3,8 +3,9 @@
 cdef const KernelTable* kernel_table = NULL
 cdef CpuBackend* cpu_backend = NULL  # never destroyed, as executors are
 cdef list device_names = []
-cdef bint has_own_memory[1024]  # of each device: values lie where the host cannot read them
-cdef int MOST_DEVICES = 1024  # each has a thread once it computes, and a place in what every submission looks at
+cdef enum:
+    MOST_DEVICES = 1024  # each has a thread once it computes, and a place in what every submission looks at
+cdef bint has_own_memory[MOST_DEVICES]  # values lie where the host cannot read them
 cdef object devices_lock = threading.Lock()
 
 

@@ -31,7 +31,7 @@ cdef class Promise:
         value = np.ascontiguousarray(value, dtype_object(self.node.dtype))
         if value.shape != numpy_shape(self.node.shape):
             raise ShapeError(f"[Promise] shape {value.shape} was given, {numpy_shape(self.node.shape)} was promised")
-        cdef Buffer* buffer = take_memory(value.nbytes, "Promise")
+        cdef Buffer* buffer = take_memory(value.nbytes, self.node.device, "Promise")
         PyObject_GetBuffer(value, &view, PyBUF_C_CONTIGUOUS)
         memcpy(buffer.data, view.buf, view.len)
         PyBuffer_Release(&view)

@@ -103,10 +103,11 @@ def wait_for_all():
     release_deferred()
 
 
-# Memory that the caller fills. Where it is refused, runs in the executors' hands end first and let go of theirs; those
+# Memory that the caller fills for a device, or has filled from there. Where it is refused, runs in the executors' hands end first and let go of theirs; those
 # that wait for promised values may never begin.
-cdef Buffer* take_memory(size_t size, str what) except NULL:
-    cdef Buffer* buffer = host_memory().allocate(size)
+cdef Buffer* take_memory(size_t size, int device, str what) except NULL:
+    cdef Executor* executor = scheduler().executors[device]
+    cdef Buffer* buffer = executor.stage(size)
     cdef uint64_t seen, last
     cdef bint busy = buffer is NULL
     cdef bint waited = False
@@ -125,7 +126,7 @@ cdef Buffer* take_memory(size_t size, str what) except NULL:
         PyErr_CheckSignals()
     if waited:
         release_deferred()
-        buffer = host_memory().allocate(size)
+        buffer = executor.stage(size)
     if buffer is NULL:
         raise OutOfMemoryError(f"[{what}] out of memory: {size} bytes were asked for, {memory_in_words()}", "out_of_memory")
     return buffer

@@ -185,8 +185,10 @@ def memory_limit(bytes: int, beyond_current: bool = False, device: owl.Device | 
 
     """
     limited = owl.get_device() if device is None else device
-    settle()
-    _runtime.set_memory_limit(bytes + (memory_info(limited)["in_use"] if beyond_current else 0), limited)
+    if beyond_current:
+        settle()
+        bytes += memory_info(limited)["in_use"]
+    _runtime.set_memory_limit(bytes, limited)
     try:
         yield
     finally:

@@ -41,7 +41,6 @@ class KeepingBackend final : public Backend {
 class ManualExecutor final : public Executor {
    public:
     std::deque<Run*> queue;
-    bool is_idle = false;
     KeepingBackend keeping;
 
     const Backend& backend() const override { return keeping; }
@@ -50,7 +49,7 @@ class ManualExecutor final : public Executor {
     bool has_room(int bound) override { return backlog() < bound; }
     void submit(Run* run) override { queue.push_back(run); }
     int backlog() override { return static_cast<int>(queue.size()); }
-    bool idle() override { return is_idle; }
+    bool idle() override { return false; }
     void abort() override {}
     void quiesce() override {}
     void freeze() override {}

@@ -22,7 +22,6 @@ cdef extern from "_engine/memory/lru_map.h" namespace "owl" nogil:
         Value* find(uint64_t key)
         Value& operator[](uint64_t key)
         size_t size()
-        void clear()
 
 
 cdef extern from "_engine/record/detector.h" namespace "owl" nogil:
@@ -101,7 +100,6 @@ cdef extern from "manual.h" namespace "owl" nogil:
 
     cppclass ManualExecutor:
         deque[Run*] queue
-        bool is_idle
         KeepingBackend keeping
         void finish_first(bool fail)
 
@@ -269,10 +267,6 @@ cdef class Value:
     def state(self):
         return _state(self.node)
 
-    @property
-    def sequence(self):
-        return self.node.sequence
-
     def __repr__(self):
         return f"<{operation_name(self.node.op).decode()} {self.state}>"
 
@@ -326,12 +320,12 @@ cdef class World:
         graph().mutex.unlock()
         return self.streams.size() - 1
 
-    def record(self, str operation, shape, inputs=(), *, int stream=0, int device=0, scalar=None, double_=False):
+    def record(self, str operation, shape, inputs=(), *, int stream=0, int device=0, scalar=None):
         """An operation without attributes; the last operand of one with a `scalar` is that."""
         cdef Draft draft
         cdef Value value = Value.__new__(Value)
         draft.op = <Op><int>OPERATIONS[operation]
-        draft.dtype = DType.f64 if double_ else DType.f32
+        draft.dtype = DType.f32
         draft.device = device
         _fill(&draft.shape, shape)
         for source in inputs:
@@ -375,10 +369,6 @@ cdef class World:
     def on_idle(self):
         with nogil:
             (<Listener*>self.scheduler).on_idle()
-
-    def set_idle(self, bool idle):
-        for executor in self.executors:
-            executor.is_idle = idle
 
     def queue(self, int device=0):
         """The runs that wait to be executed: (operations, states of the inputs, how many outputs)."""

@@ -3,20 +3,16 @@
 import itertools
 
 import owl
-import owl.testing
+from owl.testing.fuzz.worlds import DEVICES, choose_devices
 
-KINDS = {
-    "cpu": [owl.create_cpu_device],
-    "remote": [owl.testing.remote_device],
-    "cpu+remote": [owl.create_cpu_device, owl.testing.remote_device],
-}
-_makers = itertools.cycle(KINDS["cpu"])
+_makers = itertools.cycle(DEVICES["cpu"])
 
 
 def choose(kind: str) -> None:
-    """What `new_device` makes from now on."""
+    """What `new_device` and the fuzzer's programs make from now on, of the fuzzer's `DEVICES`."""
     global _makers
-    _makers = itertools.cycle(KINDS[kind])
+    _makers = itertools.cycle(DEVICES[kind])
+    choose_devices(kind)
 
 
 def new_device() -> owl.Device:

@@ -28,7 +28,6 @@ from owl.apps.mnist.model.cnn import ConvolutionNet
 from owl.apps.mnist.model.mlp import Perceptron
 from owl.testing.fuzz.player import Player
 from owl.testing.fuzz.run import written
-from owl.testing.fuzz.worlds import choose_devices
 from owl.testing.fuzz.writer import traced
 from tests.planner.harness import in_fresh_thread
 from tests.planner.loops import LOOPS
@@ -135,10 +134,9 @@ def wanted() -> dict[str, str]:
 def main() -> int:
     parser = argparse.ArgumentParser(description="Compares every bit with those of an earlier commit.")
     parser.add_argument("--write", metavar="COMMIT", help="write the hashes of this commit instead")
-    parser.add_argument("--device", choices=tuple(devices.KINDS), default="cpu", help="what computes (cpu)")
+    parser.add_argument("--device", choices=tuple(devices.DEVICES), default="cpu", help="what computes (cpu)")
     arguments = parser.parse_args()
     devices.choose(arguments.device)
-    choose_devices(arguments.device)
     owl.set_device(devices.new_device())
     found = {name: part() for name, part in parts().items()}
     if arguments.write:

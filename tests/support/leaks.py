@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import gc
 import multiprocessing
 import threading
 import time
@@ -53,7 +52,6 @@ def nothing_leaks(*, threads_end_late: bool = False) -> Iterator[None]:
     until = time.monotonic() + SECONDS
     while (grown := _grown(before)) and time.monotonic() < until:
         time.sleep(0.01)
-        gc.collect()
     assert not grown, f"the test leaks (before, after): {grown}"
 
 

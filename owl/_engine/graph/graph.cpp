@@ -143,9 +143,11 @@ void Graph::complete(Node* node) {
 void Graph::fail(Node* node, Failure* failure) {
     mutex.assert_held();
     if (!node->pending()) return;
-    if (node->issued && node->buffer) node->buffer->release();
-    if (node->issued) node->buffer = nullptr;
-    node->issued = false;
+    if (node->issued) {
+        if (node->buffer) node->buffer->release();
+        node->buffer = nullptr;
+        node->issued = false;
+    }
     node->state = State::failed;
     node->failure = failure->retain();
     release_inputs(node);

@@ -31,9 +31,10 @@ void Execution::abandon() {
 }
 
 void Execution::perform(Run* run) {
-    if (run->upload) return perform_upload(run);
     enter();
-    if (plan_->has_arena && (reserve(run, *plan_) || (wait_for_memory(run) && reserve(run, *plan_)))) {
+    if (run->upload) {
+        perform_upload(run);
+    } else if (plan_->has_arena && (reserve(run, *plan_) || (wait_for_memory(run) && reserve(run, *plan_)))) {
         compute(run, *plan_);
     } else if (is_reserve_spent() && plan_->has_arena && !plan_->unfused) {
         fail_all(run, own(exhausted()));  // another plan would be more than there is memory for
@@ -49,17 +50,17 @@ void Execution::perform(Run* run) {
 void Execution::perform_upload(Run* run) {
     const size_t bytes = run->upload->bytes;
     Buffer*& target = result_.buffers[0];
-    target = execution_memory().allocate(bytes);
-    if (!target && wait_for_memory(run)) target = execution_memory().allocate(bytes);
+    target = memory().allocate(bytes);
+    if (!target && wait_for_memory(run)) target = memory().allocate(bytes);
     if (target) return launch_upload(run->upload, target);
-    fail_output(0, out_of_memory(bytes, execution_memory(), {{static_cast<uint16_t>(Op::leaf), run->sites[0]}}));
+    fail_output(0, out_of_memory(bytes, memory(), {{static_cast<uint16_t>(Op::leaf), run->sites[0]}}));
 }
 
 // Memory was refused. What is only kept for later goes back, and the runs before this one end and let go of theirs.
 // Returns whether it is worth another try.
 bool Execution::wait_for_memory(Run* run) {
     const bool had_scratch = release_scratch();
-    execution_memory().drop_cached();
+    memory().drop_cached();
     bool waited = false;
     leave();
     for (;;) {
@@ -78,12 +79,10 @@ bool Execution::wait_for_memory(Run* run) {
 
 void Execution::use_unfused_form() {
     if (!plan_->has_arena) return;
-    if (!plan_->unfused) plan_->unfused = unfused_form(*plan_, execution_backend());
+    if (!plan_->unfused) plan_->unfused = unfused_form(*plan_, backend());
     plan_ = plan_->unfused.get();
 }
 
-// Under the graph's lock. Finds the inputs. Returns false if the outputs can no longer be seen, or if the executor is
-// to stop: then the run must be finished before the lock is released.
 bool Execution::bind(Run* run) {
     plan_ = run->plan.get();
     bool wanted = false;
@@ -124,7 +123,7 @@ bool Execution::may_overwrite(const Node* node) { return is_ours(node) && node->
 // All memory or none.
 bool Execution::reserve(Run* run, const Plan& plan) {
     const bool reserved = reserve_outputs(plan) &&
-                          (!plan.arena_bytes || (arena_ = execution_memory().allocate(plan.arena_bytes))) &&
+                          (!plan.arena_bytes || (arena_ = memory().allocate(plan.arena_bytes))) &&
                           reserve_scratch(plan.scratch_bytes);
     if (reserved) return true;
     result_.buffers.resize(run->outputs.size());
@@ -135,7 +134,7 @@ bool Execution::reserve(Run* run, const Plan& plan) {
 
 // A value that is sent to the host lies in the host's memory.
 Memory& Execution::memory_of(const Plan& plan, const PlanOutput& output) {
-    return plan.nodes[output.node].pushed ? host_memory() : execution_memory();
+    return plan.nodes[output.node].pushed ? host_memory() : memory();
 }
 
 bool Execution::reserve_outputs(const Plan& plan) {
@@ -281,12 +280,12 @@ Failure* Execution::make_room(const Step& step, Run* run, const Plan& plan) {
         const size_t bytes = slot.kind == Slot::own      ? plan.own_bytes[slot.number]
                              : slot.kind == Slot::output ? plan.outputs[slot.number].bytes
                                                          : 0;
-        if (slot.kind == Slot::own) own_[slot.number] = execution_memory().allocate(bytes);
+        if (slot.kind == Slot::own) own_[slot.number] = memory().allocate(bytes);
         if (slot.kind == Slot::output) make_output(slot.number, run, plan);
         if (slot.kind == Slot::input || (slot.kind == Slot::own ? own_ : result_.buffers)[slot.number]) continue;
         take_back(step, plan);
-        Memory& memory = slot.kind == Slot::output ? memory_of(plan, plan.outputs[slot.number]) : execution_memory();
-        return out_of_memory(bytes, memory, origins(step.operations, run, plan));
+        Memory& refusing = slot.kind == Slot::output ? memory_of(plan, plan.outputs[slot.number]) : memory();
+        return out_of_memory(bytes, refusing, origins(step.operations, run, plan));
     }
     if (reserve_scratch(step.scratch_bytes)) return nullptr;
     take_back(step, plan);
@@ -388,9 +387,9 @@ Failure* Execution::exhausted() {
     return failure->retain();
 }
 
-Failure* Execution::out_of_memory(size_t bytes, Memory& memory, std::vector<Failure::Origin> origins) {
+Failure* Execution::out_of_memory(size_t bytes, Memory& refusing, std::vector<Failure::Origin> origins) {
     if (is_reserve_spent()) return own(exhausted());
-    const MemoryInfo info = memory.info();
+    const MemoryInfo info = refusing.info();
     Failure* failure = injected(FailureKind::out_of_memory, std::move(origins));
     failure->message = "out of memory: " + std::to_string(bytes) + " bytes were asked for, " +
                        std::to_string(info.in_use) + " are in use, " +

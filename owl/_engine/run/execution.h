@@ -1,23 +1,13 @@
 // One run at a time, of any kind of device: finds its inputs, reserves its memory, gives each step its arguments, and knows
-// who fails with whom. An executor adds the threads, and how a step is launched.
+// who fails with whom. What inherits from it adds threads, and how a step is launched.
 #pragma once
 #include "executor.h"
 
 namespace owl {
 
-class Execution {
-   public:
-    Execution() = default;
-    Execution(const Execution&) = delete;
-    Execution& operator=(const Execution&) = delete;
-
+class Execution : public Executor {
    protected:
-    virtual ~Execution() = default;
-
-    // ------------------------------------------------------------------------------------------- what an executor adds
-    // Where values, arenas and what lies between steps are allocated.
-    virtual Memory& execution_memory() = 0;
-    virtual const Backend& execution_backend() const = 0;
+    // ---------------------------------------------------------------------------------------- what those that inherit add
     // Has a step computed, with arguments that are complete. They are overwritten when this returns.
     virtual void launch(const Step& step, char* args) = 0;
     // Has bytes of the host's memory copied to the device's; the caller keeps `from` alive until the run ends.
@@ -35,7 +25,7 @@ class Execution {
     // A buffer's address as kernels take it, or the copy that a transfer is: only that reads another memory.
     virtual char* address_for(const Buffer* buffer, bool /*transfer*/) const { return static_cast<char*>(buffer->data); }
 
-    // ---------------------------------------------------------------------------------------------------- for executors
+    // ------------------------------------------------------------------------------------------- for those that inherit
     // Under the graph's lock. Finds the inputs. Returns false if the outputs can no longer be seen, or if the executor is
     // to stop: then the run must end before the lock is released.
     bool bind(Run* run);
@@ -83,7 +73,7 @@ class Execution {
     static std::vector<Failure::Origin> origins(const std::vector<int32_t>& operations, Run* run, const Plan& plan);
     Failure* injected(FailureKind kind, std::vector<Failure::Origin> origins);
     static Failure* exhausted();
-    Failure* out_of_memory(size_t bytes, Memory& memory, std::vector<Failure::Origin> origins);
+    Failure* out_of_memory(size_t bytes, Memory& refusing, std::vector<Failure::Origin> origins);
     Failure* own(Failure* failure);
     void fail_output(size_t k, Failure* failure);
     void fail_all(Run* run, Failure* failure);

@@ -9,7 +9,7 @@
 
 namespace owl {
 
-class ThreadedExecutor : public Executor, protected Execution {
+class ThreadedExecutor : public Execution {
    public:
     void submit(Run* run) override;
     bool idle() override { return idle_.load(std::memory_order_acquire); }
