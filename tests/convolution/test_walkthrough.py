@@ -238,12 +238,14 @@ def test_fifty_steps_follow_float64(rng):
     assert max(found.values()) < 1e-3, found
 
 
+@pytest.mark.long
 def test_fifty_steps_are_exact_but_for_what_a_pooling_takes():
     """Of eight draws, the one that float32 follows least: there that matters most."""
     found = follow(5, rounding, told=True)
     assert max(found.values()) < 3e-5, found
 
 
+@pytest.mark.long
 def test_fifty_steps_in_float64_follow_to_the_last_digits(python):
     """The same draw."""
     seed = 5
