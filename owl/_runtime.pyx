@@ -18,7 +18,7 @@ from cpython.object cimport PyObject, PyTypeObject
 from cpython.ref cimport Py_DECREF, Py_INCREF
 from cpython.weakref cimport PyWeakref_NewRef
 from cython.operator cimport dereference
-from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t, uintptr_t
+from libc.stdint cimport UINT64_MAX, int32_t, int64_t, uint8_t, uint32_t, uint64_t, uintptr_t
 from libc.string cimport memcmp, memcpy
 from libcpp cimport bool as cbool
 from libcpp.memory cimport shared_ptr, unique_ptr
@@ -46,7 +46,8 @@ from owl._engine.record cimport (
 )
 from owl._engine.run cimport (
     Completion, CompletionRing, Executor, Submission, ThreadWaiter, any_begun_before, any_run_within, arm_fault,
-    disarm_faults, fail_runs_after_fork, live_runs, progress, runs_submitted, set_kernel_delay,
+    compilations_held, disarm_faults, fail_runs_after_fork, hold_compilations, let_compilations_go, live_runs, progress,
+    runs_submitted, set_kernel_delay,
 )
 from owl._engine.window cimport SchedulerCounters, scheduler
 

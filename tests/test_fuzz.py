@@ -20,10 +20,12 @@ def test_random_programs_agree_under_all_settings():
     assert fuzz.run(programs=25, seed=7, seconds=60) > 0
 
 
+@pytest.mark.cpu("the host's memory is what is short")
 def test_programs_lose_nothing_that_there_is_memory_for():
     assert fuzz.run(programs=20, seed=7, seconds=60, kind="memory") > 0
 
 
+@pytest.mark.cpu("the host's memory is what is short")
 @pytest.mark.long
 def test_many_programs_lose_nothing_that_there_is_memory_for():
     assert fuzz.run(programs=600, seed=8, seconds=120, kind="memory") > 0

@@ -62,7 +62,8 @@ cdef extern from "_engine/plan/plan_bin.h" namespace "owl" nogil:
 cdef extern from "_engine/plan/plan_cache.h" namespace "owl" nogil:
     cppclass Canonical:
         bool describe(const vector[Node*]& nodes, uint64_t mark, bool may_rematerialize, StoredPlaces& stored)
-        shared_ptr[Plan] make_plan(const vector[Node*]& nodes)
+        shared_ptr[Plan] begin_plan(const vector[Node*]& nodes)
+        void describe_nodes(const vector[Node*]& nodes, Plan* plan)
 
     cppclass StoredPlaces:
         size_t size()

@@ -43,6 +43,7 @@ cdef extern from "_engine/record/stream.h" namespace "owl" nogil:
         bool ended
         void* holder
         bool attention
+        int compiling
         vector[ClosedWindow] waiting
 
 

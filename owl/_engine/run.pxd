@@ -64,6 +64,9 @@ cdef extern from "_engine/run/fault.h" namespace "owl" nogil:
     void arm_fault(Op op, FailureKind kind, int skip, int count)
     void disarm_faults()
     void set_kernel_delay(int microseconds)
+    void hold_compilations()
+    void let_compilations_go()
+    int compilations_held()
 
 
 cdef extern from "_engine/run/trace.h" namespace "owl" nogil:

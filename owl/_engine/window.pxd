@@ -42,5 +42,8 @@ cdef extern from "_engine/window/scheduler.h" namespace "owl" nogil:
         void submit_open_window(RecordingStream* stream)
         void find_needed(Node* node, Window* nodes)
         void fail_recorded(Failure* failure)
+        void unlock_and_compile()
+        bool any_compiling_within(uint64_t number)
+        void forget_compile_thread()
 
     Scheduler& scheduler()

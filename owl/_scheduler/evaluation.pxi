@@ -240,7 +240,7 @@ cdef Evaluation begin_evaluation(object value, list arrays):
         with nogil:
             graph().mutex.lock()
             scheduler().request(evaluation.nodes.data(), <int>count, site)
-            graph().mutex.unlock()
+            scheduler().unlock_and_compile()
     if recorded and not has_room() and loop_of_this_thread() is None:
         wait_for_room()
     return evaluation

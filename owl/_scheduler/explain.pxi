@@ -98,7 +98,8 @@ cdef list would_submit(NArray array):
             plan = scheduler().plans.find(asked)
             known = plan.get() is not NULL
             if not known:
-                plan = asked.make_plan(part)
+                plan = asked.begin_plan(part)
+                asked.describe_nodes(part, plan.get())
             graph().unpin(array.node)
         graph().mutex.unlock()
         if part.empty():

@@ -134,6 +134,19 @@ def set_delay(int microseconds):
     set_kernel_delay(microseconds)
 
 
+def hold_compile(bint on):
+    """Whether plans that are to be compiled wait, and with them all that needs their values."""
+    if on:
+        hold_compilations()
+    else:
+        let_compilations_go()
+
+
+def held_compilations():
+    """How many compilations wait now."""
+    return compilations_held()
+
+
 def buffer_address(NArray array not None):
     """Where a value lies, as its device takes it: no address of the host's on a device that has a memory of its own."""
     cdef Buffer* buffer = evaluate(array)

@@ -24,12 +24,16 @@ cdef bint cut_at_random(RecordingStream* stream) noexcept:
 # too far behind.
 cdef int attend(RecordingStream* stream) except -1:
     cdef bint random_cut = window_random != 0 and cut_at_random(stream)
+    cdef bint behind
     if not random_cut and not stream.attention:
         return 0
     with nogil:
         graph().mutex.lock()
         scheduler().attend(stream, random_cut)
-        graph().mutex.unlock()
+        behind = stream.compiling > 0
+        scheduler().unlock_and_compile()
+    if behind and loop_of_this_thread() is None:
+        wait_for_compilations()
     return wait_for_room()
 
 
@@ -67,7 +71,7 @@ def start_recorded():
     with nogil:
         graph().mutex.lock()
         scheduler().submit_open_window(stream)
-        graph().mutex.unlock()
+        scheduler().unlock_and_compile()
 
 
 # Drops what native threads let go of. Called where the GIL is held and no lock.

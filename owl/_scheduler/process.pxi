@@ -38,8 +38,16 @@ def _before_fork():
             scheduler().executors[i].quiesce()
     # With the GIL: no thread that has one of these locks waits for it, but threads that have the GIL wait for these locks, so
     # asking for the GIL with them in hand would be a deadlock.
-    team().lock_for_fork()
-    graph().mutex.lock()
+    while True:
+        team().lock_for_fork()
+        graph().mutex.lock()
+        if not scheduler().any_compiling_within(UINT64_MAX):
+            break
+        # What compiles holds no lock, but it may be inside the system's or C++'s own.
+        graph().mutex.unlock()
+        team().unlock_after_fork(False)
+        with nogil:
+            progress().wait(progress().count(), 1)
     for i in range(scheduler().executors.size()):
         scheduler().executors[i].freeze()
     lock_failures_for_fork()
@@ -52,6 +60,7 @@ cdef void after_fork(bint in_child) noexcept nogil:
     unlock_failures_after_fork()
     if in_child:
         forget_failures_after_fork()
+        scheduler().forget_compile_thread()
     for i in range(scheduler().executors.size()):
         scheduler().executors[i].resume(in_child)
     graph().mutex.unlock()

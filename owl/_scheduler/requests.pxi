@@ -13,7 +13,7 @@ cdef int start(NArray array) except -1:
     with nogil:
         graph().mutex.lock()
         request_at(array.node, site)
-        graph().mutex.unlock()
+        scheduler().unlock_and_compile()
     return 0
 
 
@@ -35,7 +35,7 @@ cdef Buffer* evaluate(NArray array) except NULL:
             with nogil:
                 graph().mutex.lock()
                 request_at(node, site)
-                graph().mutex.unlock()
+                scheduler().unlock_and_compile()
             wait_finished(node)
         return take_buffer(node)
     finally:

@@ -69,8 +69,26 @@ cdef uint64_t submit_all() noexcept:
         for i in range(scheduler().streams.size()):
             scheduler().flush(scheduler().streams[i])
         last = runs_submitted()
-        graph().mutex.unlock()
+        scheduler().unlock_and_compile()
     return last
+
+
+# Other threads' plans that are being compiled: what these leave over is recorded then, and can be submitted with the rest.
+cdef int wait_for_compilations() except -1:
+    cdef uint64_t last
+    cdef bint busy
+    graph().mutex.lock()
+    last = scheduler().counters.plans
+    busy = scheduler().any_compiling_within(last)
+    graph().mutex.unlock()
+    while busy:
+        with nogil:
+            progress().wait(progress().count(), 1)
+            graph().mutex.lock()
+            busy = scheduler().any_compiling_within(last)
+            graph().mutex.unlock()
+        PyErr_CheckSignals()
+    return 0
 
 
 def wait_for_all():
@@ -87,8 +105,10 @@ def wait_for_all():
     'done'
     """
     cdef uint64_t seen
-    cdef uint64_t last = submit_all()
-    cdef bint busy
+    cdef uint64_t last
+    cdef bint busy = True
+    wait_for_compilations()
+    last = submit_all()
     while True:
         with nogil:
             seen = progress().count()

@@ -33,6 +33,7 @@ __all__ = [
     "counters",
     "cross_entropy_oracle",
     "faults",
+    "hold_compile",
     "inject_fault",
     "kernel_delay",
     "log_softmax_oracle",
@@ -256,6 +257,24 @@ def kernel_delay(microseconds: int) -> Iterator[None]:
 
 
 # ------------------------------------------------------------------------------------------------------------ planner
+
+
+@contextlib.contextmanager
+def hold_compile() -> Iterator[Callable[[], int]]:
+    """Holds up every plan that is not known yet, until the block ends. Gives a function: how many compilations wait.
+
+    What needs their values waits for them, and the thread that asked for the plan is inside its call; everything else
+    goes on. Plans that are known need no compilation.
+
+    >>> with owl.testing.hold_compile() as held:
+    ...     held()
+    0
+    """
+    _runtime.hold_compile(True)
+    try:
+        yield _runtime.held_compilations
+    finally:
+        _runtime.hold_compile(False)
 
 
 @contextlib.contextmanager

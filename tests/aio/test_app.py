@@ -10,7 +10,7 @@ def test_training_beside_a_heartbeat(monkeypatch, capsys):
     from owl.apps.mnist.digits import load_digits
 
     monkeypatch.setattr(data, "load", lambda path: load_digits())
-    code = mnist_async.main(["--epochs", "8", "--batch", "64", "--heartbeat", "0.05"])
+    code = mnist_async.main(["--epochs", "8", "--batch", "64", "--heartbeat", "0.001"])
     out = capsys.readouterr().out
     assert code == 0
     assert float(re.findall(r"test accuracy ([\d.]+)%", out)[-1]) > 85

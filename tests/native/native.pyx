@@ -2,11 +2,12 @@
 """Parts of the engine as they are, without owl's API, kernels or threads. Linked with an engine of its own."""
 
 from cython.operator cimport dereference as deref
-from libc.stdint cimport int32_t, int64_t, uint64_t
+from libc.stdint cimport UINT64_MAX, int32_t, int64_t, uint64_t
 from libcpp cimport bool
 from libcpp.deque cimport deque
 from libcpp.memory cimport shared_ptr, unique_ptr
 from libcpp.vector cimport vector
+from posix.unistd cimport usleep
 
 from owl._engine.graph cimport DType, Node, Op, Shape, State, graph, kOperations, operation_name
 from owl._engine.memory cimport Buffer, MemoryInfo, host_memory, live_buffers
@@ -79,7 +80,8 @@ cdef extern from "_engine/plan/plan_cache.h" namespace "owl" nogil:
         bool describe(const vector[Node*]& nodes, uint64_t mark, bool may_rematerialize, StoredPlaces& stored)
         uint64_t hash()
         bool same_key(const Plan& plan)
-        shared_ptr[Plan] make_plan(const vector[Node*]& nodes)
+        shared_ptr[Plan] begin_plan(const vector[Node*]& nodes)
+        void describe_nodes(const vector[Node*]& nodes, Plan* plan)
 
 
 cdef extern from "_engine/plan/placement.h" namespace "owl" nogil:
@@ -337,7 +339,7 @@ cdef class World:
         if self.cut and self.streams[stream].attention:
             graph().mutex.lock()
             self.scheduler.attend(self.streams[stream], False)
-            graph().mutex.unlock()
+            self.scheduler.unlock_and_compile()
         return value
 
     def leaf(self, shape, *, int stream=0, int device=0):
@@ -358,17 +360,25 @@ cdef class World:
         with nogil:
             graph().mutex.lock()
             self.scheduler.request(targets.data(), <int>targets.size(), 0)
-            graph().mutex.unlock()
+            self.scheduler.unlock_and_compile()
 
     def flush(self, int stream=0):
         with nogil:
             graph().mutex.lock()
             self.scheduler.flush(self.streams[stream])
-            graph().mutex.unlock()
+            self.scheduler.unlock_and_compile()
 
     def on_idle(self):
+        """Submits what waits, and sees new plans compiled."""
+        cdef bint compiling = True
         with nogil:
             (<Listener*>self.scheduler).on_idle()
+            while compiling:
+                graph().mutex.lock()
+                compiling = self.scheduler.any_compiling_within(UINT64_MAX)
+                graph().mutex.unlock()
+                if compiling:
+                    usleep(100)
 
     def queue(self, int device=0):
         """The runs that wait to be executed: (operations, states of the inputs, how many outputs)."""
@@ -424,7 +434,8 @@ cdef class World:
         key.size = window.size()
         key.clean = key.canonical.describe(window, graph().new_mark(), False, self.scheduler.stored_places)
         if key.size:
-            key.plan = key.canonical.make_plan(window)
+            key.plan = key.canonical.begin_plan(window)
+            key.canonical.describe_nodes(window, key.plan.get())
         graph().mutex.unlock()
         return key
 

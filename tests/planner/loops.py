@@ -632,8 +632,9 @@ LOOPS = [
     Loop(branch_on_value, 160, 0.94, lambda batch: 1.05 * SETTLED + 1.2 * _activations(batch)),
     Loop(accumulation, 60, 0.94, lambda batch: 1.05 * WEIGHTS),
     Loop(recurrent, 40, 0.94, lambda batch: 1.05 * _floats((64, 16), (64, 64))),
-    # Gradients cross from device to device, so they are stored besides the parameters.
-    Loop(two_devices, 80, 0.94, lambda batch: 4 * WEIGHTS),
+    # Gradients cross from device to device, so they are stored besides the parameters; and again where they arrive, if
+    # that is another memory.
+    Loop(two_devices, 80, 0.94, lambda batch: (4 + any("remote" in str(device) for device in two())) * WEIGHTS),
     Loop(two_tasks, 100, 0.94, lambda batch: 1.05 * 1.5 * WEIGHTS + 0.4 * _activations(batch)),
     Loop(task_per_request, 40, 0.94, lambda batch: 8 * 4 * _floats((HIDDEN + OUTPUTS + 1, 1))),
     Loop(list_of_losses, 120, 0.94, lambda batch: WEIGHTS),

@@ -74,6 +74,24 @@ def test_recording_waits_for_an_executor_that_is_behind():
     settle()
 
 
+@pytest.mark.cpu("two runs ahead are many")
+def test_recording_waits_for_an_executor_that_is_behind_since_a_promise_was_fulfilled():
+    """What had waited for the promise is queued at once, not each run when the one before it has ended."""
+    settle()
+    with bounds(nodes=8, runs=1), kernel_delay(10_000):
+        promise = _runtime.promise([4])
+        x = promise.array
+        for _ in range(20):
+            x = owl.elewise.tanh(x + 1).trans()
+        promise.fulfil(np.zeros(4, np.float32))
+        for _ in range(10):
+            x = owl.elewise.tanh(x + 1).trans()
+        for _ in range(20):
+            x = owl.elewise.tanh(x + 1).trans()
+            assert _runtime.debug_counters()["runs"] <= 4
+    settle()
+
+
 def test_an_endless_chain_runs_in_constant_memory():
     a = owl.ones([64])
 

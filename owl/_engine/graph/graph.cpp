@@ -198,8 +198,10 @@ int Graph::runner_of_transfer(int from, int to) const {
 Node* Graph::copy_on(Node* source, int device) {
     mutex.assert_held();
     for (Node* copy = source->copies; copy; copy = copy->next_copy) {
-        // A copy without readers left may be donated to the run that read it last: it must not come to life again.
-        if (copy->device == device && copy->live() && (copy->pending() || copy->state == State::done)) return copy;
+        // A copy without readers left may be donated to the run that read it last: it must not come to life again. Nor must
+        // one of which the plan that is being compiled may keep nothing.
+        if (copy->device == device && copy->live() && !copy->compiling && (copy->pending() || copy->state == State::done))
+            return copy;
     }
     return nullptr;
 }

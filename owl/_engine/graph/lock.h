@@ -32,6 +32,7 @@ class GraphLock {
         mutex_.unlock();
     }
     void assert_held() const { assert(is_held() && "the graph's lock is expected to be held"); }
+    void assert_not_held() const { assert(!is_held() && "what takes long must not hold the graph's lock"); }
     // Under the lock.
     LockCounters counters() const { return counters_; }
 
@@ -46,6 +47,7 @@ constexpr bool kDebug = true;
 class GraphLock : public std::mutex {
    public:
     void assert_held() const {}
+    void assert_not_held() const {}
     LockCounters counters() const { return {}; }
 };
 constexpr bool kDebug = false;

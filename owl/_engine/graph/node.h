@@ -66,6 +66,7 @@ struct alignas(64) Node {
     int32_t index;        // scratch of traversals: position in that traversal's list
     uint16_t runner;      // the device that computes it: another one only where a value is sent to the host's memory
     bool issued;          // submitted, and its runner has begun: later runs of that device may use `buffer` already
+    bool compiling;       // submitted, and it is not known yet whether the plan will store the value
     uint64_t mark;        // scratch of traversals: the traversal that was here last
     uint64_t signature;   // hash of operation, attributes, shapes, dtype, device
     uint32_t references;  // handles + readers + windows and runs that hold a pointer; at 0 the node is freed

@@ -1,8 +1,10 @@
+#include "_engine/graph/graph.h"
 #include "backend.h"
 
 namespace owl {
 
 void compile_plan(Plan* plan, const Backend& backend, bool fuse) {
+    graph().mutex.assert_not_held();
     const Fusion fusion = analyse(plan, backend.rules(), fuse);
     plan->root = fusion.root;
     const Placement placement = place_arrays(plan, fusion);

@@ -26,6 +26,7 @@ bool Canonical::describe(const std::vector<Node*>& nodes, uint64_t mark, bool ma
     outside_reads_.clear();
     donatable_.clear();
     readers_inside_.assign(count, 0);
+    operands_.resize(count);
     live_.resize(count);
     rematerializable_.resize(count);
     hash_ = count;
@@ -48,6 +49,7 @@ bool Canonical::describe(const std::vector<Node*>& nodes, uint64_t mark, bool ma
         for (int d = 0; d < node->shape.ndim; ++d) *word++ = static_cast<uint64_t>(node->shape.dim[d]);
         for (int a = 0; a < node->n_attributes; ++a) *word++ = static_cast<uint64_t>(node->attribute[a]);
         hash_ = mix(hash_, node->signature);
+        operands_[i] = node->n_inputs;
         Node* const* inputs = node->inputs();
         for (uint32_t k = 0; k < node->n_inputs; ++k) {
             Node* input = inputs[k];
@@ -96,12 +98,23 @@ bool Canonical::describe(const std::vector<Node*>& nodes, uint64_t mark, bool ma
     return clean;
 }
 
-std::shared_ptr<Plan> Canonical::make_plan(const std::vector<Node*>& nodes) const {
+bool Canonical::may_rematerialize() const {
+    return std::find(rematerializable_.begin(), rematerializable_.end(), 1) != rematerializable_.end();
+}
+
+std::shared_ptr<Plan> Canonical::begin_plan(const std::vector<Node*>& nodes) const {
     auto plan = new_plan();
-    plan->key.assign(key_.begin(), key_.begin() + static_cast<long>(key_size_));
-    plan->hash = hash_;
     plan->device = nodes[0]->runner;
     plan->memory = graph().memory_of(plan->device).number;
+    for (size_t e = 0; e < inputs_.size(); ++e)
+        plan->inputs.push_back({inputs_[e]->shape, inputs_[e]->dtype, donatable_[e] != 0,
+                                graph().memory_of(inputs_[e]->device).number});
+    return plan;
+}
+
+void Canonical::describe_nodes(const std::vector<Node*>& nodes, Plan* plan) const {
+    plan->key.assign(key_.begin(), key_.begin() + static_cast<long>(key_size_));
+    plan->hash = hash_;
     size_t ref = 0;
     for (size_t i = 0; i < nodes.size(); ++i) {
         const Node* node = nodes[i];
@@ -114,18 +127,15 @@ std::shared_ptr<Plan> Canonical::make_plan(const std::vector<Node*>& nodes) cons
         description.scalar_mask = node->scalar_mask;
         description.shape = node->shape;
         std::copy_n(node->attribute, node->n_attributes, description.attribute);
-        description.inputs.assign(refs_.begin() + static_cast<long>(ref), refs_.begin() + static_cast<long>(ref + node->n_inputs));
-        ref += node->n_inputs;
+        // The node may have let go of its operands.
+        description.inputs.assign(refs_.begin() + static_cast<long>(ref), refs_.begin() + static_cast<long>(ref + operands_[i]));
+        ref += operands_[i];
         description.first_scalar = plan->n_scalars;
         description.first_argument = plan->n_arguments;
         plan->n_scalars += node->n_scalars;
         plan->n_arguments += node->n_arguments;
         plan->nodes.push_back(std::move(description));
     }
-    for (size_t e = 0; e < inputs_.size(); ++e)
-        plan->inputs.push_back({inputs_[e]->shape, inputs_[e]->dtype, donatable_[e] != 0,
-                                graph().memory_of(inputs_[e]->device).number});
-    return plan;
 }
 
 std::shared_ptr<Plan> PlanCache::find(const Canonical& window) {

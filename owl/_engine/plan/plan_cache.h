@@ -35,7 +35,12 @@ class Canonical {
     bool same_key(const Plan& plan) const {
         return plan.key.size() == key_size_ && std::equal(plan.key.begin(), plan.key.end(), key_.begin());
     }
-    std::shared_ptr<Plan> make_plan(const std::vector<Node*>& nodes) const;
+    // Under the graph's lock. A plan for the key, of which describe_nodes() tells the rest.
+    std::shared_ptr<Plan> begin_plan(const std::vector<Node*>& nodes) const;
+    // Without the lock, if need be: all that it reads is fixed once a node is recorded. The nodes are held.
+    void describe_nodes(const std::vector<Node*>& nodes, Plan* plan) const;
+    // Whether the plan may leave a value over that can be seen.
+    bool may_rematerialize() const;
     const std::vector<Node*>& inputs() const { return inputs_; }  // from outside, as the plan numbers them
 
    private:
@@ -45,6 +50,7 @@ class Canonical {
     size_t key_size_ = 0;
     std::vector<Node*> inputs_;
     std::vector<Ref> refs_;  // operands of all nodes, one after the other
+    std::vector<uint32_t> operands_;  // of each node: how many
     std::vector<char> live_, rematerializable_, donatable_;
     std::vector<uint32_t> readers_inside_, outside_reads_;
     uint64_t hash_ = 0;
@@ -55,11 +61,17 @@ class PlanCache {
    public:
     std::shared_ptr<Plan> find(const Canonical& window);
     void insert(std::shared_ptr<Plan> plan);
-    void clear() { plans_.clear(); }
+    void clear() {
+        plans_.clear();
+        ++cleared_;
+    }
     size_t size() const { return plans_.size(); }
+    // How often it was cleared: a plan that was compiled before is of settings that hold no more.
+    uint64_t cleared() const { return cleared_; }
 
    private:
     LruMap<std::shared_ptr<Plan>> plans_{512};
+    uint64_t cleared_ = 0;
 };
 
 }  // namespace owl

@@ -34,9 +34,10 @@ void Execution::perform(Run* run) {
     enter();
     if (run->upload) {
         perform_upload(run);
-    } else if (plan_->has_arena && (reserve(run, *plan_) || (wait_for_memory(run) && reserve(run, *plan_)))) {
+    } else if (!by_values_ && plan_->has_arena &&
+               (reserve(run, *plan_) || (wait_for_memory(run) && reserve(run, *plan_)))) {
         compute(run, *plan_);
-    } else if (is_reserve_spent() && plan_->has_arena && !plan_->unfused) {
+    } else if (!by_values_ && is_reserve_spent() && plan_->has_arena && !plan_->unfused) {
         fail_all(run, own(exhausted()));  // another plan would be more than there is memory for
     } else {
         use_unfused_form();
@@ -109,7 +110,7 @@ bool Execution::bind(Run* run) {
             input_[i] = node->buffer;
         }
     }
-    if (failed) use_unfused_form();
+    by_values_ = failed;
     donated_.assign(run->inputs.size(), 0);
     for (const PlanOutput& output : plan_->outputs)
         if (output.donated_input >= 0) donated_[output.donated_input] = may_overwrite(run->inputs[output.donated_input]);

@@ -84,6 +84,7 @@ class Execution : public Executor {
     std::vector<Buffer*> input_, own_;
     std::vector<Failure*> input_failure_, node_failure_, owned_failures_, held_failures_;
     std::vector<char> donated_, wanted_;
+    bool by_values_ = false;  // an input failed: what does not need it is computed all the same
     std::vector<double> scalars_;
 };
 

@@ -1,5 +1,6 @@
 #include "fault.h"
 
+#include <condition_variable>
 #include <mutex>
 
 namespace owl {
@@ -45,6 +46,46 @@ bool take_fault(Op op, FailureKind* kind) {
         return true;
     }
     return false;
+}
+
+namespace {
+struct Hold {
+    std::mutex mutex;
+    std::condition_variable changed;
+    bool on = false;
+    int waiting = 0;
+};
+Hold& hold() {
+    static auto* instance = new Hold;
+    return *instance;
+}
+std::atomic<bool> holding{false};
+}  // namespace
+
+void hold_compilations() {
+    std::lock_guard<std::mutex> guard(hold().mutex);
+    hold().on = true;
+    holding.store(true, std::memory_order_release);
+}
+
+void let_compilations_go() {
+    std::lock_guard<std::mutex> guard(hold().mutex);
+    hold().on = false;
+    holding.store(false, std::memory_order_release);
+    hold().changed.notify_all();
+}
+
+int compilations_held() {
+    std::lock_guard<std::mutex> guard(hold().mutex);
+    return hold().waiting;
+}
+
+void wait_while_compilations_are_held() {
+    if (!holding.load(std::memory_order_acquire)) return;
+    std::unique_lock<std::mutex> lock(hold().mutex);
+    ++hold().waiting;
+    hold().changed.wait(lock, [] { return !hold().on; });
+    --hold().waiting;
 }
 
 void set_kernel_delay(int microseconds) { delay.store(microseconds, std::memory_order_relaxed); }

@@ -28,11 +28,21 @@ Run* take_run() {
     return run;
 }
 
-void resolve(Waiter* waiter, Node*) {
-    Run* run = static_cast<Dependency*>(waiter)->run;
-    if (--run->unresolved == 0) {
-        for (Node* output : run->outputs) output->parked = false;
-        run->executor->submit(run);
+void resolve(Waiter* waiter, Node*) { resolve_one(static_cast<Dependency*>(waiter)->run); }
+
+// The run that makes this value is about to be queued. Those of the same executor that wait for it can follow: were they to
+// wait until it exists, a chain of them would stay outside the queue, where recording does not see how far it is ahead.
+void release_dependents(Node* output, std::vector<Run*>* ready) {
+    for (Waiter** link = &output->waiters; *link;) {
+        Waiter* waiter = *link;
+        if (waiter->notify != resolve || static_cast<Dependency*>(waiter)->run->device != output->runner) {
+            link = &waiter->next;
+            continue;
+        }
+        *link = waiter->next;
+        waiter->next = nullptr;
+        Run* dependent = static_cast<Dependency*>(waiter)->run;
+        if (--dependent->unresolved == 0) ready->push_back(dependent);
     }
 }
 
@@ -54,13 +64,11 @@ void end_run(Run* run) {
 
 }  // namespace
 
-Run* make_run(const Canonical& key, const std::vector<Node*>& nodes, std::shared_ptr<Plan> plan, Executor* executor) {
+Run* make_run(const Canonical& key, const std::vector<Node*>& nodes, Executor* executor) {
     Run* run = take_run();
-    run->device = plan->device;
+    run->device = nodes[0]->runner;
     run->executor = executor;
     run->inputs = key.inputs();
-    run->scalars.reserve(plan->n_scalars);
-    run->arguments.reserve(plan->n_arguments);
     run->sites.resize(nodes.size());
     size_t i = 0;
     for (Node* node : nodes) {
@@ -70,9 +78,16 @@ Run* make_run(const Canonical& key, const std::vector<Node*>& nodes, std::shared
         run->sites[i++] = node->site;
         node->state = State::submitted;
     }
-    for (const PlanOutput& output : plan->outputs) run->outputs.push_back(nodes[output.node]);
-    run->plan = std::move(plan);
     return run;
+}
+
+void give_plan(Run* run, const std::vector<Node*>& nodes, std::shared_ptr<Plan> plan) {
+    graph().mutex.assert_held();
+    for (const PlanOutput& output : plan->outputs) {
+        run->outputs.push_back(nodes[output.node]);
+        graph().hold(nodes[output.node]);
+    }
+    run->plan = std::move(plan);
 }
 
 Run* make_upload(Node* leaf, Buffer* staged, Executor* executor) {
@@ -83,6 +98,7 @@ Run* make_upload(Node* leaf, Buffer* staged, Executor* executor) {
     run->upload = staged;
     run->sites.assign(1, leaf->site);
     run->outputs.push_back(leaf);
+    graph().hold(leaf);
     leaf->parked = false;
     return run;
 }
@@ -151,10 +167,7 @@ bool await_dependencies(Run* run) {
         graph().pin(input);
         if (must_exist_first(input, run)) ++run->unresolved;
     }
-    for (Node* output : run->outputs) {
-        graph().hold(output);
-        output->parked = run->unresolved > 0;
-    }
+    for (Node* output : run->outputs) output->parked = run->unresolved > 0;
     if (!run->unresolved) return true;
     run->dependencies.resize(run->unresolved);
     auto dependency = run->dependencies.begin();
@@ -166,6 +179,20 @@ bool await_dependencies(Run* run) {
         graph().add_waiter(input, &*dependency++);
     }
     return false;
+}
+
+void resolve_one(Run* run) {
+    graph().mutex.assert_held();
+    if (--run->unresolved) return;
+    std::vector<Run*> ready{run};
+    for (size_t i = 0; i < ready.size(); ++i) {
+        run = ready[i];
+        for (Node* output : run->outputs) {
+            output->parked = false;
+            release_dependents(output, &ready);
+        }
+        run->executor->submit(run);
+    }
 }
 
 void finish_run(Run* run, RunResult* result) {

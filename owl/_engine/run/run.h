@@ -34,8 +34,10 @@ struct Run {
     uint64_t number = 0;  // in the order of submitting
 };
 
-// Under the graph's lock. One execution of a plan with the nodes that `key` describes, which count as submitted from now on.
-Run* make_run(const Canonical& key, const std::vector<Node*>& nodes, std::shared_ptr<Plan> plan, Executor* executor);
+// Under the graph's lock. One execution of the nodes that `key` describes, which count as submitted from now on.
+Run* make_run(const Canonical& key, const std::vector<Node*>& nodes, Executor* executor);
+// Under the graph's lock. The plan by which it is executed, and with it the outputs.
+void give_plan(Run* run, const std::vector<Node*>& nodes, std::shared_ptr<Plan> plan);
 // Under the graph's lock. Fills a leaf that was recorded without a value from `staged`, whose reference it takes over.
 Run* make_upload(Node* leaf, Buffer* staged, Executor* executor);
 // Runs that are over are used again, with the room that they have.
@@ -55,6 +57,8 @@ void finish_run(Run* run);
 
 // Under the graph's lock. Counts what the run must wait for and registers for it; true if the run may be queued at once.
 bool await_dependencies(Run* run);
+// Under the graph's lock. One thing that it has waited for is there: queues it if that was the last.
+void resolve_one(Run* run);
 
 // Threads that wait for room or for an end of all work. Wakes them after every run.
 class Progress {

@@ -13,7 +13,7 @@ Scheduler& scheduler() {
 
 RecordingStream* Scheduler::add_stream() {
     graph().mutex.assert_held();
-    if (streams.size() >= sweep_at_) {
+    if (streams.size() >= sweep_at_ && compiling_.empty()) {  // what is left over goes back to its stream
         sweep_streams();
         sweep_at_ = 2 * streams.size() + 16;
     }
@@ -176,9 +176,18 @@ void Scheduler::submit_open_window(RecordingStream* stream) {
 }
 
 void Scheduler::on_idle() {
-    std::lock_guard<GraphLock> guard(graph().mutex);
-    if (!early_start) return;
-    for (RecordingStream* stream : streams) submit_all_waiting(stream, SubmitReason::idle);
+    Compilations work;
+    {
+        std::lock_guard<GraphLock> guard(graph().mutex);
+        if (!early_start) return;
+        for (RecordingStream* stream : streams) submit_all_waiting(stream, SubmitReason::idle);
+        work.swap(to_compile_);
+        for (auto& compilation : work) {
+            compilation->behind = compilation->nodes.back()->stream;
+            ++compilation->behind->compiling;
+        }
+    }
+    if (!work.empty() && !compile_thread_.take(&work)) compile(std::move(work));
 }
 
 void Scheduler::submit_all_waiting(RecordingStream* stream, SubmitReason reason) {
@@ -364,42 +373,52 @@ void Scheduler::submit_part(const Window& nodes, bool requested, const SubmitCau
 void Scheduler::submit_described(const Window& nodes, bool unhold, const SubmitCause& cause) {
     counters.nodes += nodes.size();
     ++counters.plans;
-    std::shared_ptr<Plan> plan = plans.find(canonical_);
-    const bool known = plan != nullptr;
-    if (known) {
-        ++counters.hits;
-    } else {
-        plan = canonical_.make_plan(nodes);
-        plan->id = counters.plans;
-        compile_plan(plan.get(), executors[plan->device]->backend(), fuse);
-        plans.insert(plan);
-    }
-    trace.add(counters.windows, cause, known, plan, nodes);
+    const uint64_t entry = trace.add(counters.windows, cause, nodes);
+    Run* run = make_run(canonical_, nodes, executors[nodes[0]->runner]);
+    const std::shared_ptr<Plan> plan = plans.find(canonical_);
+    if (!plan) return begin_compilation(run, nodes, unhold, entry);
+    note_plan(entry, plan, true);
+    give_plan(run, nodes, plan);
+    const bool ready = await_dependencies(run);
+    leave_over(nodes, *plan);
+    release_nodes(nodes, unhold);
+    if (ready) run->executor->submit(run);
+}
+
+void Scheduler::note_plan(uint64_t entry, const std::shared_ptr<Plan>& plan, bool known) {
+    trace.set_plan(entry, plan, known);
+    counters.hits += known;
     counters.bytes_outside += plan->output_bytes;
     counters.bytes_inside += plan->arena_bytes;
-    Run* run = make_run(canonical_, nodes, plan, executors[plan->device]);
-    const bool ready = await_dependencies(run);
-    for (int32_t rematerializable : plan->rematerializable_nodes) {
+}
+
+// What the plan does not store is recorded again; unless it can no longer be seen, as may be once the plan was compiled.
+void Scheduler::leave_over(const Window& nodes, const Plan& plan) {
+    for (int32_t rematerializable : plan.rematerializable_nodes) {
         Node* node = nodes[rematerializable];
+        if (!node->live()) continue;
         node->state = State::recorded;
         node->rematerializable = true;
         graph().hold(node);
         node->stream->rematerializable_nodes.push_back(node);
         ++counters.rematerializable_nodes;
     }
-    // The last first: when a node's turn comes, those of the plan that read it have let go of it.
+}
+
+// The operations are under way and need what they read no longer. The last first: when a node's turn comes, those that read
+// it have let go of it.
+void Scheduler::release_nodes(const Window& nodes, bool unhold) {
     for (size_t i = nodes.size(); i-- > 0;) {
         Node* node = nodes[i];
         if (!node->rematerializable) {
             graph().release_inputs(node);
-            if (!node->live()) {  // it will never be seen outside the plan
+            if (!node->live() && !node->pins && !node->waiters) {  // it will never be seen outside the plan
                 node->state = State::dead;
                 ++counters.dead;
             }
         }
         if (unhold) graph().unhold(node);
     }
-    if (ready) run->executor->submit(run);
 }
 
 }  // namespace owl

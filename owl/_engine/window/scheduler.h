@@ -5,6 +5,7 @@
 #include "_engine/record/stream.h"
 #include "_engine/run/executor.h"
 #include "_engine/run/trace.h"
+#include "compilation.h"
 #include "history.h"
 #include "liveness.h"
 
@@ -20,7 +21,8 @@ struct SchedulerCounters {
     uint64_t bytes_inside = 0;    // arenas
 };
 
-// One for the process. Everything is guarded by the graph's lock, and all methods but on_idle() expect it to be held.
+// One for the process. Everything is guarded by the graph's lock, and all methods but on_idle() and compile() expect it to be
+// held. Those that submit leave plans to compile: the caller lets go of the lock by unlock_and_compile().
 class Scheduler final : public IdleListener {
    public:
     std::vector<RecordingStream*> streams;  // of threads and tasks that recorded, and of those that ended with work left
@@ -54,6 +56,15 @@ class Scheduler final : public IdleListener {
     // What a request for a recorded node would submit.
     void find_needed(Node* node, Window* nodes);
 
+    // --- compiling
+    // Lets go of the graph's lock, and compiles what was submitted under it.
+    void unlock_and_compile();
+    // Without the lock.
+    void compile(Compilations work);
+    // Whether one of the first `number` plans is still being compiled.
+    bool any_compiling_within(uint64_t number) const;
+    void forget_compile_thread();  // in a forked child
+
     // --- devices
     // Takes over an executor; returns its device's number.
     int add_executor(std::unique_ptr<Executor> executor);
@@ -80,11 +91,19 @@ class Scheduler final : public IdleListener {
     void submit_by_device(const Window& nodes, bool requested, const SubmitCause& cause);
     void submit_part(const Window& nodes, bool requested, const SubmitCause& cause);
     void submit_described(const Window& nodes, bool unhold, const SubmitCause& cause);
+    void note_plan(uint64_t entry, const std::shared_ptr<Plan>& plan, bool known);
+    void leave_over(const Window& nodes, const Plan& plan);
+    void release_nodes(const Window& nodes, bool unhold);
+    void begin_compilation(Run* run, const Window& nodes, bool unhold, uint64_t entry);
+    void decide(const Compilation& compilation, const std::shared_ptr<Plan>& plan, bool known);
 
     LivenessHistory liveness_;
     WindowHistory history_;
     Canonical canonical_;  // of the nodes at hand; kept for its room, as is the next
     Window needed_;
+    Compilations to_compile_;           // once the lock is let go of
+    std::vector<uint64_t> compiling_;   // numbers of plans
+    CompileThread compile_thread_{this};
     std::vector<RecordingStream*> spare_streams_;  // tasks come and go, their streams' room stays
     uint64_t streams_created_ = 0;
     size_t sweep_at_ = 16;  // streams; tasks may come and go by the thousand, and each sweep looks at all of them
