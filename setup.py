@@ -260,9 +260,12 @@ class BuildNativeTests(BuildRuntime):
 
     def units(self, ext: Extension, folder: Path) -> list[Unit]:
         self.folder = folder
+        here = ROOT / "tests" / "native"
         module = self.module(ext, folder)
-        module.flags.append(f"-I{ROOT / 'tests' / 'native'}")
-        return [module, *self.native(PACKAGE / "_engine", "**/*.cpp", folder)]
+        module.flags.append(f"-I{here}")
+        flags = [*COMMON, *optimisation(["-O2"]), *KERNELS]  # as a kernel: nothing is contracted
+        scalars = Unit(here / "scalars.cpp", folder / "engine" / "scalars.o", flags)
+        return [module, scalars, *self.native(PACKAGE / "_engine", "**/*.cpp", folder)]
 
     def get_ext_fullpath(self, ext_name: str) -> str:
         return str(self.folder / "tests" / self.get_ext_filename(ext_name))

@@ -89,6 +89,11 @@ cdef extern from "_engine/plan/placement.h" namespace "owl" nogil:
         vector[int32_t] value_slot
 
 
+cdef extern from "scalars.h" namespace "owl" nogil:
+    bool compute_scalars_f32 "owl::compute_scalars"(int, const float* x, const float* y, float* out, size_t count)
+    bool compute_scalars_f64 "owl::compute_scalars"(int, const double* x, const double* y, double* out, size_t count)
+
+
 cdef extern from "manual.h" namespace "owl" nogil:
     cppclass PlainMemory:
         Buffer* allocate(size_t bytes)
@@ -524,3 +529,24 @@ cdef int _fill(Shape* shape, dims) except -1:
     for at, size in enumerate(dims):
         shape.dim[at] = size
     return 0
+
+
+SCALAR_FUNCTIONS = ("exp", "log", "sigmoid", "tanh", "sqrt", "abs", "max", "min", "pow")
+
+
+def compute_scalars(str name, x, y):
+    """owl's mathematics on one number of these arrays after the other; the functions of one operand let `y` be."""
+    cdef int function = SCALAR_FUNCTIONS.index(name)
+    cdef const float[::1] x32, y32
+    cdef float[::1] out32
+    cdef const double[::1] x64, y64
+    cdef double[::1] out64
+    out = x.copy()
+    if x.itemsize == 4:
+        x32, y32, out32 = x, y, out
+        done = compute_scalars_f32(function, &x32[0], &y32[0], &out32[0], len(x))
+    else:
+        x64, y64, out64 = x, y, out
+        done = compute_scalars_f64(function, &x64[0], &y64[0], &out64[0], len(x))
+    assert done
+    return out

@@ -1,6 +1,7 @@
 // Pooling over a block of channels: what the pooling kernels and the convolutions that pool have in common, so that
 // fusing the two changes no bit.
 #pragma once
+#include "_cpu/kernels/arithmetic.h"
 #include "conv_block.h"
 
 namespace owl {

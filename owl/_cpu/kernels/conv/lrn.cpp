@@ -1,5 +1,6 @@
 // Local response normalization across channels. A chunk is a block of pixels of one image, over all its channels.
 #include "conv_block.h"
+#include "_cpu/kernels/arithmetic.h"
 #include "_cpu/kernels/kernel_maker.h"
 
 namespace owl {

@@ -6,7 +6,7 @@
 #pragma once
 #include "_cpu/kernels/kernels.h"
 #include "_cpu/kernels/lanes.h"
-#include "_cpu/kernels/simd.h"
+#include "_cpu/kernels/arithmetic.h"
 
 namespace owl {
 namespace OWL_ISA {

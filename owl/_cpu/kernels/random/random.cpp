@@ -10,7 +10,7 @@
 #include <string.h>
 
 #include "_cpu/kernels/kernel_maker.h"
-#include "_cpu/kernels/simd.h"
+#include "_cpu/kernels/arithmetic.h"
 
 namespace owl {
 namespace OWL_ISA {

@@ -12,7 +12,7 @@
 
 #include "_cpu/kernels/kernels.h"
 #include "_cpu/kernels/lanes.h"
-#include "_cpu/kernels/simd.h"
+#include "_cpu/kernels/arithmetic.h"
 #include "_cpu/kernels/transpose.h"
 
 namespace owl {

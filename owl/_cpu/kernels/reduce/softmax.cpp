@@ -9,7 +9,7 @@
 #include <string.h>
 
 #include "_cpu/kernels/kernel_maker.h"
-#include "_cpu/kernels/simd.h"
+#include "_cpu/kernels/arithmetic.h"
 #include "_cpu/kernels/transpose.h"
 
 namespace owl {
