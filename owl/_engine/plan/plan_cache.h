@@ -39,6 +39,10 @@ class Canonical {
     std::shared_ptr<Plan> begin_plan(const std::vector<Node*>& nodes) const;
     // Without the lock, if need be: all that it reads is fixed once a node is recorded. The nodes are held.
     void describe_nodes(const std::vector<Node*>& nodes, Plan* plan) const;
+    // Takes over the room of another, whose key is needed no longer, if that has more.
+    void take_room(Canonical* other) {
+        if (other->key_.size() > key_.size()) std::swap(*this, *other);
+    }
     // Whether the plan may leave a value over that can be seen.
     bool may_rematerialize() const;
     const std::vector<Node*>& inputs() const { return inputs_; }  // from outside, as the plan numbers them

@@ -28,10 +28,9 @@ void Scheduler::begin_compilation(Run* run, const Window& nodes, bool unhold, ui
     ++run->unresolved;  // the plan
     for (Node* node : nodes) {
         node->parked = true;
-        node->compiling = compilation->undecided;
+        node->compiling = true;
         if (!unhold) graph().hold(node);
     }
-    if (!compilation->undecided) release_nodes(nodes, false);
     compiling_.push_back(compilation->number);
     to_compile_.push_back(std::move(compilation));
 }
@@ -51,6 +50,7 @@ void Scheduler::compile(Compilations work) {
         std::shared_ptr<Plan> plan = plans.find(compilation->key);
         const bool known = plan != nullptr;
         if (!known) {
+            release(compilation);
             plan = compilation->key.begin_plan(compilation->nodes);
             lock.unlock();
             wait_while_compilations_are_held();
@@ -64,6 +64,7 @@ void Scheduler::compile(Compilations work) {
                 plans.insert(plan);
         }
         decide(*compilation, plan, known);
+        canonical_.take_room(&compilation->key);
         if (compilation->behind) --compilation->behind->compiling;
         compiling_.erase(std::find(compiling_.begin(), compiling_.end(), compilation->number));
         std::move(to_compile_.begin(), to_compile_.end(), std::back_inserter(work));
@@ -72,12 +73,24 @@ void Scheduler::compile(Compilations work) {
     }
 }
 
+// Where the run is made, a large window has held the lock long enough.
+void Scheduler::release(Compilation* compilation) {
+    if (compilation->released || compilation->undecided) return;
+    compilation->released = true;
+    for (Node* node : compilation->nodes) node->compiling = false;
+    release_nodes(compilation->nodes, false);
+}
+
+// The next window under the same lock: what it finds of the readers of its inputs is part of its key.
+void Scheduler::release_last() {
+    if (!to_compile_.empty()) release(to_compile_.back().get());
+}
+
 // The plan is known: the run goes on, and what the plan leaves over is recorded again.
-void Scheduler::decide(const Compilation& compilation, const std::shared_ptr<Plan>& plan, bool known) {
+void Scheduler::decide(Compilation& compilation, const std::shared_ptr<Plan>& plan, bool known) {
     const Window& nodes = compilation.nodes;
     Run* run = compilation.run;
     note_plan(compilation.entry, plan, known);
-    for (Node* node : nodes) node->compiling = false;
     give_plan(run, nodes, plan);
     Window missed;  // left over, and asked for meanwhile
     if (compilation.undecided) {
@@ -89,8 +102,9 @@ void Scheduler::decide(const Compilation& compilation, const std::shared_ptr<Pla
             graph().add_handle(node);
         }
         leave_over(nodes, *plan);
-        release_nodes(nodes, false);
+        compilation.undecided = false;
     }
+    release(&compilation);
     resolve_one(run);
     if (!missed.empty()) request(missed.data(), static_cast<int>(missed.size()), 0);
     for (Node* node : missed) graph().drop_handle(node);

@@ -24,7 +24,8 @@ struct Compilation {
     uint64_t cleared = 0;   // how often the cache of plans had been cleared
     bool fuse = true;
     RecordingStream* behind = nullptr;  // whose recording waits until the plan is known; nullptr: its own thread compiles
-    bool undecided = false;  // the plan may leave values over; until it is known, the nodes keep what they read
+    bool undecided = false;  // the plan may leave values over: until it is known, the nodes keep what they read
+    bool released = false;   // they have let go of it
 };
 using Compilations = std::vector<std::unique_ptr<Compilation>>;
 

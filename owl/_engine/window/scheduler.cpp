@@ -185,6 +185,7 @@ void Scheduler::on_idle() {
         for (auto& compilation : work) {
             compilation->behind = compilation->nodes.back()->stream;
             ++compilation->behind->compiling;
+            release(compilation.get());  // before other threads describe their windows
         }
     }
     if (!work.empty() && !compile_thread_.take(&work)) compile(std::move(work));
@@ -281,6 +282,7 @@ void Scheduler::find_needed(Node* node, Window* nodes) {
 // caller's holds on the nodes are let go of.
 void Scheduler::submit(const Window& nodes, bool requested, bool unhold, const SubmitCause& cause) {
     if (nodes.empty()) return;
+    release_last();
     // A window of one device that needs nothing from elsewhere, as most are.
     if (canonical_.describe(nodes, graph().new_mark(), requested && fuse, stored_places)) {
         ++counters.windows;
@@ -365,6 +367,7 @@ void Scheduler::submit_part(const Window& nodes, bool requested, const SubmitCau
         ++counters.recomputed;
         stored_places.add(node);
     }
+    release_last();
     canonical_.describe(nodes, graph().new_mark(), requested && fuse, stored_places);
     submit_described(nodes, false, cause);
 }

@@ -95,7 +95,9 @@ class Scheduler final : public IdleListener {
     void leave_over(const Window& nodes, const Plan& plan);
     void release_nodes(const Window& nodes, bool unhold);
     void begin_compilation(Run* run, const Window& nodes, bool unhold, uint64_t entry);
-    void decide(const Compilation& compilation, const std::shared_ptr<Plan>& plan, bool known);
+    void release(Compilation* compilation);
+    void release_last();
+    void decide(Compilation& compilation, const std::shared_ptr<Plan>& plan, bool known);
 
     LivenessHistory liveness_;
     WindowHistory history_;
