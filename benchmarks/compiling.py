@@ -2,9 +2,10 @@
 
 One thread records a chain of operations on arrays of a new size and starts its evaluation, again and again: each time a
 plan that is not known. Meanwhile a second thread times operations of its own: *recorded*, one element-wise operation
-recorded and dropped; *computed*, a small sum that is recorded, run by a known plan on another device, and waited for. Those
-count that begin and end while the first thread starts its evaluation. Of each plan the longest is kept: that is how long
-anything was held up. *Alone* is the longest of as long a time without the first thread: what the system does by itself.
+recorded and dropped; *computed*, a small sum that is recorded, run by a known plan on another device, and waited for.
+Those count that begin and end while the first thread starts its evaluation. Of each plan the longest is kept: that is
+how long anything was held up. *Alone* is the longest of as long a time without the first thread: what the system does
+by itself.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ def de_bruijn(letters: int, length: int) -> list[int]:
 
 
 class Submitter(threading.Thread):
-    """Submits plans of `operations` operations, each new; `busy` is the number of the plan while it does, and else 0."""
+    """Submits plans of so many operations, each new; `busy` is the plan's number while it does, and else 0."""
 
     sizes = itertools.count(16)
 
@@ -136,9 +137,8 @@ def main() -> None:
                 figures = statistics.median(seconds), statistics.quantiles(seconds, n=100)[98], max(seconds)
                 rows.append(f"| {label} | " + " | ".join(f"{x * 1e6:.0f}" for x in figures) + f" | {len(seconds)} |")
     print("\n".join(rows))
-    print(
-        f"\nStarting an evaluation of {options.operations} new operations takes {statistics.median(starting) * 1e3:.1f} ms.\n"
-    )
+    taken = statistics.median(starting) * 1e3
+    print(f"\nStarting an evaluation of {options.operations} new operations takes {taken:.1f} ms.\n")
     print(circumstances(idleness, ("owl-runtime", "numpy")))
 
 
