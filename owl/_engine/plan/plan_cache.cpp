@@ -26,7 +26,6 @@ bool Canonical::describe(const std::vector<Node*>& nodes, uint64_t mark, bool ma
     outside_reads_.clear();
     donatable_.clear();
     readers_inside_.assign(count, 0);
-    operands_.resize(count);
     live_.resize(count);
     rematerializable_.resize(count);
     hash_ = count;
@@ -49,7 +48,6 @@ bool Canonical::describe(const std::vector<Node*>& nodes, uint64_t mark, bool ma
         for (int d = 0; d < node->shape.ndim; ++d) *word++ = static_cast<uint64_t>(node->shape.dim[d]);
         for (int a = 0; a < node->n_attributes; ++a) *word++ = static_cast<uint64_t>(node->attribute[a]);
         hash_ = mix(hash_, node->signature);
-        operands_[i] = node->n_inputs;
         Node* const* inputs = node->inputs();
         for (uint32_t k = 0; k < node->n_inputs; ++k) {
             Node* input = inputs[k];
@@ -102,7 +100,9 @@ bool Canonical::may_rematerialize() const {
     return std::find(rematerializable_.begin(), rematerializable_.end(), 1) != rematerializable_.end();
 }
 
-std::shared_ptr<Plan> Canonical::begin_plan(const std::vector<Node*>& nodes) const {
+std::shared_ptr<Plan> Canonical::begin_plan(const std::vector<Node*>& nodes) {
+    operands_.clear();
+    for (const Node* node : nodes) operands_.push_back(node->n_inputs);
     auto plan = new_plan();
     plan->device = nodes[0]->runner;
     plan->memory = graph().memory_of(plan->device).number;

@@ -35,8 +35,8 @@ class Canonical {
     bool same_key(const Plan& plan) const {
         return plan.key.size() == key_size_ && std::equal(plan.key.begin(), plan.key.end(), key_.begin());
     }
-    // Under the graph's lock. A plan for the key, of which describe_nodes() tells the rest.
-    std::shared_ptr<Plan> begin_plan(const std::vector<Node*>& nodes) const;
+    // Under the graph's lock, while the nodes hold what they read. A plan for the key, of which describe_nodes() tells the rest.
+    std::shared_ptr<Plan> begin_plan(const std::vector<Node*>& nodes);
     // Without the lock, if need be: all that it reads is fixed once a node is recorded. The nodes are held.
     void describe_nodes(const std::vector<Node*>& nodes, Plan* plan) const;
     // Takes over the room of another, whose key is needed no longer, if that has more.
@@ -54,7 +54,7 @@ class Canonical {
     size_t key_size_ = 0;
     std::vector<Node*> inputs_;
     std::vector<Ref> refs_;  // operands of all nodes, one after the other
-    std::vector<uint32_t> operands_;  // of each node: how many
+    std::vector<uint32_t> operands_;  // of each node: how many; since begin_plan()
     std::vector<char> live_, rematerializable_, donatable_;
     std::vector<uint32_t> readers_inside_, outside_reads_;
     uint64_t hash_ = 0;

@@ -30,13 +30,15 @@ struct Submission {
 
 class Trace {
    public:
-    // Returns the entry's number. The plan is told as soon as it is known.
-    uint64_t add(uint64_t window, const SubmitCause& cause, const std::vector<Node*>& nodes) {
+    // Returns the entry's number, for set_plan(). `plan`: nullptr if it has to be compiled.
+    uint64_t add(uint64_t window, const SubmitCause& cause, const std::shared_ptr<Plan>& plan,
+                 const std::vector<Node*>& nodes) {
         // Entries are overwritten in place, so nothing is allocated once the ring is full.
         Submission& entry = ring_[count_++ % ring_.size()];
         entry.window = window;
         entry.cause = cause;
-        entry.plan.reset();
+        entry.known = plan != nullptr;
+        entry.plan = plan;
         entry.nodes.clear();
         for (const Node* node : nodes) entry.nodes.push_back({node->sequence, node->site});
         return count_ - 1;

@@ -15,6 +15,8 @@ namespace owl {
 // The nodes' plan is not known: what makes a run of them is put off until the lock is let go of.
 void Scheduler::begin_compilation(Run* run, const Window& nodes, bool unhold, uint64_t entry) {
     auto compilation = std::make_unique<Compilation>();
+    compilation->plan = canonical_.begin_plan(nodes);
+    compilation->plan->id = counters.plans;
     compilation->key = std::move(canonical_);
     canonical_ = Canonical();
     compilation->nodes = nodes;
@@ -37,10 +39,11 @@ void Scheduler::begin_compilation(Run* run, const Window& nodes, bool unhold, ui
 
 void Scheduler::unlock_and_compile() {
     graph().mutex.assert_held();
+    if (to_compile_.empty()) return graph().mutex.unlock();
     Compilations work;
     work.swap(to_compile_);
     graph().mutex.unlock();
-    if (!work.empty()) compile(std::move(work));
+    compile(std::move(work));
 }
 
 void Scheduler::compile(Compilations work) {
@@ -51,10 +54,9 @@ void Scheduler::compile(Compilations work) {
         const bool known = plan != nullptr;
         if (!known) {
             release(compilation);
-            plan = compilation->key.begin_plan(compilation->nodes);
+            plan = std::move(compilation->plan);
             lock.unlock();
             wait_while_compilations_are_held();
-            plan->id = compilation->number;
             compilation->key.describe_nodes(compilation->nodes, plan.get());
             compile_plan(plan.get(), compilation->run->executor->backend(), compilation->fuse);
             lock.lock();
@@ -90,7 +92,8 @@ void Scheduler::release_last() {
 void Scheduler::decide(Compilation& compilation, const std::shared_ptr<Plan>& plan, bool known) {
     const Window& nodes = compilation.nodes;
     Run* run = compilation.run;
-    note_plan(compilation.entry, plan, known);
+    trace.set_plan(compilation.entry, plan, known);
+    count_plan(*plan, known);
     give_plan(run, nodes, plan);
     Window missed;  // left over, and asked for meanwhile
     if (compilation.undecided) {

@@ -19,7 +19,8 @@ struct Compilation {
     Canonical key;
     std::vector<Node*> nodes;  // that the key describes; held
     Run* run = nullptr;
-    uint64_t number = 0;    // of the plan, should it be a new one
+    std::shared_ptr<Plan> plan;  // should it be a new one
+    uint64_t number = 0;    // of the plan
     uint64_t entry = 0;     // of the run in the trace
     uint64_t cleared = 0;   // how often the cache of plans had been cleared
     bool fuse = true;

@@ -376,23 +376,22 @@ void Scheduler::submit_part(const Window& nodes, bool requested, const SubmitCau
 void Scheduler::submit_described(const Window& nodes, bool unhold, const SubmitCause& cause) {
     counters.nodes += nodes.size();
     ++counters.plans;
-    const uint64_t entry = trace.add(counters.windows, cause, nodes);
+    std::shared_ptr<Plan> plan = plans.find(canonical_);
+    const uint64_t entry = trace.add(counters.windows, cause, plan, nodes);
     Run* run = make_run(canonical_, nodes, executors[nodes[0]->runner]);
-    const std::shared_ptr<Plan> plan = plans.find(canonical_);
     if (!plan) return begin_compilation(run, nodes, unhold, entry);
-    note_plan(entry, plan, true);
-    give_plan(run, nodes, plan);
+    count_plan(*plan, true);
+    give_plan(run, nodes, std::move(plan));
     const bool ready = await_dependencies(run);
-    leave_over(nodes, *plan);
+    leave_over(nodes, *run->plan);
     release_nodes(nodes, unhold);
     if (ready) run->executor->submit(run);
 }
 
-void Scheduler::note_plan(uint64_t entry, const std::shared_ptr<Plan>& plan, bool known) {
-    trace.set_plan(entry, plan, known);
+void Scheduler::count_plan(const Plan& plan, bool known) {
     counters.hits += known;
-    counters.bytes_outside += plan->output_bytes;
-    counters.bytes_inside += plan->arena_bytes;
+    counters.bytes_outside += plan.output_bytes;
+    counters.bytes_inside += plan.arena_bytes;
 }
 
 // What the plan does not store is recorded again; unless it can no longer be seen, as may be once the plan was compiled.

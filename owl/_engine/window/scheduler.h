@@ -91,7 +91,7 @@ class Scheduler final : public IdleListener {
     void submit_by_device(const Window& nodes, bool requested, const SubmitCause& cause);
     void submit_part(const Window& nodes, bool requested, const SubmitCause& cause);
     void submit_described(const Window& nodes, bool unhold, const SubmitCause& cause);
-    void note_plan(uint64_t entry, const std::shared_ptr<Plan>& plan, bool known);
+    void count_plan(const Plan& plan, bool known);
     void leave_over(const Window& nodes, const Plan& plan);
     void release_nodes(const Window& nodes, bool unhold);
     void begin_compilation(Run* run, const Window& nodes, bool unhold, uint64_t entry);
