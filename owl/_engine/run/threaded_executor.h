@@ -52,7 +52,8 @@ class ThreadedExecutor : public Execution {
     std::deque<Run*> queue_;
     std::thread thread_;
     std::atomic<int> backlog_{0};  // in the queue or not ended yet
-    std::atomic<int> queued_{0}, sleeping_{0};
+    alignas(64) std::atomic<int> queued_{0};
+    alignas(64) std::atomic<int> sleeping_{0};
     std::atomic<bool> quiesce_{false}, aborting_{false}, idle_{true};
     bool started_ = false, begun_ = false, stopping_ = false, busy_ = false, paused_ = false;
 };
