@@ -16,6 +16,8 @@ ENGINE = ["memory", "graph", "record", "plan", "run", "window"]
 BACKEND = ["memory", "graph", "plan", "run"]
 # Kernels know the words for operations alone.
 KERNELS = {"_engine/graph/words.h", "_engine/graph/operations.def"}
+# What computes one number at a time has the mathematics of the CPU's vectors.
+ARITHMETIC = "_cpu/kernels/arithmetic.h"
 
 
 def sources(folder: Path, *suffixes: str) -> list[Path]:
@@ -29,17 +31,17 @@ def includes(path: Path) -> list[Path]:
 
 
 def room(path: Path) -> str:
-    """The room of a source: memory … window, _cpu, _cpu/kernels, or _null."""
+    """The room of a source: memory … window, _cpu, _cpu/kernels, _cuda/kernels, or _null."""
     parts = path.relative_to(OWL).parts
     if parts[0] == "_engine":
         return parts[1].removesuffix(".pxd")
-    return "_cpu/kernels" if parts[1] == "kernels" else parts[0]
+    return f"{parts[0]}/kernels" if parts[1] == "kernels" else parts[0]
 
 
 def allowed(path: Path) -> list[str]:
     """The rooms that a file may use."""
     here = room(path)
-    if here == "_cpu/kernels":
+    if here.endswith("/kernels"):
         return [here]
     if here == "_cpu":
         return [*BACKEND, here, "_cpu/kernels"]
@@ -69,16 +71,23 @@ def circle(arrows: Mapping[str, Iterable[str]]) -> list[str]:
     return []
 
 
-NATIVE = [*sources(OWL / "_engine", ".h", ".cpp"), *sources(OWL / "_cpu", ".h", ".cpp")]
+NATIVE = [
+    *sources(OWL / "_engine", ".h", ".cpp"),
+    *sources(OWL / "_cpu", ".h", ".cpp"),
+    *sources(OWL / "_cuda", ".h", ".cu", ".cuh"),
+]
 
 
 @pytest.mark.parametrize("path", NATIVE, ids=lambda path: str(path.relative_to(OWL)))
 def test_includes_point_down(path):
     for target in includes(path):
         assert target.exists(), target
-        if room(path) == "_cpu/kernels" and str(target.relative_to(OWL)) in KERNELS:
+        name = str(target.relative_to(OWL))
+        if (room(path).endswith("/kernels") and name in KERNELS) or (
+            room(path) == "_cuda/kernels" and name == ARITHMETIC
+        ):
             continue
-        assert room(target) in allowed(path), f"{path.relative_to(OWL)} may not include {target.relative_to(OWL)}"
+        assert room(target) in allowed(path), f"{path.relative_to(OWL)} may not include {name}"
 
 
 def test_rooms_are_those_of_the_order():

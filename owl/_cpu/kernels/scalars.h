@@ -1,8 +1,8 @@
 // Numbers with the names that simd.h gives to vectors, for arithmetic.h: what a kernel computes where a thread has one number
 // in hand, and what a vector's lanes are held against. A multiplication and an addition are fused where fma() says so alone.
 #pragma once
-#ifndef __CUDACC__
 #include <stdint.h>
+#ifndef __CUDACC__
 #include <string.h>
 #endif
 
@@ -87,6 +87,8 @@ OWL_INLINE V select(bool m, V x, V y) { return m ? x : y; }
 OWL_INLINE bool mask_and(bool a, bool b) { return a & b; }
 OWL_INLINE bool mask_or(bool a, bool b) { return a | b; }
 OWL_INLINE bool mask_not(bool a) { return !a; }
+template <class V>
+OWL_INLINE V mask_to_number(bool m) { return m ? V(1) : V(0); }
 
 // f(x, y) for floats, computed in doubles and rounded once.
 template <class F>

@@ -74,13 +74,18 @@ void Graph::set_inputs(Node* node, Node* const* inputs, int count) {
     node->n_inputs = count;
 }
 
+// Of an issued value, what its device does with its own memory from now on comes after what makes the value. Another memory
+// is written only when the device comes to it.
+bool Graph::may_free_early(const Node* node) const {
+    return node->issued && node->buffer && node->buffer->memory == &memory_of(node->runner);
+}
+
 void Graph::abandon(Node* node) {
     mutex.assert_held();
     if (node->state == State::recorded) {
         node->state = State::dead;
         release_inputs(node);
-    } else if ((node->state == State::done || node->issued) && node->buffer && !node->pins) {
-        // Of an issued value, what its device does with the memory from now on comes after what makes the value.
+    } else if ((node->state == State::done || may_free_early(node)) && node->buffer && !node->pins) {
         node->buffer->release();
         node->buffer = nullptr;
         if (!node->issued) node->state = State::dead;

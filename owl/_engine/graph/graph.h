@@ -70,6 +70,7 @@ class Graph {
 
    private:
     void abandon(Node* node);
+    bool may_free_early(const Node* node) const;
     void free_node(Node* node);
 
     static constexpr int kSlab = 128;

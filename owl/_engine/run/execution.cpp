@@ -320,7 +320,8 @@ void Execution::take_back(const Step& step, const Plan& plan) {
     }
 }
 
-// Lets go of the values that this step was the last to read, unless they are needed elsewhere.
+// Lets go of the values that this step was the last to read, unless they are needed elsewhere. A device that computes later
+// has not read and written other memories yet: these stay until the run ends.
 void Execution::end_values(const Step& step, Run* run, const Plan& plan) {
     std::lock_guard<GraphLock> guard(graph().mutex);
     for (int32_t number : step.ends) {
@@ -328,9 +329,9 @@ void Execution::end_values(const Step& step, Run* run, const Plan& plan) {
         if (slot.kind == Slot::own) {
             let_go(&own_[slot.number]);
         } else if (slot.kind == Slot::output) {
-            if (result_.buffers[slot.number] && !is_seen(run->outputs[slot.number]))
-                fail_output(slot.number, unseen());
-        } else if (Node* node = run->inputs[slot.number]; node && is_ours(node)) {
+            Buffer* buffer = result_.buffers[slot.number];
+            if (buffer && lies_here(buffer) && !is_seen(run->outputs[slot.number])) fail_output(slot.number, unseen());
+        } else if (Node* node = run->inputs[slot.number]; node && is_ours(node) && lies_here(node->buffer)) {
             graph().unpin(node);
             run->inputs[slot.number] = nullptr;
             input_[slot.number] = nullptr;

@@ -61,6 +61,7 @@ class Execution : public Executor {
     void fail_outputs(const Plan& plan);
     void compute_by_values(Run* run, Plan& plan);
     static bool is_seen(const Node* node);
+    bool lies_here(const Buffer* buffer) { return buffer && buffer->memory == &memory(); }
     Failure* unseen();
     void find_wanted(Run* run, const Plan& plan);
     bool is_wanted(const Step& step) const;

@@ -107,6 +107,8 @@ void recycle_run(Run* run) {
     graph().mutex.assert_held();
     if (run->upload) run->upload->release();
     run->upload = nullptr;
+    for (Buffer* buffer : run->unwanted) buffer->release();
+    run->unwanted.clear();
     constexpr size_t kSpare = 64, kLargest = 4096;
     if (spare_runs().size() >= kSpare || run->sites.capacity() > kLargest) {
         delete run;
@@ -220,8 +222,10 @@ void issue_run(Run* run, RunResult* result, const Memory& memory) {
             graph().fail(node, result->failures[k]);
         else if (node->pending())
             graph().issue(node, result->buffers[k]);
-        else
+        else if (result->buffers[k]->memory == &memory)
             result->buffers[k]->release();
+        else
+            run->unwanted.push_back(result->buffers[k]);
     }
     for (Node*& input : run->inputs) {
         if (!input || !input->buffer || input->buffer->memory != &memory) continue;

@@ -30,6 +30,7 @@ struct Run {
     uint16_t device = 0;
     Executor* executor = nullptr;  // of that device
     Buffer* upload = nullptr;  // instead of a plan: the host's memory that becomes the value of the one output
+    std::vector<Buffer*> unwanted;  // another memory's, which the device will still write
     size_t position = 0;  // in the list of live runs
     uint64_t number = 0;  // in the order of submitting
 };

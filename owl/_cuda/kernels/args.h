@@ -1,0 +1,41 @@
+// What kernels are launched with: by value, within the 4096 bytes that every driver takes. Both compilers must lay it out alike.
+#pragma once
+#include "_engine/graph/words.h"
+
+namespace owl {
+namespace cuda {
+
+constexpr int kMostArgumentBytes = 4096;
+
+// An operand of an instruction: a register, or from kFirstScalar on a scalar.
+constexpr int kFirstScalar = 128;
+// A sum over columns adds so many of them one after the other, then the groups' sums: the CPU's order (kSumGroup there).
+constexpr int kGroupColumns = 240;
+
+struct Step {
+    Elementwise op;
+    uint8_t dst, a, b, c;
+};
+
+// A program over `size` elements in a space of `ndim` dimensions, the first one fastest. Outputs are dense, inputs have strides.
+// Registers 0 … n_inputs - 1 hold the inputs. With sums the space is [rows, columns].
+struct ElementwiseLaunch {
+    int64_t size, rows, columns;
+    int64_t shape[kMaxDims];
+    int64_t stride[kMaxProgramInputs][kMaxDims];  // in elements
+    const void* input[kMaxProgramInputs];
+    void* output[kMaxProgramOutputs];
+    void* part[kMaxProgramSums];  // [rows, groups of columns]; the result itself if there is one group
+    void* sum[kMaxProgramSums];   // [rows]
+    double scalar[kMaxProgramScalars];
+    Step step[kMaxProgramInstructions];
+    DType input_type[kMaxProgramInputs], output_type[kMaxProgramOutputs];
+    uint8_t output_register[kMaxProgramOutputs], sum_register[kMaxProgramSums];
+    uint8_t ndim, n_inputs, n_outputs, n_sums, n_steps;
+};
+static_assert(sizeof(ElementwiseLaunch) == 3536, "the same in both compilers");
+static_assert(sizeof(ElementwiseLaunch) <= kMostArgumentBytes, "");
+static_assert(offsetof(ElementwiseLaunch, step) == 2776 && offsetof(ElementwiseLaunch, ndim) == 3528, "");
+
+}  // namespace cuda
+}  // namespace owl

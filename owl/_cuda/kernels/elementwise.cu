@@ -1,0 +1,174 @@
+// Element-wise programs, by an interpreter: each thread has a column of registers in shared memory and goes through the
+// program once for each of its elements. Sums over columns are made in the same pass, a thread for each row, so that a sum has
+// the CPU's order of additions.
+#define OWL_ISA cuda
+#define OWL_SCALARS 1
+#include "_cpu/kernels/arithmetic.h"
+#include "args.h"
+#include "simt.cuh"
+
+namespace owl {
+namespace cuda {
+
+// Threads of a block: 64 registers of each take 32 KiB.
+template <class T>
+constexpr int kThreads = sizeof(T) == 4 ? 128 : 64;
+
+template <class T>
+OWL_DEVICE T apply(Elementwise op, T x, T y, T z) {
+    using V = T;
+    switch (op) {
+#define OWL_ELEMENTWISE(name, arity, expression, ...) \
+    case Elementwise::name: return expression;
+#include "_engine/graph/operations.def"
+#undef OWL_ELEMENTWISE
+        default: return x;
+    }
+}
+
+template <class T>
+OWL_DEVICE T load(const void* data, DType type, int64_t at) {
+    return type == DType::f32 ? static_cast<T>(static_cast<const float*>(data)[at])
+                              : static_cast<T>(static_cast<const double*>(data)[at]);
+}
+
+template <class T>
+OWL_DEVICE void store(void* data, DType type, int64_t at, T value) {
+    if (type == DType::f32)
+        static_cast<float*>(data)[at] = static_cast<float>(value);
+    else
+        static_cast<double*>(data)[at] = static_cast<double>(value);
+}
+
+template <class T, class Registers>
+OWL_DEVICE T operand(const ElementwiseLaunch& a, Registers& registers, int number, int t) {
+    if (number >= kFirstScalar) return static_cast<T>(a.scalar[number - kFirstScalar]);
+    return registers[number * kThreads<T> + t];
+}
+
+template <class T, class Registers>
+OWL_DEVICE void run_program(const ElementwiseLaunch& a, Registers& registers, int t) {
+    for (int i = 0; i < a.n_steps; ++i) {
+        const Step step = a.step[i];
+        const T x = operand<T>(a, registers, step.a, t);
+        const T y = operand<T>(a, registers, step.b, t);
+        const T z = operand<T>(a, registers, step.c, t);
+        registers[step.dst * kThreads<T> + t] = apply(step.op, x, y, z);
+    }
+}
+
+template <class T, class Registers>
+OWL_DEVICE void store_outputs(const ElementwiseLaunch& a, Registers& registers, int t, int64_t at) {
+    for (int k = 0; k < a.n_outputs; ++k)
+        store<T>(a.output[k], a.output_type[k], at, registers[a.output_register[k] * kThreads<T> + t]);
+}
+
+template <class T, class Index, class Registers>
+OWL_DEVICE void load_inputs(const ElementwiseLaunch& a, Registers& registers, int t, Index at) {
+    Index place[kMaxDims];
+    OWL_UNROLL
+    for (int d = 0; d < kMaxDims; ++d) {
+        place[d] = 0;
+        if (d >= a.ndim) continue;
+        const Index length = static_cast<Index>(a.shape[d]);
+        place[d] = at % length;
+        at /= length;
+    }
+    for (int k = 0; k < a.n_inputs; ++k) {
+        int64_t offset = 0;
+        OWL_UNROLL
+        for (int d = 0; d < kMaxDims; ++d) offset += static_cast<int64_t>(place[d]) * a.stride[k][d];
+        registers[k * kThreads<T> + t] = load<T>(a.input[k], a.input_type[k], offset);
+    }
+}
+
+template <class T, class Index, int kRegisters>
+OWL_DEVICE void run_elements(const ElementwiseLaunch& a) {
+    OWL_SHARED(T, registers, kRegisters * kThreads<T>);
+    OWL_THREADS(t) {
+        const Index size = static_cast<Index>(a.size), step = static_cast<Index>(OWL_BLOCKS()) * kThreads<T>;
+        for (Index at = static_cast<Index>(OWL_BLOCK()) * kThreads<T> + t; at < size; at += step) {
+            load_inputs<T, Index>(a, registers, t, at);
+            run_program<T>(a, registers, t);
+            store_outputs<T>(a, registers, t, at);
+        }
+    }
+}
+
+// A block has a stretch of rows in one group of columns.
+template <class T, int kRegisters>
+OWL_DEVICE void run_rows(const ElementwiseLaunch& a) {
+    OWL_SHARED(T, registers, kRegisters * kThreads<T>);
+    const int64_t stretches = (a.rows + kThreads<T> - 1) / kThreads<T>;
+    const int64_t group = OWL_BLOCK() / stretches, first_row = OWL_BLOCK() % stretches * kThreads<T>;
+    const int64_t first = group * kGroupColumns;
+    const int64_t last = first + kGroupColumns < a.columns ? first + kGroupColumns : a.columns;
+    OWL_THREADS(t) {
+        const int64_t row = first_row + t;
+        if (row < a.rows) {
+            T sum[kMaxProgramSums];
+            OWL_UNROLL
+            for (int s = 0; s < kMaxProgramSums; ++s) sum[s] = T(0);
+            for (int64_t column = first; column < last; ++column) {
+                for (int k = 0; k < a.n_inputs; ++k) {
+                    const int64_t at = row * a.stride[k][0] + column * a.stride[k][1];
+                    registers[k * kThreads<T> + t] = load<T>(a.input[k], a.input_type[k], at);
+                }
+                run_program<T>(a, registers, t);
+                store_outputs<T>(a, registers, t, row + column * a.rows);
+                OWL_UNROLL
+                for (int s = 0; s < kMaxProgramSums; ++s)
+                    if (s < a.n_sums) sum[s] = sum[s] + static_cast<T>(registers[a.sum_register[s] * kThreads<T> + t]);
+            }
+            OWL_UNROLL
+            for (int s = 0; s < kMaxProgramSums; ++s)
+                if (s < a.n_sums) static_cast<T*>(a.part[s])[group * a.rows + row] = sum[s];
+        }
+    }
+}
+
+// The groups' sums in order, where there are several.
+template <class T>
+OWL_DEVICE void add_groups(const ElementwiseLaunch& a) {
+    OWL_THREADS(t) {
+        const int64_t row = OWL_BLOCK() * kThreads<T> + t;
+        const int64_t groups = (a.columns + kGroupColumns - 1) / kGroupColumns;
+        if (row < a.rows) {
+            for (int s = 0; s < a.n_sums; ++s) {
+                const T* part = static_cast<const T*>(a.part[s]) + row;
+                T sum = part[0];
+                for (int64_t group = 1; group < groups; ++group) sum = sum + part[group * a.rows];
+                static_cast<T*>(a.sum[s])[row] = sum;
+            }
+        }
+    }
+}
+
+}  // namespace cuda
+}  // namespace owl
+
+// By the program's dtype, the width of indices (32 bits where size + blocks * threads is below 2^31), and the registers.
+#define OWL_ELEMENTS(T, type, Index, width, count)                                        \
+    OWL_KERNEL(elementwise_##type##_##width##_##count, owl::cuda::ElementwiseLaunch) {   \
+        owl::cuda::run_elements<T, Index, count>(a);                                     \
+    }
+#define OWL_ROWS(T, type, count)                                                \
+    OWL_KERNEL(elementwise_rows_##type##_##count, owl::cuda::ElementwiseLaunch) { \
+        owl::cuda::run_rows<T, count>(a);                                       \
+    }
+OWL_ELEMENTS(float, f32, int32_t, i32, 16)
+OWL_ELEMENTS(float, f32, int32_t, i32, 64)
+OWL_ELEMENTS(float, f32, int64_t, i64, 16)
+OWL_ELEMENTS(float, f32, int64_t, i64, 64)
+OWL_ELEMENTS(double, f64, int32_t, i32, 16)
+OWL_ELEMENTS(double, f64, int32_t, i32, 64)
+OWL_ELEMENTS(double, f64, int64_t, i64, 16)
+OWL_ELEMENTS(double, f64, int64_t, i64, 64)
+OWL_ROWS(float, f32, 16)
+OWL_ROWS(float, f32, 64)
+OWL_ROWS(double, f64, 16)
+OWL_ROWS(double, f64, 64)
+OWL_KERNEL(elementwise_groups_f32, owl::cuda::ElementwiseLaunch) { owl::cuda::add_groups<float>(a); }
+OWL_KERNEL(elementwise_groups_f64, owl::cuda::ElementwiseLaunch) { owl::cuda::add_groups<double>(a); }
+#undef OWL_ELEMENTS
+#undef OWL_ROWS

@@ -1,0 +1,51 @@
+"""What NVIDIA's compiler makes of the kernels, for each architecture that owl is for."""
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[3]
+KERNELS = sorted((ROOT / "owl" / "_cuda" / "kernels").glob("*.cu"))
+ARCHITECTURES = [75, 80, 90, 100, 120]
+MOST_REGISTERS = 96
+MOST_SHARED_BYTES = 32 << 10
+
+pytestmark = pytest.mark.skipif(not shutil.which("nvcc"), reason="nvcc is not installed")
+
+
+def nvcc(source, target, *options):
+    command = ["nvcc", "-std=c++17", f"-I{ROOT / 'owl'}", f"-I{ROOT}", *options, str(source), "-o", str(target)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("source", KERNELS, ids=lambda path: path.stem)
+def test_kernels_keep_within_their_budgets(source, architecture, tmp_path):
+    told = nvcc(source, tmp_path / "out.cubin", "--fmad=false", f"-arch=sm_{architecture}", "-Xptxas", "-v", "--cubin")
+    assert "warning" not in told
+    kernels = re.findall(r"Compiling entry function '(\w+)'", told)
+    assert kernels
+    assert re.findall(r"(\d+) bytes stack frame, (\d+) bytes spill stores, (\d+) bytes spill loads", told) == [
+        ("0", "0", "0")
+    ] * len(kernels)
+    registers = [int(count) for count in re.findall(r"Used (\d+) registers", told)]
+    assert len(registers) == len(kernels)
+    assert max(registers) <= MOST_REGISTERS
+    assert max(map(int, re.findall(r"(\d+) bytes smem", told))) <= MOST_SHARED_BYTES
+
+
+@pytest.mark.parametrize("source", KERNELS, ids=lambda path: path.stem)
+def test_nothing_is_contracted_or_flushed(source, tmp_path):
+    texts = {}
+    for name, option in (("ours", "--fmad=false"), ("contracted", "--fmad=true")):
+        nvcc(source, tmp_path / "out.ptx", option, "-arch=sm_80", "--ptx")
+        texts[name] = (tmp_path / "out.ptx").read_text()
+    assert ".ftz" not in texts["ours"]
+    assert "approx" not in texts["ours"]
+    fused = {name: len(re.findall(r"\bfma\.rn", text)) for name, text in texts.items()}
+    assert 0 < fused["ours"] < fused["contracted"]
