@@ -1,6 +1,7 @@
 """A device whose memory the host cannot read: values cross by transfers alone, and what follows an address faults."""
 
 import signal
+import time
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ import pytest
 import owl
 import owl.testing
 from owl import _runtime, elewise
+from owl._runtime import evaluate_together
 from tests.support.processes import run
 
 
@@ -144,3 +146,61 @@ def test_a_promise_that_is_kept_is_uploaded(remote):
     assert early.to_numpy().tolist() == [2, 4, 6]
     assert late.to_numpy().tolist() == [2, 3, 4]
     assert promise.array.count_zero() == 0
+
+
+def busy(remote):
+    """Much work for the device's stream: what is issued after it is computed late."""
+    with remote:
+        x = owl.ones([1500, 1500])
+        x = x * x
+        for _ in range(3):
+            x = x * x
+        x.start_eval()
+    return x
+
+
+def let_it_be_issued():
+    """Most likely the device has begun the last run then, and its stream still computes what came before."""
+    time.sleep(0.02)
+
+
+def test_a_dropped_transfer_to_the_host_writes_to_memory_of_its_own(remote, cpu):
+    with remote:
+        x = owl.ones([70_000]) * 3
+        x.wait_for_eval()
+    work = busy(remote)
+    y = x.to(cpu)
+    y.start_eval()
+    let_it_be_issued()
+    del y
+    with cpu:
+        zeros = [owl.from_numpy(np.zeros(70_000, np.float32)) for _ in range(4)]
+    work.wait_for_eval()
+    owl.wait_for_all()
+    assert not any(zero.to_numpy().any() for zero in zeros)
+
+
+def test_values_of_the_host_are_kept_until_a_plan_that_goes_value_by_value_has_read_them(remote, cpu):
+    with remote:
+        with owl.testing.faults("tanh"):
+            failed = elewise.tanh(owl.ones([4]))
+            failed.start_eval()
+            owl.wait_for_all()
+        kept = owl.ones([4])
+    with cpu:
+        x = owl.ones([70_000]) * 3
+        x.wait_for_eval()
+    work = busy(remote)
+    with remote:
+        y = x.to(remote) + 1
+        z = failed + kept
+    del x
+    together = evaluate_together([y, z])
+    let_it_be_issued()
+    with cpu:
+        zeros = [owl.from_numpy(np.zeros(70_000, np.float32)) for _ in range(4)]
+    work.wait_for_eval()
+    assert (y.to_numpy() == 4).all()
+    with pytest.raises(owl.OwlError):
+        z.to_numpy()
+    del together, zeros
