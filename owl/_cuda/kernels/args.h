@@ -37,5 +37,18 @@ static_assert(sizeof(ElementwiseLaunch) == 3536, "the same in both compilers");
 static_assert(sizeof(ElementwiseLaunch) <= kMostArgumentBytes, "");
 static_assert(offsetof(ElementwiseLaunch, step) == 2776 && offsetof(ElementwiseLaunch, ndim) == 3528, "");
 
+constexpr int kCopyThreads = 256;
+constexpr int kCopyTile = 32;  // elements along each side
+
+struct CopyLaunch {
+    int64_t size;  // elements
+    int64_t shape[kMaxDims];
+    int64_t src_stride[kMaxDims], dst_stride[kMaxDims];  // in elements
+    const void* src;
+    void* dst;
+    int64_t ndim;
+};
+static_assert(sizeof(CopyLaunch) == 224, "the same in both compilers");
+
 }  // namespace cuda
 }  // namespace owl

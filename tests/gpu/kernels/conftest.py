@@ -31,8 +31,9 @@ def build(folder: Path, name: str, *options: str) -> ctypes.CDLL:
     assert done.returncode == 0, done.stderr
     library = ctypes.CDLL(str(target))
     library.elementwise_size.restype = ctypes.c_size_t
-    library.run_elementwise.restype = library.run_sum.restype = ctypes.c_char_p
+    library.run_elementwise.restype = library.run_copy.restype = library.run_sum.restype = ctypes.c_char_p
     library.run_elementwise.argtypes = [ctypes.c_char_p, ctypes.c_void_p, ctypes.c_int64, ctypes.c_uint64]
+    library.run_copy.argtypes = library.run_elementwise.argtypes
     library.run_sum.argtypes = [ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_uint64]
     return library
 

@@ -3,6 +3,7 @@
 #include <map>
 #include <string>
 
+#include "_cuda/kernels/copy.cu"
 #include "_cuda/kernels/elementwise.cu"
 
 struct SumLaunch {
@@ -63,6 +64,17 @@ const char* run_elementwise(const char* name, const ElementwiseLaunch* args, int
     const bool doubles = std::strstr(name, "f64");
     return guarded(name, kernel->second, *args, blocks, doubles ? owl::cuda::kThreads<double> : owl::cuda::kThreads<float>,
                    seed);
+}
+
+const char* run_copy(const char* name, const owl::cuda::CopyLaunch* args, int64_t blocks, uint64_t seed) {
+#define OWL_COPIES(types) OWL_ENTRY(copy_##types##_i32), OWL_ENTRY(copy_##types##_i64)
+    static const std::map<std::string, void (*)(const owl::cuda::CopyLaunch&)> kernels = {
+        OWL_COPIES(f32_f32), OWL_COPIES(f32_f64), OWL_COPIES(f64_f32), OWL_COPIES(f64_f64), OWL_COPIES(u8_f32),
+        OWL_COPIES(u8_f64), OWL_COPIES(u8_u8), OWL_ENTRY(copy_transposed_4), OWL_ENTRY(copy_transposed_8),
+    };
+    const auto kernel = kernels.find(name);
+    if (kernel == kernels.end()) return "no such kernel";
+    return guarded(name, kernel->second, *args, blocks, owl::cuda::kCopyThreads, seed);
 }
 
 const char* run_sum(int barriers, const float* x, float* y, uint64_t seed) {

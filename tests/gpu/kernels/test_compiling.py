@@ -48,4 +48,7 @@ def test_nothing_is_contracted_or_flushed(source, tmp_path):
     assert ".ftz" not in texts["ours"]
     assert "approx" not in texts["ours"]
     fused = {name: len(re.findall(r"\bfma\.rn", text)) for name, text in texts.items()}
-    assert 0 < fused["ours"] < fused["contracted"]
+    if "arithmetic.h" in source.read_text():
+        assert 0 < fused["ours"] < fused["contracted"]
+    else:
+        assert fused == {"ours": 0, "contracted": 0}

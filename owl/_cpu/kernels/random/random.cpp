@@ -92,10 +92,10 @@ OWL_INLINE VecU64 block_lanes(uint64_t first, uint64_t step) {
 }
 
 template <class T>
-struct Bits;
+struct Drawn;
 
 template <>
-struct Bits<float> {
+struct Drawn<float> {
     static constexpr int kKeys = 1;
     static constexpr float kUnit = 0x1p-24f;
 
@@ -116,7 +116,7 @@ struct Bits<float> {
 };
 
 template <>
-struct Bits<double> {
+struct Drawn<double> {
     static constexpr int kKeys = 2;
     static constexpr double kUnit = 0x1p-53;
 
@@ -187,9 +187,9 @@ OWL_INLINE VecD cos_quarter(VecD z) {
 // Two independent standard normal numbers per lane.
 template <class T, class U>
 OWL_INLINE void box_muller(U radius_bits, U angle_bits, Vec<T>& first, Vec<T>& second) {
-    const Vec<T> radius = sqrt(T(-2) * log(Bits<T>::positive(radius_bits)));
+    const Vec<T> radius = sqrt(T(-2) * log(Drawn<T>::positive(radius_bits)));
     // The angle in quarter turns, as the nearest whole number n and the rest t in [-1/2, 1/2].
-    const Vec<T> angle = T(4) * Bits<T>::uniform(angle_bits);
+    const Vec<T> angle = T(4) * Drawn<T>::uniform(angle_bits);
     const Vec<T> n = (angle + Constants<T>::round) - Constants<T>::round;
     const Vec<T> t = angle - n, z = t * t;
     const Vec<T> s = t * sin_quarter(z), c = cos_quarter(z);
@@ -219,27 +219,27 @@ struct Draw {
     Distribution op;
     T p0, p1, top;
     uint64_t counter;
-    Key key[Bits<T>::kKeys];
+    Key key[Drawn<T>::kKeys];
     static constexpr int K = kWords;
     static constexpr int64_t kGroup = K * kGroupBlocks;
 
     explicit Draw(const RandomArgs& a)
         : op(a.op), p0(T(a.p0)), p1(T(a.p1)), top(below(p1, p0)), counter(a.counter) {
-        for (int h = 0; h < Bits<T>::kKeys; ++h) key[h] = make_key(a.seed, a.stream, uint32_t(h));
+        for (int h = 0; h < Drawn<T>::kKeys; ++h) key[h] = make_key(a.seed, a.stream, uint32_t(h));
     }
 
     void group(int64_t g, T* y) const {
         for (int j = 0; j < kGroupBlocks; j += kWidth<T>) {
             typename Simd<T>::U bits[K];
-            Bits<T>::make(uint64_t(g) * kGroupBlocks + uint64_t(j), counter, key, bits);
+            Drawn<T>::make(uint64_t(g) * kGroupBlocks + uint64_t(j), counter, key, bits);
             Vec<T> v[K];
             if (op == Distribution::normal) {
                 for (int k = 0; k < K; k += 2) box_muller<T>(bits[k], bits[k + 1], v[k], v[k + 1]);
                 for (int k = 0; k < K; ++k) v[k] = p0 + p1 * v[k];
             } else if (op == Distribution::bernoulli) {
-                for (int k = 0; k < K; ++k) v[k] = mask_to_number<T>(lt(Bits<T>::uniform(bits[k]), set1(p0)));
+                for (int k = 0; k < K; ++k) v[k] = mask_to_number<T>(lt(Drawn<T>::uniform(bits[k]), set1(p0)));
             } else {
-                for (int k = 0; k < K; ++k) v[k] = min(p0 + (p1 - p0) * Bits<T>::uniform(bits[k]), set1(top));
+                for (int k = 0; k < K; ++k) v[k] = min(p0 + (p1 - p0) * Drawn<T>::uniform(bits[k]), set1(top));
             }
             for (int k = 0; k < K; ++k) store(y + k * kGroupBlocks + j, v[k]);
         }
