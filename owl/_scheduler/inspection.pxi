@@ -18,11 +18,14 @@ def debug_counters():
     for i in range(scheduler().streams.size()):
         scheduler().purge_stream(scheduler().streams[i])
         n_waiting += scheduler().streams[i].waiting.size()
+    # Together: a run ends under the lock, and where none is left, their nodes and buffers are gone.
     cdef int64_t nodes = graph().live_nodes()
+    cdef int64_t runs = live_runs()
+    cdef int64_t buffers = live_buffers()
     cdef size_t n_streams = scheduler().streams.size()
     cdef LockCounters locks = graph().mutex.counters()
     graph().mutex.unlock()
-    found = {"nodes": nodes, "buffers": live_buffers(), "runs": live_runs(), "bytes": bytes_in_use(), "streams": n_streams,
+    found = {"nodes": nodes, "buffers": buffers, "runs": runs, "bytes": bytes_in_use(), "streams": n_streams,
              "waiting": n_waiting}
     return found | {"locks taken": locks.taken, "locks contended": locks.contended} if kDebug else found
 
