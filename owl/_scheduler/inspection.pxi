@@ -18,7 +18,7 @@ def debug_counters():
     for i in range(scheduler().streams.size()):
         scheduler().purge_stream(scheduler().streams[i])
         n_waiting += scheduler().streams[i].waiting.size()
-    # Together: a run ends under the lock, and where none is left, their nodes and buffers are gone.
+    # Under one lock, as runs end: no node or buffer of a run is counted that is not.
     cdef int64_t nodes = graph().live_nodes()
     cdef int64_t runs = live_runs()
     cdef int64_t buffers = live_buffers()

@@ -30,17 +30,6 @@ struct Kernel {
 
 // ---------------------------------------------------------------------------------------------- element-wise programs
 
-constexpr int kScalarOperand = 128;  // an operand from here on is a scalar, the same for all elements: number operand - 128
-// A sum over columns adds groups of this many columns one after the other, then the groups' sums one after the other:
-// the order that a sum on its own and a sum in another kernel's pass have in common.
-constexpr int64_t kSumGroup = 240;
-
-struct Instruction {
-    Elementwise op;
-    uint8_t dst;      // a register; may equal an operand's
-    uint8_t a, b, c;  // registers or scalars; those beyond the operation's arity are ignored
-};
-
 // Registers 0 … n_inputs-1 hold the inputs when a block starts. Arithmetic is done in `dtype`; inputs and outputs of the
 // other floating type are converted when loaded and stored. All registers are assigned before they are read.
 struct Program {

@@ -7,16 +7,6 @@ namespace cuda {
 
 constexpr int kMostArgumentBytes = 4096;
 
-// An operand of an instruction: a register, or from kFirstScalar on a scalar.
-constexpr int kFirstScalar = 128;
-// A sum over columns adds so many of them one after the other, then the groups' sums: the CPU's order (kSumGroup there).
-constexpr int kGroupColumns = 240;
-
-struct Step {
-    Elementwise op;
-    uint8_t dst, a, b, c;
-};
-
 // A program over `size` elements in a space of `ndim` dimensions, the first one fastest. Outputs are dense, inputs have strides.
 // Registers 0 … n_inputs - 1 hold the inputs. With sums the space is [rows, columns].
 struct ElementwiseLaunch {
@@ -28,14 +18,14 @@ struct ElementwiseLaunch {
     void* part[kMaxProgramSums];  // [rows, groups of columns]; the result itself if there is one group
     void* sum[kMaxProgramSums];   // [rows]
     double scalar[kMaxProgramScalars];
-    Step step[kMaxProgramInstructions];
+    Instruction instruction[kMaxProgramInstructions];
     DType input_type[kMaxProgramInputs], output_type[kMaxProgramOutputs];
     uint8_t output_register[kMaxProgramOutputs], sum_register[kMaxProgramSums];
-    uint8_t ndim, n_inputs, n_outputs, n_sums, n_steps;
+    uint8_t ndim, n_inputs, n_outputs, n_sums, n_instructions;
 };
 static_assert(sizeof(ElementwiseLaunch) == 3536, "the same in both compilers");
 static_assert(sizeof(ElementwiseLaunch) <= kMostArgumentBytes, "");
-static_assert(offsetof(ElementwiseLaunch, step) == 2776 && offsetof(ElementwiseLaunch, ndim) == 3528, "");
+static_assert(offsetof(ElementwiseLaunch, instruction) == 2776 && offsetof(ElementwiseLaunch, ndim) == 3528, "");
 
 constexpr int kCopyThreads = 256;
 constexpr int kCopyTile = 32;  // elements along each side

@@ -42,18 +42,18 @@ OWL_DEVICE void store(void* data, DType type, int64_t at, T value) {
 
 template <class T, class Registers>
 OWL_DEVICE T operand(const ElementwiseLaunch& a, Registers& registers, int number, int t) {
-    if (number >= kFirstScalar) return static_cast<T>(a.scalar[number - kFirstScalar]);
+    if (number >= kScalarOperand) return static_cast<T>(a.scalar[number - kScalarOperand]);
     return registers[number * kThreads<T> + t];
 }
 
 template <class T, class Registers>
 OWL_DEVICE void run_program(const ElementwiseLaunch& a, Registers& registers, int t) {
-    for (int i = 0; i < a.n_steps; ++i) {
-        const Step step = a.step[i];
-        const T x = operand<T>(a, registers, step.a, t);
-        const T y = operand<T>(a, registers, step.b, t);
-        const T z = operand<T>(a, registers, step.c, t);
-        registers[step.dst * kThreads<T> + t] = apply(step.op, x, y, z);
+    for (int i = 0; i < a.n_instructions; ++i) {
+        const Instruction in = a.instruction[i];
+        const T x = operand<T>(a, registers, in.a, t);
+        const T y = operand<T>(a, registers, in.b, t);
+        const T z = operand<T>(a, registers, in.c, t);
+        registers[in.dst * kThreads<T> + t] = apply(in.op, x, y, z);
     }
 }
 
@@ -101,8 +101,8 @@ OWL_DEVICE void run_rows(const ElementwiseLaunch& a) {
     OWL_SHARED(T, registers, kRegisters * kThreads<T>);
     const int64_t stretches = (a.rows + kThreads<T> - 1) / kThreads<T>;
     const int64_t group = OWL_BLOCK() / stretches, first_row = OWL_BLOCK() % stretches * kThreads<T>;
-    const int64_t first = group * kGroupColumns;
-    const int64_t last = first + kGroupColumns < a.columns ? first + kGroupColumns : a.columns;
+    const int64_t first = group * kSumGroup;
+    const int64_t last = first + kSumGroup < a.columns ? first + kSumGroup : a.columns;
     OWL_THREADS(t) {
         const int64_t row = first_row + t;
         if (row < a.rows) {
@@ -132,7 +132,7 @@ template <class T>
 OWL_DEVICE void add_groups(const ElementwiseLaunch& a) {
     OWL_THREADS(t) {
         const int64_t row = OWL_BLOCK() * kThreads<T> + t;
-        const int64_t groups = (a.columns + kGroupColumns - 1) / kGroupColumns;
+        const int64_t groups = (a.columns + kSumGroup - 1) / kSumGroup;
         if (row < a.rows) {
             for (int s = 0; s < a.n_sums; ++s) {
                 const T* part = static_cast<const T*>(a.part[s]) + row;

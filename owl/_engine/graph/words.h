@@ -40,4 +40,15 @@ constexpr int kMaxProgramScalars = 64;
 constexpr int kMaxProgramInstructions = 128;
 constexpr int kMaxProgramSums = 8;
 
+constexpr int kScalarOperand = 128;  // an operand from here on is a scalar, the same for all elements: number operand - 128
+// A sum over columns adds groups of this many columns one after the other, then the groups' sums one after the other:
+// the order that a sum on its own and a sum in another kernel's pass have in common.
+constexpr int64_t kSumGroup = 240;
+
+struct Instruction {
+    Elementwise op;
+    uint8_t dst;      // a register; may equal an operand's
+    uint8_t a, b, c;  // registers or scalars; those beyond the operation's arity are ignored
+};
+
 }  // namespace owl

@@ -32,12 +32,12 @@ void Execution::abandon() {
 
 void Execution::perform(Run* run) {
     enter();
+    const bool fused = !run->upload && !by_values_ && plan_->has_arena;
     if (run->upload) {
         perform_upload(run);
-    } else if (!by_values_ && plan_->has_arena &&
-               (reserve(run, *plan_) || (wait_for_memory(run) && reserve(run, *plan_)))) {
+    } else if (fused && (reserve(run, *plan_) || (wait_for_memory(run) && reserve(run, *plan_)))) {
         compute(run, *plan_);
-    } else if (!by_values_ && is_reserve_spent() && plan_->has_arena && !plan_->unfused) {
+    } else if (fused && is_reserve_spent() && !plan_->unfused) {
         fail_all(run, own(exhausted()));  // another plan would be more than there is memory for
     } else {
         use_unfused_form();

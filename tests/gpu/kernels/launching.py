@@ -13,10 +13,10 @@ import numpy as np
 import owl
 import owl.elewise as ele
 
-MAX_DIMS, INPUTS, OUTPUTS, SUMS, SCALARS, STEPS = 8, 24, 40, 8, 64, 128
-FIRST_SCALAR = 128
+MAX_DIMS, INPUTS, OUTPUTS, SUMS, SCALARS, INSTRUCTIONS = 8, 24, 40, 8, 64, 128
+SCALAR_OPERAND = 128
 THREADS = {np.dtype(np.float32): 128, np.dtype(np.float64): 64}
-GROUP_COLUMNS = 240
+SUM_GROUP = 240
 
 # By the names of operations.def: what a row is in owl's API.
 OPERATIONS: dict[str, tuple[int, Any]] = {
@@ -59,7 +59,7 @@ def names_in_order() -> list[str]:
     return [row.partition("(")[2].partition(",")[0] for row in rows]
 
 
-class Step(ctypes.Structure):
+class Instruction(ctypes.Structure):
     _fields_ = [(name, ctypes.c_uint8) for name in ("op", "dst", "a", "b", "c")]
 
 
@@ -77,7 +77,7 @@ class Launch(ctypes.Structure):
         ("part", ctypes.c_void_p * SUMS),
         ("sum", ctypes.c_void_p * SUMS),
         ("scalar", ctypes.c_double * SCALARS),
-        ("step", Step * STEPS),
+        ("instruction", Instruction * INSTRUCTIONS),
         ("input_type", ctypes.c_uint8 * INPUTS),
         ("output_type", ctypes.c_uint8 * OUTPUTS),
         ("output_register", ctypes.c_uint8 * OUTPUTS),
@@ -86,13 +86,13 @@ class Launch(ctypes.Structure):
         ("n_inputs", ctypes.c_uint8),
         ("n_outputs", ctypes.c_uint8),
         ("n_sums", ctypes.c_uint8),
-        ("n_steps", ctypes.c_uint8),
+        ("n_instructions", ctypes.c_uint8),
     ]
 
 
 @dataclass
 class Program:
-    """Operations on registers, of which the first hold the inputs; operands from FIRST_SCALAR on are scalars."""
+    """Operations on registers, of which the first hold the inputs; operands from SCALAR_OPERAND on are scalars."""
 
     dtype: np.dtype
     inputs: list[np.ndarray]  # shapes reversed against owl's, any strides
@@ -115,7 +115,7 @@ class Program:
         registers: dict[int, Any] = dict(enumerate(held))
         constants = [owl.from_numpy(np.full(self.shape, value, self.dtype), dtype=self.dtype) for value in self.scalars]
         for name, dst, operands in self.steps:
-            values = [constants[x - FIRST_SCALAR] if x >= FIRST_SCALAR else registers[x] for x in operands]
+            values = [constants[x - SCALAR_OPERAND] if x >= SCALAR_OPERAND else registers[x] for x in operands]
             registers[dst] = OPERATIONS[name][1](*values)
         outputs = [registers[register].astype(dtype).to_numpy() for register, dtype in self.outputs]
         return outputs, [registers[register].sum(1).to_numpy().reshape(-1) for register in self.sums]
@@ -132,7 +132,7 @@ class Program:
         columns = shape[1] if len(shape) > 1 else 1
         launch = Launch(
             size=int(np.prod(shape)), rows=shape[0], columns=columns, ndim=len(shape), n_inputs=len(self.inputs),
-            n_outputs=len(self.outputs), n_sums=len(self.sums), n_steps=len(self.steps),
+            n_outputs=len(self.outputs), n_sums=len(self.sums), n_instructions=len(self.steps),
         )  # fmt: skip
         launch.shape[: len(shape)] = shape
         for k, x in enumerate(self.inputs):
@@ -148,8 +148,8 @@ class Program:
             launch.output_register[k] = register
         launch.scalar[: len(self.scalars)] = self.scalars
         for i, (name, dst, operands) in enumerate(self.steps):
-            launch.step[i] = Step(names.index(name), dst, *operands, *[0] * (3 - len(operands)))
-        groups = max(1, -(-columns // GROUP_COLUMNS))
+            launch.instruction[i] = Instruction(names.index(name), dst, *operands, *[0] * (3 - len(operands)))
+        groups = max(1, -(-columns // SUM_GROUP))
         sums = [np.full(shape[0], 7, self.dtype) for _ in self.sums]
         parts = sums if groups == 1 else [np.full((groups, shape[0]), 7, self.dtype) for _ in self.sums]
         for s, register in enumerate(self.sums):
@@ -199,7 +199,7 @@ def random_program(seed: int, *, sums: bool = False, registers: int = 12) -> Pro
     steps, known = [], list(range(len(inputs)))
     for _ in range(coin.randint(1, 20)):
         name = coin.choice([*OPERATIONS])
-        choices = known + [FIRST_SCALAR + k for k in range(len(scalars))]
+        choices = known + [SCALAR_OPERAND + k for k in range(len(scalars))]
         operands = tuple(coin.choice(choices) for _ in range(OPERATIONS[name][0]))
         dst = coin.randrange(registers)
         steps.append((name, dst, operands))

@@ -7,7 +7,7 @@ import pytest
 
 from owl import _runtime
 from tests.agreement import same_bits
-from tests.gpu.kernels.launching import FIRST_SCALAR, OPERATIONS, Launch, Program, names_in_order, random_program
+from tests.gpu.kernels.launching import OPERATIONS, SCALAR_OPERAND, Launch, Program, names_in_order, random_program
 
 pytestmark = pytest.mark.skipif(
     _runtime.isa() == "generic", reason="it rounds twice where the others fuse a multiplication and an addition"
@@ -72,7 +72,7 @@ def test_the_order_of_blocks_and_threads_changes_nothing(kernels):
 
 def test_an_output_over_an_input(kernels):
     x = np.arange(5000, dtype=np.float32)
-    program = Program(x.dtype, [x], [2.0], [("mul", 1, (0, FIRST_SCALAR)), ("add", 1, (1, 0))], [(1, x.dtype)], [])
+    program = Program(x.dtype, [x], [2.0], [("mul", 1, (0, SCALAR_OPERAND)), ("add", 1, (1, 0))], [(1, x.dtype)], [])
     wanted = program.expected()[0]
     compare(program.run(kernels, over=True)[0], wanted)
     assert x[1] == 3
