@@ -170,6 +170,7 @@ class BuildRuntime(build_ext):
             ),
             *(unit(source, "kernels", [*optimisation(["-O2"]), *KERNELS]) for source in dispatch),
             *self.native(PACKAGE / "_cpu", "*.cpp", folder),
+            *self.native(PACKAGE / "_cuda", "*.cpp", folder),
             *self.native(PACKAGE / "_null", "*.cpp", folder),
             *self.native(PACKAGE / "_engine", "**/*.cpp", folder),
         ]

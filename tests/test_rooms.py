@@ -31,7 +31,7 @@ def includes(path: Path) -> list[Path]:
 
 
 def room(path: Path) -> str:
-    """The room of a source: memory … window, _cpu, _cpu/kernels, _cuda/kernels, or _null."""
+    """The room of a source: memory … window, _cpu, _cpu/kernels, _cuda, _cuda/kernels, or _null."""
     parts = path.relative_to(OWL).parts
     if parts[0] == "_engine":
         return parts[1].removesuffix(".pxd")
@@ -43,8 +43,8 @@ def allowed(path: Path) -> list[str]:
     here = room(path)
     if here.endswith("/kernels"):
         return [here]
-    if here == "_cpu":
-        return [*BACKEND, here, "_cpu/kernels"]
+    if here in ("_cpu", "_cuda"):
+        return [*BACKEND, here, f"{here}/kernels"]
     if here == "_null":  # computes with the CPU's kernels: the one arrow between backends
         return [*BACKEND, here, "_cpu"]
     return ENGINE[: ENGINE.index(here) + 1]
@@ -74,7 +74,7 @@ def circle(arrows: Mapping[str, Iterable[str]]) -> list[str]:
 NATIVE = [
     *sources(OWL / "_engine", ".h", ".cpp"),
     *sources(OWL / "_cpu", ".h", ".cpp"),
-    *sources(OWL / "_cuda", ".h", ".cu", ".cuh"),
+    *sources(OWL / "_cuda", ".h", ".cpp", ".cu", ".cuh"),
 ]
 
 

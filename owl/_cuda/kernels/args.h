@@ -7,6 +7,10 @@ namespace cuda {
 
 constexpr int kMostArgumentBytes = 4096;
 
+// Threads of a block: 64 registers of each take 32 KiB.
+template <class T>
+constexpr int kElementwiseThreads = sizeof(T) == 4 ? 128 : 64;
+
 // A program over `size` elements in a space of `ndim` dimensions, the first one fastest. Outputs are dense, inputs have strides.
 // Registers 0 … n_inputs - 1 hold the inputs. With sums the space is [rows, columns].
 struct ElementwiseLaunch {
@@ -39,6 +43,17 @@ struct CopyLaunch {
     int64_t ndim;
 };
 static_assert(sizeof(CopyLaunch) == 224, "the same in both compilers");
+
+constexpr int kRandomThreads = 128;
+
+struct RandomLaunch {
+    int64_t size;  // elements
+    uint64_t seed, stream, counter;
+    double p0, p1;
+    void* y;
+    Distribution distribution;
+};
+static_assert(sizeof(RandomLaunch) == 64, "the same in both compilers");
 
 }  // namespace cuda
 }  // namespace owl

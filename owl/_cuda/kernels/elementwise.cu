@@ -10,10 +10,6 @@
 namespace owl {
 namespace cuda {
 
-// Threads of a block: 64 registers of each take 32 KiB.
-template <class T>
-constexpr int kThreads = sizeof(T) == 4 ? 128 : 64;
-
 template <class T>
 OWL_DEVICE T apply(Elementwise op, T x, T y, T z) {
     using V = T;
@@ -43,7 +39,7 @@ OWL_DEVICE void store(void* data, DType type, int64_t at, T value) {
 template <class T, class Registers>
 OWL_DEVICE T operand(const ElementwiseLaunch& a, Registers& registers, int number, int t) {
     if (number >= kScalarOperand) return static_cast<T>(a.scalar[number - kScalarOperand]);
-    return registers[number * kThreads<T> + t];
+    return registers[number * kElementwiseThreads<T> + t];
 }
 
 template <class T, class Registers>
@@ -53,14 +49,14 @@ OWL_DEVICE void run_program(const ElementwiseLaunch& a, Registers& registers, in
         const T x = operand<T>(a, registers, in.a, t);
         const T y = operand<T>(a, registers, in.b, t);
         const T z = operand<T>(a, registers, in.c, t);
-        registers[in.dst * kThreads<T> + t] = apply(in.op, x, y, z);
+        registers[in.dst * kElementwiseThreads<T> + t] = apply(in.op, x, y, z);
     }
 }
 
 template <class T, class Registers>
 OWL_DEVICE void store_outputs(const ElementwiseLaunch& a, Registers& registers, int t, int64_t at) {
     for (int k = 0; k < a.n_outputs; ++k)
-        store<T>(a.output[k], a.output_type[k], at, registers[a.output_register[k] * kThreads<T> + t]);
+        store<T>(a.output[k], a.output_type[k], at, registers[a.output_register[k] * kElementwiseThreads<T> + t]);
 }
 
 template <class T, class Index, class Registers>
@@ -78,16 +74,16 @@ OWL_DEVICE void load_inputs(const ElementwiseLaunch& a, Registers& registers, in
         int64_t offset = 0;
         OWL_UNROLL
         for (int d = 0; d < kMaxDims; ++d) offset += static_cast<int64_t>(place[d]) * a.stride[k][d];
-        registers[k * kThreads<T> + t] = load<T>(a.input[k], a.input_type[k], offset);
+        registers[k * kElementwiseThreads<T> + t] = load<T>(a.input[k], a.input_type[k], offset);
     }
 }
 
 template <class T, class Index, int kRegisters>
 OWL_DEVICE void run_elements(const ElementwiseLaunch& a) {
-    OWL_SHARED(T, registers, kRegisters * kThreads<T>);
+    OWL_SHARED(T, registers, kRegisters * kElementwiseThreads<T>);
     OWL_THREADS(t) {
-        const Index size = static_cast<Index>(a.size), step = static_cast<Index>(OWL_BLOCKS()) * kThreads<T>;
-        for (Index at = static_cast<Index>(OWL_BLOCK()) * kThreads<T> + t; at < size; at += step) {
+        const Index size = static_cast<Index>(a.size), step = static_cast<Index>(OWL_BLOCKS()) * kElementwiseThreads<T>;
+        for (Index at = static_cast<Index>(OWL_BLOCK()) * kElementwiseThreads<T> + t; at < size; at += step) {
             load_inputs<T, Index>(a, registers, t, at);
             run_program<T>(a, registers, t);
             store_outputs<T>(a, registers, t, at);
@@ -98,9 +94,9 @@ OWL_DEVICE void run_elements(const ElementwiseLaunch& a) {
 // A block has a stretch of rows in one group of columns.
 template <class T, int kRegisters>
 OWL_DEVICE void run_rows(const ElementwiseLaunch& a) {
-    OWL_SHARED(T, registers, kRegisters * kThreads<T>);
-    const int64_t stretches = (a.rows + kThreads<T> - 1) / kThreads<T>;
-    const int64_t group = OWL_BLOCK() / stretches, first_row = OWL_BLOCK() % stretches * kThreads<T>;
+    OWL_SHARED(T, registers, kRegisters * kElementwiseThreads<T>);
+    const int64_t stretches = (a.rows + kElementwiseThreads<T> - 1) / kElementwiseThreads<T>;
+    const int64_t group = OWL_BLOCK() / stretches, first_row = OWL_BLOCK() % stretches * kElementwiseThreads<T>;
     const int64_t first = group * kSumGroup;
     const int64_t last = first + kSumGroup < a.columns ? first + kSumGroup : a.columns;
     OWL_THREADS(t) {
@@ -112,13 +108,13 @@ OWL_DEVICE void run_rows(const ElementwiseLaunch& a) {
             for (int64_t column = first; column < last; ++column) {
                 for (int k = 0; k < a.n_inputs; ++k) {
                     const int64_t at = row * a.stride[k][0] + column * a.stride[k][1];
-                    registers[k * kThreads<T> + t] = load<T>(a.input[k], a.input_type[k], at);
+                    registers[k * kElementwiseThreads<T> + t] = load<T>(a.input[k], a.input_type[k], at);
                 }
                 run_program<T>(a, registers, t);
                 store_outputs<T>(a, registers, t, row + column * a.rows);
                 OWL_UNROLL
                 for (int s = 0; s < kMaxProgramSums; ++s)
-                    if (s < a.n_sums) sum[s] = sum[s] + static_cast<T>(registers[a.sum_register[s] * kThreads<T> + t]);
+                    if (s < a.n_sums) sum[s] = sum[s] + static_cast<T>(registers[a.sum_register[s] * kElementwiseThreads<T> + t]);
             }
             OWL_UNROLL
             for (int s = 0; s < kMaxProgramSums; ++s)
@@ -131,7 +127,7 @@ OWL_DEVICE void run_rows(const ElementwiseLaunch& a) {
 template <class T>
 OWL_DEVICE void add_groups(const ElementwiseLaunch& a) {
     OWL_THREADS(t) {
-        const int64_t row = OWL_BLOCK() * kThreads<T> + t;
+        const int64_t row = OWL_BLOCK() * kElementwiseThreads<T> + t;
         const int64_t groups = (a.columns + kSumGroup - 1) / kSumGroup;
         if (row < a.rows) {
             for (int s = 0; s < a.n_sums; ++s) {

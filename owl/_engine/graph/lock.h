@@ -4,6 +4,8 @@
 #include <cstdint>
 #include <mutex>
 
+#include "pause.h"
+
 #if OWL_DEBUG
 #include <atomic>
 #include <thread>
@@ -46,6 +48,15 @@ constexpr bool kDebug = true;
 #else
 class GraphLock : public std::mutex {
    public:
+    // Most holders are gone within a microsecond, and a sleeping thread is not back for many: looks before it sleeps.
+    void lock() {
+        constexpr int kLooks = 64;
+        for (int looks = 0; looks < kLooks; ++looks) {
+            if (try_lock()) return;
+            pause_briefly();
+        }
+        std::mutex::lock();
+    }
     void assert_held() const {}
     void assert_not_held() const {}
     LockCounters counters() const { return {}; }

@@ -4,16 +4,9 @@
 
 #include <chrono>
 
-namespace owl {
+#include "_engine/graph/pause.h"
 
-// A hint to the processor inside a spinning loop.
-inline void pause_briefly() {
-#if defined(__x86_64__) || defined(__i386__)
-    __builtin_ia32_pause();
-#elif defined(__aarch64__)
-    asm volatile("yield");
-#endif
-}
+namespace owl {
 
 // How long a thread looks before it sleeps: longer than the gap between two kernels of a plan or two plans of a loop, and
 // about as long as waking up takes; short enough that idle cores sleep.

@@ -41,8 +41,8 @@ void ThreadedExecutor::submit(Run* run) {
         if (!started_ && !start_thread()) return refuse(run);
         queue_.push_back(run);
         backlog_.fetch_add(1, std::memory_order_release);
-        queued_.fetch_add(1, std::memory_order_release);
     }
+    queued_.fetch_add(1, std::memory_order_release);  // after the lock, which the thread takes as soon as it sees this
     if (sleeping_.load(std::memory_order_seq_cst)) wake_.notify_one();
 }
 

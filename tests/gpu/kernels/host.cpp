@@ -62,7 +62,7 @@ const char* run_elementwise(const char* name, const ElementwiseLaunch* args, int
     const auto kernel = kernels.find(name);
     if (kernel == kernels.end()) return "no such kernel";
     const bool doubles = std::strstr(name, "f64");
-    return guarded(name, kernel->second, *args, blocks, doubles ? owl::cuda::kThreads<double> : owl::cuda::kThreads<float>,
+    return guarded(name, kernel->second, *args, blocks, doubles ? owl::cuda::kElementwiseThreads<double> : owl::cuda::kElementwiseThreads<float>,
                    seed);
 }
 

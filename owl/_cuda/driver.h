@@ -1,0 +1,34 @@
+// NVIDIA's driver, opened when the first GPU is asked for: owl builds and runs where there is none. No function here takes the GIL.
+#pragma once
+#include <cstddef>
+#include <cstdint>
+#include <string>
+
+namespace owl {
+namespace cuda {
+
+// As cuda.h has them; its header is not needed to build owl.
+using Result = int;
+using Address = unsigned long long;  // of a device's memory
+using Context = struct CUctx_st*;
+using Stream = struct CUstream_st*;
+using Event = struct CUevent_st*;
+using Function = struct CUfunc_st*;
+
+constexpr Result kSuccess = 0, kOutOfMemory = 2, kNotReady = 600;
+
+struct Driver {
+#define OWL_DRIVER(name, symbol, parameters) Result (*name) parameters = nullptr;
+#include "driver.def"
+#undef OWL_DRIVER
+
+    // CUDA's words for an error, such as "CUDA_ERROR_ILLEGAL_ADDRESS: an illegal memory access was encountered".
+    std::string describe(Result error) const;
+};
+
+// The driver of that library, such as "libcuda.so.1"; later calls return the first one's. nullptr where it cannot be opened or
+// lacks a function: `error` says which.
+const Driver* load_driver(const char* library, std::string* error);
+
+}  // namespace cuda
+}  // namespace owl

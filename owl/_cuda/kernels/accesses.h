@@ -1,0 +1,30 @@
+// The memory that a launch reads and writes, by its arguments: visit(address, written). For those that order launches.
+#pragma once
+#include "args.h"
+
+namespace owl {
+namespace cuda {
+
+template <class Visit>
+void visit_accesses(const ElementwiseLaunch& a, Visit visit) {
+    for (int k = 0; k < a.n_inputs; ++k) visit(a.input[k], false);
+    for (int k = 0; k < a.n_outputs; ++k) visit(a.output[k], true);
+    for (int s = 0; s < a.n_sums; ++s) {
+        visit(a.part[s], true);
+        visit(a.sum[s], true);
+    }
+}
+
+template <class Visit>
+void visit_accesses(const CopyLaunch& a, Visit visit) {
+    visit(a.src, false);
+    visit(a.dst, true);
+}
+
+template <class Visit>
+void visit_accesses(const RandomLaunch& a, Visit visit) {
+    visit(a.y, true);
+}
+
+}  // namespace cuda
+}  // namespace owl
