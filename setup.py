@@ -294,6 +294,13 @@ def native_sources() -> list[str]:
     return sorted(str(file.relative_to(ROOT)) for pattern in patterns for file in PACKAGE.rglob(pattern))
 
 
+# What an installed owl compiles: the CUDA kernels, and the driver that stands in for CUDA's in tests.
+KERNEL_TEXTS = [
+    *("_cuda/driver.def", "_cuda/driver.h", "_cuda/kernels/*"),
+    *("_cpu/kernels/arithmetic.h", "_cpu/kernels/scalars.h", "_cpu/kernels/random/*.h"),
+    *("_engine/graph/operations.def", "_engine/graph/words.h"),
+]
+
 # Python must find this package wherever it starts, also in the folder above a checkout that is itself called owl. That
 # checkout, a folder without an __init__.py, gives way to a package of its name on sys.path, but not to the finder that
 # an editable install of another layout registers. So src/ holds nothing but a link to owl/, which makes
@@ -302,7 +309,7 @@ setup(
     packages=find_packages("src"),
     package_dir={"": "src"},
     include_package_data=False,
-    package_data={"owl": ["py.typed", "*.pyi"], "owl._cuda": ["*.cu", "*.cuh"]},
+    package_data={"owl": ["py.typed", "*.pyi", *KERNEL_TEXTS], "owl.testing._standin": ["*.cpp", "*.h"]},
     ext_modules=[Extension("owl._runtime", ["owl/_runtime.pyx"], depends=native_sources(), language="c++")],
     cmdclass={"build_ext": BuildRuntime, "build_native_tests": BuildNativeTests},
     zip_safe=False,

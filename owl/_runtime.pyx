@@ -22,10 +22,14 @@ from libc.stdint cimport UINT64_MAX, int32_t, int64_t, uint8_t, uint32_t, uint64
 from libc.string cimport memcmp, memcpy
 from libcpp cimport bool as cbool
 from libcpp.memory cimport shared_ptr, unique_ptr
+from libcpp.string cimport string
 from libcpp.utility cimport move
 from libcpp.vector cimport vector
 
 from owl._cpu.cpu cimport CpuBackend, KernelTable, make_cpu_executor, select_kernels, team
+from owl._cuda.cuda cimport (
+    ContextGuard, CudaBackend, CudaDevice, Event, Function, Stream, load_driver, make_cuda_executor,
+)
 from owl._null.null cimport make_remote_executor
 from owl._engine.graph cimport (
     ConcatAttributes, ConvAttributes, Distribution, DType, Elementwise, Failure, FailureKind, LockCounters, LrnAttributes,
@@ -68,6 +72,7 @@ include "_scheduler/errors.pxi"
 include "_scheduler/settings.pxi"
 include "_scheduler/sites.pxi"
 include "_scheduler/devices.pxi"
+include "_scheduler/gpu_devices.pxi"
 include "_scheduler/streams.pxi"
 include "_scheduler/random_streams.pxi"
 include "_scheduler/recording.pxi"

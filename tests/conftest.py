@@ -110,6 +110,8 @@ def nothing_is_left(request: pytest.FixtureRequest, opened_once: None) -> Iterat
     yield
     _runtime.set_delay(0)
     _runtime.clear_faults()
+    problems = kinds.problems()
+    assert not problems, problems
     if not request.node.stash.get(FAILED, False):  # the traceback of a failed test holds its arrays
         leaks.__exit__(None, None, None)
         if len(sys.modules) > modules:

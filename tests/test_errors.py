@@ -305,12 +305,13 @@ with owl.testing.faults("exp"):
 
 def test_a_gpu_that_is_missing_says_what_to_do(monkeypatch):
     monkeypatch.delenv("OWL_GPU_FALLBACK", raising=False)
-    with pytest.raises(owl.DeviceError, match="computes on CPUs only; OWL_GPU_FALLBACK=cpu lets") as caught:
+    if owl.has_cuda():
+        pytest.skip("there is a GPU")
+    with pytest.raises(owl.DeviceError, match=r"install .*; OWL_GPU_FALLBACK=cpu lets"):
         owl.create_gpu_device(0)
-    assert "pip" not in str(caught.value)
     out = io.StringIO()
     owl.show_config(file=out)
-    assert "OWL_GPU_FALLBACK=cpu" in out.getvalue()
+    assert "install" in out.getvalue()
 
 
 def test_the_fallback_warns_once(python):

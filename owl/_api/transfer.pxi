@@ -137,19 +137,27 @@ cdef object to_numpy(NArray x):
     cdef object kind = dtype_object(x.node.dtype)
     cdef Buffer* buffer = evaluate(x)
     cdef Py_buffer view
+    cdef string problem
     cdef object out
     try:
         out = np.empty(shape, kind)
         PyObject_GetBuffer(out, &view, PyBUF_C_CONTIGUOUS | PyBUF_WRITABLE)
         if <size_t>view.len >= LARGE or not buffer.memory.host:
             with nogil:
-                buffer.memory.download(buffer, view.buf, view.len)
+                problem = buffer.memory.download(buffer, view.buf, view.len)
         elif view.len:
             memcpy(view.buf, buffer.data, view.len)
         PyBuffer_Release(&view)
+        check_download(problem, "to_numpy")
     finally:
         buffer.release()
     return out
+
+
+cdef int check_download(const string& problem, str caller) except -1:
+    if problem.size():
+        raise DeviceError(f"[{caller}] {problem.decode()}")
+    return 0
 
 
 cdef object count_zeros(NArray x):
@@ -158,15 +166,19 @@ cdef object count_zeros(NArray x):
     cdef bint single = x.node.dtype == DType.f32
     cdef int64_t i
     cdef Buffer* there
+    cdef string problem
     cdef Buffer* buffer = evaluate(x)
     if not buffer.memory.host:
         there = buffer
         try:
             buffer = take_memory(there.bytes, x.node.device, "count_zero")
             with nogil:
-                there.memory.download(there, buffer.data, there.bytes)
+                problem = there.memory.download(there, buffer.data, there.bytes)
         finally:
             there.release()
+        if problem.size():
+            buffer.release()
+        check_download(problem, "count_zero")
     cdef float* singles = <float*>buffer.data
     cdef double* doubles = <double*>buffer.data
     with nogil:

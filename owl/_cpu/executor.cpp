@@ -44,8 +44,14 @@ class CpuExecutor final : public ThreadedExecutor {
     }
 
     // A CPU's leaves are filled where they are made.
-    void launch_upload(const Buffer* from, Buffer* to) override { std::memcpy(to->data, from->data, from->bytes); }
-    void launch(const Step& step, char* args) override { region_->run(kernel_of(step), args); }
+    bool launch_upload(const Buffer* from, Buffer* to) override {
+        std::memcpy(to->data, from->data, from->bytes);
+        return true;
+    }
+    bool launch(const Step& step, char* args) override {
+        region_->run(kernel_of(step), args);
+        return true;
+    }
     bool reserve_scratch(size_t bytes) override { return region_->reserve_scratch(bytes); }
     bool release_scratch() override { return region_->release_scratch(); }
     size_t scratch_threads() const override { return static_cast<size_t>(team().size()); }

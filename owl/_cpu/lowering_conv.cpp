@@ -1,7 +1,7 @@
 // Convolutions, poolings and normalizations: from a node's attributes and shapes to a kernel's arguments, and which
 // values between convolutions are in blocked layout: blocks of channels.
 #include "_cpu/kernels/conv/conv_args.h"
-#include "step_builder.h"
+#include "_engine/plan/step_builder.h"
 
 namespace owl {
 namespace {
@@ -152,7 +152,7 @@ class ConvolutionLowerer {
     }
 
     StepBuilder<ConvArgs> convolution(const Kernel& kernel) const {
-        StepBuilder<ConvArgs> builder(kernel, placement_);
+        StepBuilder<ConvArgs> builder(kernel.name, &kernel, placement_);
         builder.args = shapes();
         builder.use_workspace(builder.args.workspace);
         return builder;
@@ -262,7 +262,7 @@ class ConvolutionLowerer {
     }
 
     StepBuilder<PoolArgs> pooling(const Kernel& kernel, const Shape& x) const {
-        StepBuilder<PoolArgs> builder(kernel, placement_);
+        StepBuilder<PoolArgs> builder(kernel.name, &kernel, placement_);
         PoolArgs& args = builder.args;
         args.dtype = plan_.nodes[head_].dtype;
         args.w = x.dim[0];
@@ -300,7 +300,7 @@ class ConvolutionLowerer {
     }
 
     StepBuilder<LrnArgs> normalization(const Kernel& kernel) const {
-        StepBuilder<LrnArgs> builder(kernel, placement_);
+        StepBuilder<LrnArgs> builder(kernel.name, &kernel, placement_);
         LrnArgs& args = builder.args;
         const PlanNode& node = plan_.nodes[head_];
         args.dtype = node.dtype;

@@ -35,6 +35,7 @@ const Driver* load_driver(const char* library, std::string* error) {
     }
 #include "driver.def"
 #undef OWL_DRIVER
+    driver->host_access = reinterpret_cast<void (*)(const void*, size_t, int)>(dlsym(handle, "owl_standin_host_access"));
     return loaded = driver.release();  // never closed: threads may outlive all that could
 }
 

@@ -22,6 +22,9 @@ struct Driver {
 #include "driver.def"
 #undef OWL_DRIVER
 
+    // Of a driver for tests, which checks orders: the host reads or writes pinned memory. nullptr on any other.
+    void (*host_access)(const void* data, size_t bytes, int written) = nullptr;
+
     // CUDA's words for an error, such as "CUDA_ERROR_ILLEGAL_ADDRESS: an illegal memory access was encountered".
     std::string describe(Result error) const;
 };

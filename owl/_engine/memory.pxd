@@ -1,5 +1,6 @@
 from libc.stdint cimport int64_t
 from libcpp cimport bool
+from libcpp.string cimport string
 from libcpp.vector cimport vector
 
 
@@ -26,7 +27,7 @@ cdef extern from "_engine/memory/memory.h" namespace "owl" nogil:
     cppclass Memory:
         const bool host
         size_t total()
-        void download(const Buffer* source, void* to, size_t bytes)
+        string download(const Buffer* source, void* to, size_t bytes)
         Buffer* allocate(size_t bytes)
         MemoryInfo info()
         void set_limit(size_t bytes)

@@ -94,8 +94,7 @@ class RemoteExecutor final : public ThreadedExecutor {
         if (run->plan) planned_.fetch_sub(1, std::memory_order_release);
     }
 
-
-    void launch(const Step& step, char* args) override {
+    bool launch(const Step& step, char* args) override {
         // The next step, and the next run, write theirs over these.
         auto kept = std::make_shared<std::vector<uint64_t>>(step.args.size());
         std::memcpy(kept->data(), args, kept->size() * sizeof(uint64_t));
@@ -110,11 +109,13 @@ class RemoteExecutor final : public ThreadedExecutor {
             region_->run(kernel, kept->data());
             team().leave();
         });
+        return true;
     }
 
-    void launch_upload(const Buffer* from, Buffer* to) override {
+    bool launch_upload(const Buffer* from, Buffer* to) override {
         char* target = RemoteMemory::real(to->data);
         stream_.push([from, target] { std::memcpy(target, from->data, from->bytes); });
+        return true;
     }
 
     // Kernels under way use the scratch memory that there is.
@@ -130,7 +131,7 @@ class RemoteExecutor final : public ThreadedExecutor {
     bool release_scratch() override { return false; }
     size_t scratch_threads() const override { return static_cast<size_t>(team().size()); }
 
-    char* address_for(const Buffer* buffer, bool transfer) const override {
+    char* address_for(const Buffer* buffer, bool transfer) override {
         const bool ours = buffer->memory == &memory_, of_another = transfer && !buffer->memory->host;
         return ours || of_another ? RemoteMemory::real(buffer->data) : static_cast<char*>(buffer->data);
     }

@@ -14,7 +14,10 @@ constexpr uintptr_t kNoAddress = uintptr_t{1} << 60;
 
 char* RemoteMemory::real(const void* data) { return reinterpret_cast<char*>(reinterpret_cast<uintptr_t>(data) - kNoAddress); }
 
-void RemoteMemory::download(const Buffer* from, void* to, size_t bytes) { std::memcpy(to, real(from->data), bytes); }
+std::string RemoteMemory::download(const Buffer* from, void* to, size_t bytes) {
+    std::memcpy(to, real(from->data), bytes);
+    return {};
+}
 
 void* RemoteMemory::obtain(size_t bytes) {
     void* data = nullptr;

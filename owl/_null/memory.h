@@ -7,11 +7,11 @@ namespace owl {
 
 class RemoteMemory final : public Memory {
    public:
-    explicit RemoteMemory(Stream* stream) : Memory(false, machine_memory()), stream_(*stream) {}
+    explicit RemoteMemory(Stream* stream) : Memory(false, machine_memory(), false), stream_(*stream) {}
 
     // Where a buffer of this memory really lies.
     static char* real(const void* data);
-    void download(const Buffer* from, void* to, size_t bytes) override;
+    std::string download(const Buffer* from, void* to, size_t bytes) override;
 
    private:
     void* obtain(size_t bytes) override;

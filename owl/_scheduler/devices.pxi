@@ -99,6 +99,15 @@ class Device(int):
         """The kind of device and its number, such as ``cpu:0``."""
         return device_names[check_device(self, "Device.name")]
 
+    @property
+    def stream(self):
+        """The CuPy stream that a GPU computes on; `owl.DeviceError` on a device that has none.
+
+        Work of your own that you put on it comes after what owl has issued by then. It does not come after what is only
+        recorded: await that first.
+        """
+        return stream_of_device(check_device(self, "Device.stream"))
+
     def __enter__(self):
         push_device(check_device(self, "with"))
         return self
@@ -132,51 +141,6 @@ def create_remote_device():
     """A new device whose memory the host cannot read: for `owl.testing.remote_device`."""
     with devices_lock:
         return Device(add_remote_device())
-
-
-# Why there is no GPU to use, and what to do. Nothing that could be installed would help.
-cdef str NO_GPU = "this version of owl computes on CPUs only; OWL_GPU_FALLBACK=cpu lets such a script run on a CPU"
-
-
-cdef set warned_fallbacks = set()
-
-
-def create_gpu_device(index=0):
-    """Creates a device for the GPU of this number and returns it.
-
-    Parameters
-    ----------
-    index : int
-        CUDA's number of the GPU.
-
-    Raises
-    ------
-    owl.DeviceError
-        Always, for now: this version has no CUDA executor. With ``OWL_GPU_FALLBACK=cpu`` in the environment a CPU device is
-        created instead and a warning given once, so that a script written for a GPU runs anywhere.
-    """
-    index = int(index)
-    if index < 0:
-        raise DeviceError(f"[create_gpu_device] GPU numbers start at 0, not {index}")
-    fallback = os.environ.get("OWL_GPU_FALLBACK", "")
-    if fallback == "cpu":
-        if "cpu" not in warned_fallbacks:
-            warned_fallbacks.add("cpu")
-            warnings.warn(f"OWL_GPU_FALLBACK=cpu: a CPU device stands in for GPU {index}; this version of owl computes on CPUs only", stacklevel=1)
-        return create_cpu_device()
-    if fallback:
-        raise DeviceError(f"[create_gpu_device] OWL_GPU_FALLBACK={fallback!r} is not known; 'cpu' is the only fallback")
-    raise DeviceError(f"[create_gpu_device] GPU {index} cannot be used: {NO_GPU}")
-
-
-def get_gpu_device_count():
-    """The number of GPUs that `create_gpu_device` can use."""
-    return 0
-
-
-def has_cuda():
-    """Whether this installation of owl can use a GPU."""
-    return False
 
 
 def set_num_threads(count):

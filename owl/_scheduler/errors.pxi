@@ -48,7 +48,8 @@ class ExecutionError(OwlError, RuntimeError):
     Attributes
     ----------
     kind : str
-        ``"out_of_memory"``, ``"injected"``, ``"forked"``, ``"dropped"`` or ``"promise"``.
+        ``"out_of_memory"``, ``"injected"``, ``"forked"``, ``"dropped"``, ``"promise"`` or ``"device"``: the device or its driver
+        reported an error.
     origins : list of (str, str, int)
         Each operation of the kernel that failed: its name, and file and line that recorded it.
     """
@@ -69,7 +70,7 @@ class OutOfMemoryError(ExecutionError, MemoryError):
     """
 
 
-cdef tuple FAILURE_KINDS = ("out_of_memory", "injected", "forked", "dropped", "promise")
+cdef tuple FAILURE_KINDS = ("out_of_memory", "injected", "forked", "dropped", "promise", "device")
 
 
 cdef list failure_origins(Failure* failure):

@@ -164,6 +164,12 @@ def operation_names():
     return [operation_name(<Op>op).decode() for op in range(kOperations)]
 
 
+cdef str gpu_in_words():
+    from owl._cuda import nvml
+
+    return nvml.missing() or ", ".join(nvml.gpu_names())
+
+
 def config():
     """What `owl.show_config` prints, as a dict."""
     load_kernels()
@@ -176,6 +182,6 @@ def config():
         "machine": f"{platform.system()} {platform.machine()}",
         "build": "debug (OWL_DEBUG=1)" if kDebug else "release",
         "fusion": "on" if scheduler().fuse else "off (OWL_FUSE=0)",
-        "gpu": NO_GPU,
+        "gpu": gpu_in_words(),
     }
     return found

@@ -26,6 +26,7 @@ import numpy as np
 import owl
 from owl import _runtime
 from owl._runtime import promise
+from owl.testing._standin import standin
 
 __all__ = [
     "assert_no_leaks",
@@ -47,6 +48,7 @@ __all__ = [
     "remote_device",
     "settle",
     "softmax_oracle",
+    "standin",
     "trim_memory",
     "unfused",
 ]

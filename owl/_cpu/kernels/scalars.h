@@ -70,6 +70,10 @@ OWL_INLINE float sqrt(float x) { return __builtin_sqrtf(x); }
 OWL_INLINE double sqrt(double x) { return __builtin_sqrt(x); }
 #endif
 
+// Whole numbers as floating-point ones, exactly: below 2^31 as floats, below 2^52 as doubles.
+OWL_INLINE float from_whole(uint32_t x) { return static_cast<float>(static_cast<int32_t>(x)); }
+OWL_INLINE double from_whole(uint64_t x) { return from_bits(x | as_bits(0x1p52)) - 0x1p52; }
+
 template <class V>
 OWL_INLINE bool lt(V x, V y) { return x < y; }
 template <class V>

@@ -172,6 +172,10 @@ OWL_INLINE typename Simd<Lane<V>>::U as_bits(V v) { return (typename Simd<Lane<V
 OWL_INLINE VecF from_bits(VecU32 v) { return (VecF)v; }
 OWL_INLINE VecD from_bits(VecU64 v) { return (VecD)v; }
 
+// Whole numbers as floating-point ones, exactly: below 2^31 as floats, below 2^52 as doubles.
+OWL_INLINE VecF from_whole(VecU32 x) { return __builtin_convertvector((VecI32)x, VecF); }
+OWL_INLINE VecD from_whole(VecU64 x) { return from_bits(x | as_bits(set1(0x1p52))) - 0x1p52; }
+
 typedef float HalfF __attribute__((vector_size(kVectorBytes / 2)));
 
 // A vector of floats as two of doubles, lower lanes first, and back with one rounding.

@@ -1,4 +1,6 @@
 // The memory that a launch reads and writes, by its arguments: visit(address, written). For those that order launches.
+//
+// Addresses are the arguments' own fields where these may be changed, so that a visitor can put others in their place.
 #pragma once
 #include "args.h"
 
@@ -6,7 +8,7 @@ namespace owl {
 namespace cuda {
 
 template <class Visit>
-void visit_accesses(const ElementwiseLaunch& a, Visit visit) {
+void visit_accesses(ElementwiseLaunch& a, Visit visit) {
     for (int k = 0; k < a.n_inputs; ++k) visit(a.input[k], false);
     for (int k = 0; k < a.n_outputs; ++k) visit(a.output[k], true);
     for (int s = 0; s < a.n_sums; ++s) {
@@ -16,14 +18,19 @@ void visit_accesses(const ElementwiseLaunch& a, Visit visit) {
 }
 
 template <class Visit>
-void visit_accesses(const CopyLaunch& a, Visit visit) {
+void visit_accesses(CopyLaunch& a, Visit visit) {
     visit(a.src, false);
     visit(a.dst, true);
 }
 
 template <class Visit>
-void visit_accesses(const RandomLaunch& a, Visit visit) {
+void visit_accesses(RandomLaunch& a, Visit visit) {
     visit(a.y, true);
+}
+
+template <class Args, class Visit>
+void visit_accesses(const Args& a, Visit visit) {
+    visit_accesses(const_cast<Args&>(a), [&](const void* address, bool written) { visit(address, written); });
 }
 
 }  // namespace cuda

@@ -8,7 +8,7 @@
 
 namespace owl {
 
-enum class FailureKind : uint8_t { out_of_memory, injected, forked, dropped, promise };
+enum class FailureKind : uint8_t { out_of_memory, injected, forked, dropped, promise, device };
 
 struct Failure {
     struct Origin {

@@ -51,4 +51,15 @@ struct Instruction {
     uint8_t a, b, c;  // registers or scalars; those beyond the operation's arity are ignored
 };
 
+// Registers 0 … n_inputs-1 hold the inputs when a block starts. Arithmetic is done in `dtype`; inputs and outputs of the
+// other floating type are converted when loaded and stored. All registers are assigned before they are read.
+struct Program {
+    DType dtype;
+    uint8_t n_inputs, n_outputs, n_sums, n_registers;
+    uint8_t n_instructions, n_scalars;
+    uint8_t output_register[kMaxProgramOutputs];
+    uint8_t sum_register[kMaxProgramSums];  // summed over all dimensions but the first: only where the space is [m, n]
+    Instruction instruction[kMaxProgramInstructions];
+};
+
 }  // namespace owl

@@ -13,15 +13,6 @@
 
 namespace owl {
 
-// What is known of a piece of memory that the system gave. It is in use, or free and in two lists.
-struct Block {
-    void* data;
-    size_t capacity;
-    int size_class;
-    Block *older, *newer;              // of all that are free
-    Block *older_alike, *newer_alike;  // of its size
-};
-
 namespace {
 
 constexpr size_t kAlignment = 64;
@@ -56,8 +47,11 @@ size_t round_up(size_t bytes, int* size_class) {
 
 class HostMemory final : public Memory {
    public:
-    HostMemory() : Memory(true, machine_memory()) {}
-    void download(const Buffer* from, void* to, size_t bytes) override { std::memcpy(to, from->data, bytes); }
+    HostMemory() : Memory(true, machine_memory(), true) {}
+    std::string download(const Buffer* from, void* to, size_t bytes) override {
+        std::memcpy(to, from->data, bytes);
+        return {};
+    }
 
    private:
     void* obtain(size_t bytes) override {
@@ -104,7 +98,8 @@ int add_memory(Memory* memory) {
 }
 }  // namespace
 
-Memory::Memory(bool is_host, size_t total) : host(is_host), number(add_memory(this)), total_(total) {}
+Memory::Memory(bool is_host, size_t total, bool any_thread_drops)
+    : host(is_host), number(add_memory(this)), total_(total), any_thread_drops_(any_thread_drops) {}
 
 Memory::~Memory() {
     std::lock_guard<std::mutex> guard(memories().mutex);
@@ -163,7 +158,13 @@ void Memory::give_back_all(Block* dropped) {
     }
 }
 
-Buffer* Memory::allocate(size_t bytes) {
+Block* Memory::find_free(int size_class, bool at_rest) const {
+    Block* block = free_[size_class];
+    while (at_rest && block && !is_over(block->freed_at)) block = block->older_alike;
+    return block;
+}
+
+Buffer* Memory::allocate(size_t bytes, bool at_rest) {
     if (bytes > (size_t{1} << 46)) return nullptr;
     int size_class;
     const size_t capacity = round_up(bytes, &size_class);
@@ -172,7 +173,7 @@ Buffer* Memory::allocate(size_t bytes) {
     {
         std::lock_guard<std::mutex> guard(mutex_);
         if (limit_ && in_use_ + capacity > limit_) return nullptr;
-        block = free_[size_class];
+        block = find_free(size_class, at_rest);
         if (block) take(block);
         in_use_ += capacity;
         if (block) peak_ = std::max(peak_, in_use_);
@@ -185,7 +186,7 @@ Buffer* Memory::allocate(size_t bytes) {
             drop_cached();
             data = obtain(capacity);
         }
-        if (data) block = new (std::nothrow) Block{data, capacity, size_class, nullptr, nullptr, nullptr, nullptr};
+        if (data) block = new (std::nothrow) Block{data, capacity, size_class};
         if (data && !block) give_back(data, capacity);
         std::lock_guard<std::mutex> guard(mutex_);
         if (!block) {
@@ -209,9 +210,10 @@ void Memory::recycle(Block* block) {
     {
         std::lock_guard<std::mutex> guard(mutex_);
         in_use_ -= block->capacity;
+        if (!host) block->freed_at = issued();
         keep(block);
-        // Any thread frees; only a thread of the device may talk to its driver, so there the next allocation drops.
-        if (host) dropped = drop_beyond(most_held());
+        // Any thread frees; only some may talk to a device's driver, so there the next allocation drops.
+        if (any_thread_drops_) dropped = drop_beyond(most_held());
     }
     give_back_all(dropped);
 }

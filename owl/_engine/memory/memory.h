@@ -5,6 +5,7 @@
 // read what lies in it.
 #pragma once
 #include <mutex>
+#include <string>
 #include <vector>
 
 #include "buffer.h"
@@ -17,6 +18,18 @@ struct MemoryInfo {
     size_t in_use, cached, limit, peak;
 };
 
+// What is known of a piece of memory that the system gave. It is in use, or free and in two lists.
+struct Block {
+    void* data;
+    size_t capacity;
+    int size_class;
+    Block *older = nullptr, *newer = nullptr;              // of all that are free
+    Block *older_alike = nullptr, *newer_alike = nullptr;  // of its size
+    // Of a device that computes later than it is told to: what had been issued when the block was freed, and the last copy
+    // that fills it beside the order of computing.
+    uint64_t freed_at = 0, filled_by = 0;
+};
+
 class Memory {
    public:
     const bool host;   // a CPU may read and write it where it lies
@@ -26,30 +39,35 @@ class Memory {
     Memory(const Memory&) = delete;
     Memory& operator=(const Memory&) = delete;
 
-    // nullptr if the limit or the system refuses.
-    Buffer* allocate(size_t bytes);
+    // nullptr if the limit or the system refuses. `at_rest`: memory that nothing issued before still reads or writes.
+    Buffer* allocate(size_t bytes, bool at_rest = false);
     MemoryInfo info();
     void set_limit(size_t bytes);  // 0: none
-    void trim();                   // gives cached blocks back to the system
+    virtual void trim();           // gives cached blocks back to the system
     void drop_cached();            // likewise, and remembers how much was needed
     void lock_for_fork() { mutex_.lock(); }
     void unlock_after_fork() { mutex_.unlock(); }
 
     // Copies what a value holds to the host's memory, by any thread, which waits. Of the host's own it is a plain copy.
-    virtual void download(const Buffer* from, void* to, size_t bytes) = 0;
+    // Returns why it could not be; nothing if it was.
+    virtual std::string download(const Buffer* from, void* to, size_t bytes) = 0;
     size_t total() const { return total_; }
 
    protected:
-    // `total`: bytes of the place.
-    Memory(bool is_host, size_t total);
+    // `total`: bytes of the place. `any_thread_drops`: what is beyond bounds goes back where it is freed, by whatever thread.
+    Memory(bool is_host, size_t total, bool any_thread_drops);
     // From the system and back to it, without the lock. nullptr where it refuses.
     virtual void* obtain(size_t bytes) = 0;
     virtual void give_back(void* data, size_t bytes) = 0;
     // A block of another memory than the host's was freed, by any thread, and may be handed out again.
     virtual void on_freed(void* /*data*/, size_t /*bytes*/) {}
+    // Counts what was issued, and tells whether all up to a number is over. By any thread.
+    virtual uint64_t issued() const { return 0; }
+    virtual bool is_over(uint64_t /*issued*/) const { return true; }
 
    private:
     friend struct Buffer;
+    Block* find_free(int size_class, bool at_rest) const;
     void recycle(Block* block);
     void keep(Block* block);
     void take(Block* block);
@@ -59,6 +77,7 @@ class Memory {
 
     static constexpr int kClasses = 512;
     const size_t total_;
+    const bool any_thread_drops_;
     std::mutex mutex_;
     Block* free_[kClasses] = {};  // of each size the one given back last, which is taken next
     Block *oldest_ = nullptr, *newest_ = nullptr;

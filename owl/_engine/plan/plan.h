@@ -60,9 +60,10 @@ struct Step {
     std::vector<uint64_t> args;    // the kernel's argument struct; 8-byte aligned
     std::vector<Patch> patches;
     std::vector<ArgumentPatch> argument_patches;
-    int32_t scalars_field = -1;  // where the pointer to this step's scalars goes; -1: it has none
-    int32_t first_scalar = 0;    // among the plan's packed scalars
-    int32_t workspace_field = -1;  // where the pointer to the workspace goes; -1: it needs none
+    int32_t scalars_field = -1;   // where the pointer to this step's scalars goes; -1: it has none
+    int32_t scalars_inside = 0;   // so many go there themselves instead
+    int32_t first_scalar = 0;     // among the plan's packed scalars
+    std::vector<Patch> workspace;  // pointers into the workspace; place_workspaces() makes patches of them
     std::shared_ptr<const void> program;  // what the arguments point to, if anything
     std::vector<int32_t> operations;  // the plan's nodes that this step computes: a failure names them
     bool continues = false;  // of the operation whose step the one before was

@@ -51,10 +51,11 @@ void Execution::perform(Run* run) {
 void Execution::perform_upload(Run* run) {
     const size_t bytes = run->upload->bytes;
     Buffer*& target = result_.buffers[0];
-    target = memory().allocate(bytes);
-    if (!target && wait_for_memory(run)) target = memory().allocate(bytes);
-    if (target) return launch_upload(run->upload, target);
-    fail_output(0, out_of_memory(bytes, memory(), {{static_cast<uint16_t>(Op::leaf), run->sites[0]}}));
+    const Failure::Origin leaf{static_cast<uint16_t>(Op::leaf), run->sites[0]};
+    target = upload_target(bytes);
+    if (!target && wait_for_memory(run)) target = upload_target(bytes);
+    if (!target) return fail_output(0, out_of_memory(bytes, memory(), {leaf}));
+    if (!launch_upload(run->upload, target)) fail_output(0, refused({leaf}));
 }
 
 // Memory was refused. What is only kept for later goes back, and the runs before this one end and let go of theirs.
@@ -68,7 +69,7 @@ bool Execution::wait_for_memory(Run* run) {
         const uint64_t seen = progress().count();
         {
             std::lock_guard<GraphLock> guard(graph().mutex);
-            if (is_aborting() || !any_ahead_of(run)) break;
+            if (must_stop() || !any_ahead_of(run)) break;
         }
         waited = true;
         pause_if_asked();
@@ -88,8 +89,8 @@ bool Execution::bind(Run* run) {
     plan_ = run->plan.get();
     bool wanted = false;
     for (Node* node : run->outputs) wanted = wanted || is_seen(node);
-    if (is_aborting()) {
-        fail_all(run, own(new Failure(FailureKind::dropped, "the work was dropped: the program is ending")));
+    if (must_stop()) {
+        fail_all(run, own(stop_reason()));
         return false;
     }
     if (!wanted) {
@@ -135,7 +136,7 @@ bool Execution::reserve(Run* run, const Plan& plan) {
 
 // A value that is sent to the host lies in the host's memory.
 Memory& Execution::memory_of(const Plan& plan, const PlanOutput& output) {
-    return plan.nodes[output.node].pushed ? host_memory() : memory();
+    return plan.nodes[output.node].pushed ? host_side() : memory();
 }
 
 bool Execution::reserve_outputs(const Plan& plan) {
@@ -164,7 +165,7 @@ void Execution::release_all(std::vector<Buffer*>* buffers) {
     buffers->clear();
 }
 
-char* Execution::address(const Slot& slot, bool transfer) const {
+char* Execution::address(const Slot& slot, bool transfer) {
     switch (slot.kind) {
         case Slot::input: return input_[slot.number] ? address_for(input_[slot.number], transfer) : nullptr;
         case Slot::output: return address_for(result_.buffers[slot.number], transfer);
@@ -207,9 +208,12 @@ void Execution::run_step(Step* step, Run* run, const Plan& plan) {
         std::memcpy(args + patch.field, &run->arguments[patch.argument], sizeof(int64_t));
     if (step->scalars_field >= 0) {
         const double* scalars = scalars_.data() + step->first_scalar;
-        std::memcpy(args + step->scalars_field, &scalars, sizeof scalars);
+        if (step->scalars_inside)
+            std::memcpy(args + step->scalars_field, scalars, sizeof(double) * static_cast<size_t>(step->scalars_inside));
+        else
+            std::memcpy(args + step->scalars_field, &scalars, sizeof scalars);
     }
-    if (!step->empty) launch(*step, args);
+    if (!step->empty && !launch(*step, args)) fail_step(*step, refused(origins(step->operations, run, plan)));
 }
 
 void Execution::fail_outputs(const Plan& plan) {
@@ -362,9 +366,7 @@ Failure* Execution::reason_not_to(const Step& step, Run* run, const Plan& plan) 
         for (int32_t i : step.operations)
             if (take_fault(plan.nodes[i].op, &kind)) return injected(kind, origins(step.operations, run, plan));
     }
-    if (is_aborting())
-        return own(new Failure(FailureKind::dropped, "the work was dropped: the program is ending"));
-    return nullptr;
+    return must_stop() ? own(stop_reason()) : nullptr;
 }
 
 std::vector<Failure::Origin> Execution::origins(const std::vector<int32_t>& operations, Run* run, const Plan& plan) {
@@ -375,6 +377,12 @@ std::vector<Failure::Origin> Execution::origins(const std::vector<int32_t>& oper
 
 Failure* Execution::injected(FailureKind kind, std::vector<Failure::Origin> origins) {
     auto* failure = new Failure(kind, kind == FailureKind::out_of_memory ? "out of memory" : "a fault was injected");
+    failure->origins = std::move(origins);
+    return own(failure);
+}
+
+Failure* Execution::refused(std::vector<Failure::Origin> origins) {
+    auto* failure = new Failure(FailureKind::device, launch_error());
     failure->origins = std::move(origins);
     return own(failure);
 }

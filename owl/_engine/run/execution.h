@@ -1,6 +1,7 @@
 // One run at a time, of any kind of device: finds its inputs, reserves its memory, gives each step its arguments, and knows
 // who fails with whom. What inherits from it adds threads, and how a step is launched.
 #pragma once
+#include "_engine/memory/memory.h"
 #include "executor.h"
 
 namespace owl {
@@ -8,10 +9,16 @@ namespace owl {
 class Execution : public Executor {
    protected:
     // ---------------------------------------------------------------------------------------- what those that inherit add
-    // Has a step computed, with arguments that are complete. They are overwritten when this returns.
-    virtual void launch(const Step& step, char* args) = 0;
+    // Has a step computed, with arguments that are complete. They are overwritten when this returns. False if the device
+    // refuses: launch_error() says why.
+    virtual bool launch(const Step& step, char* args) = 0;
     // Has bytes of the host's memory copied to the device's; the caller keeps `from` alive until the run ends.
-    virtual void launch_upload(const Buffer* from, Buffer* to) = 0;
+    virtual bool launch_upload(const Buffer* from, Buffer* to) = 0;
+    virtual std::string launch_error() { return {}; }
+    // Memory of the device for an upload, which may be copied beside the order of computing.
+    virtual Buffer* upload_target(size_t bytes) { return memory().allocate(bytes); }
+    // Where values that are sent to the host lie.
+    virtual Memory& host_side() { return host_memory(); }
     // What a kernel needs besides arrays, so many bytes for each of its threads; false if they are refused.
     virtual bool reserve_scratch(size_t bytes) = 0;
     virtual size_t scratch_threads() const = 0;
@@ -21,9 +28,11 @@ class Execution : public Executor {
     virtual void leave() {}
     // Before each step: holds still where a fork wants it.
     virtual void pause_if_asked() = 0;
-    virtual bool is_aborting() const = 0;
+    // Nothing more is computed: the program is ending, or the device cannot go on. The failure of what is dropped.
+    virtual bool must_stop() const = 0;
+    virtual Failure* stop_reason() const = 0;
     // A buffer's address as kernels take it, or the copy that a transfer is: only that reads another memory.
-    virtual char* address_for(const Buffer* buffer, bool /*transfer*/) const { return static_cast<char*>(buffer->data); }
+    virtual char* address_for(const Buffer* buffer, bool /*transfer*/) { return static_cast<char*>(buffer->data); }
 
     // ------------------------------------------------------------------------------------------- for those that inherit
     // Under the graph's lock. Finds the inputs. Returns false if the outputs can no longer be seen, or if the executor is
@@ -39,6 +48,7 @@ class Execution : public Executor {
 
     // The scalars of a step, where its arguments point to them.
     std::vector<double> scalars_of(const Step& step) const;
+    static std::vector<Failure::Origin> origins(const std::vector<int32_t>& operations, Run* run, const Plan& plan);
 
     RunResult result_;
 
@@ -53,7 +63,7 @@ class Execution : public Executor {
     bool reserve_outputs(const Plan& plan);
     static void let_go(Buffer** buffer);
     static void release_all(std::vector<Buffer*>* buffers);
-    char* address(const Slot& slot, bool transfer) const;
+    char* address(const Slot& slot, bool transfer);
     void compute(Run* run, Plan& plan);
     void begin_steps(Run* run, const Plan& plan);
     void fail_step(const Step& step, Failure* failure);
@@ -71,7 +81,7 @@ class Execution : public Executor {
     void end_values(const Step& step, Run* run, const Plan& plan);
     Failure* failure_of(Ref ref, const Plan& plan) const;
     Failure* reason_not_to(const Step& step, Run* run, const Plan& plan);
-    static std::vector<Failure::Origin> origins(const std::vector<int32_t>& operations, Run* run, const Plan& plan);
+    Failure* refused(std::vector<Failure::Origin> origins);
     Failure* injected(FailureKind kind, std::vector<Failure::Origin> origins);
     static Failure* exhausted();
     Failure* out_of_memory(size_t bytes, Memory& refusing, std::vector<Failure::Origin> origins);

@@ -241,6 +241,13 @@ void finish_run(Run* run) {
     end_run(run);
 }
 
+void fail_run(Run* run, Failure* failure) {
+    graph().mutex.assert_held();
+    for (Node* node : run->outputs)
+        if (node->issued) graph().fail(node, failure);
+    end_run(run);
+}
+
 void fail_runs_after_fork(Failure* failure) {
     graph().mutex.assert_held();
     // Waiters belong to threads that are no more, or to these runs.

@@ -55,6 +55,8 @@ void finish_run(Run* run, RunResult* result);
 void issue_run(Run* run, RunResult* result, const Memory& memory);
 // Ends a run that was issued.
 void finish_run(Run* run);
+// Likewise, where the device could not do it.
+void fail_run(Run* run, Failure* failure);
 
 // Under the graph's lock. Counts what the run must wait for and registers for it; true if the run may be queued at once.
 bool await_dependencies(Run* run);

@@ -13,6 +13,14 @@ namespace {
 
 constexpr auto kIdle = std::chrono::milliseconds(1);
 
+template <class T>
+T* take_first(std::deque<T*>* queue) {
+    if (queue->empty()) return nullptr;
+    T* first = queue->front();
+    queue->pop_front();
+    return first;
+}
+
 // The scheduler holds the graph's lock where it submits.
 void refuse(Run* run) {
     auto* failure = new Failure(FailureKind::out_of_memory, "out of memory: the system gives no more threads");
@@ -46,6 +54,17 @@ void ThreadedExecutor::submit(Run* run) {
     if (sleeping_.load(std::memory_order_seq_cst)) wake_.notify_one();
 }
 
+bool ThreadedExecutor::send(Errand* errand) {
+    {
+        std::lock_guard<std::mutex> guard(mutex_);
+        if (!started_) return false;
+        errands_.push_back(errand);
+    }
+    queued_.fetch_add(1, std::memory_order_release);
+    if (sleeping_.load(std::memory_order_seq_cst)) wake_.notify_one();
+    return true;
+}
+
 void ThreadedExecutor::abort() {
     {
         std::lock_guard<std::mutex> guard(mutex_);
@@ -68,6 +87,7 @@ void ThreadedExecutor::resume(bool in_child) {
         new (&wake_) std::condition_variable;
         new (&quiet_) std::condition_variable;
         queue_.clear();
+        errands_.clear();
         backlog_.store(0);
         queued_.store(0);
         sleeping_.store(0);
@@ -93,14 +113,21 @@ bool ThreadedExecutor::start_thread() {
 }
 
 void ThreadedExecutor::loop() {
-    while (Run* run = next()) {
+    enter_thread();
+    Run* run;
+    Errand* errand;
+    while (next(&run, &errand)) {
+        if (errand) {
+            errand->execute();
+            continue;
+        }
         execute(run);
         empty_plan_bin();
     }
 }
 
 // Spins for a moment before it sleeps: in a training loop the next plan is never far.
-Run* ThreadedExecutor::next() {
+bool ThreadedExecutor::next(Run** run, Errand** errand) {
     spin([this] {
         return aborting_.load(std::memory_order_relaxed) || quiesce_.load(std::memory_order_relaxed) ||
                queued_.load(std::memory_order_acquire);
@@ -109,7 +136,7 @@ Run* ThreadedExecutor::next() {
     busy_ = false;
     quiet_.notify_all();
     sleeping_.fetch_add(1, std::memory_order_seq_cst);
-    auto work = [this] { return (!queue_.empty() || stopping_) && !quiesce_.load(); };
+    auto work = [this] { return (!queue_.empty() || !errands_.empty() || stopping_) && !quiesce_.load(); };
     if (!wake_.wait_for(lock, kIdle, work)) {
         idle_.store(true, std::memory_order_release);
         lock.unlock();
@@ -119,12 +146,12 @@ Run* ThreadedExecutor::next() {
     }
     idle_.store(false, std::memory_order_relaxed);
     sleeping_.fetch_sub(1, std::memory_order_seq_cst);
-    if (queue_.empty()) return nullptr;
-    Run* run = queue_.front();
-    queue_.pop_front();
+    if (queue_.empty() && errands_.empty()) return false;
     queued_.fetch_sub(1, std::memory_order_relaxed);
     busy_ = true;
-    return run;
+    *errand = take_first(&errands_);
+    *run = *errand ? nullptr : take_first(&queue_);
+    return true;
 }
 
 void ThreadedExecutor::pause_here() {

@@ -27,11 +27,20 @@ STEPS = ("relu_back", "argmax", "less", "equal", "at_least", "where", "max_pool_
 LRN = (3, 0.5, 0.75)  # size, alpha, beta
 
 
+def _gpu() -> owl.Device:
+    """The first GPU, or a stand-in where there is none."""
+    if not owl.has_cuda():
+        owl.testing.standin()
+    return owl.create_gpu_device(0)
+
+
 # What programs compute on: two devices of one kind, or one of each.
 DEVICES: dict[str, tuple[Callable[[], owl.Device], Callable[[], owl.Device]]] = {
     "cpu": (owl.create_cpu_device, owl.create_cpu_device),
     "remote": (owl.testing.remote_device, owl.testing.remote_device),
     "cpu+remote": (owl.create_cpu_device, owl.testing.remote_device),
+    "gpu:0": (_gpu, _gpu),
+    "cpu+gpu:0": (owl.create_cpu_device, _gpu),
 }
 _chosen = ["cpu"]
 

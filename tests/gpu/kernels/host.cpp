@@ -1,10 +1,10 @@
 // The CUDA kernels as C++, for ctypes, and two of its own that show what the checks of shared arrays find.
 #include <cstring>
-#include <map>
 #include <string>
 
 #include "_cuda/kernels/copy.cu"
 #include "_cuda/kernels/elementwise.cu"
+#include "_cuda/kernels/random.cu"
 
 struct SumLaunch {
     const float* x;
@@ -28,8 +28,6 @@ OWL_KERNEL(sum_without_barriers, SumLaunch) { add_halves<true>(a); }
 
 namespace {
 
-using owl::cuda::ElementwiseLaunch;
-
 template <class Args>
 const char* guarded(const char* name, void (*kernel)(const Args&), const Args& args, int64_t blocks, int threads,
                     uint64_t seed) {
@@ -47,34 +45,32 @@ const char* guarded(const char* name, void (*kernel)(const Args&), const Args& a
 
 extern "C" {
 
-size_t elementwise_size() { return sizeof(ElementwiseLaunch); }
+using namespace owl::cuda;
 
-// nullptr, or what is wrong.
-const char* run_elementwise(const char* name, const ElementwiseLaunch* args, int64_t blocks, uint64_t seed) {
-#define OWL_ENTRY(name) {#name, name}
-    static const std::map<std::string, void (*)(const ElementwiseLaunch&)> kernels = {
-        OWL_ENTRY(elementwise_f32_i32_16), OWL_ENTRY(elementwise_f32_i32_64), OWL_ENTRY(elementwise_f32_i64_16),
-        OWL_ENTRY(elementwise_f32_i64_64), OWL_ENTRY(elementwise_f64_i32_16), OWL_ENTRY(elementwise_f64_i32_64),
-        OWL_ENTRY(elementwise_f64_i64_16), OWL_ENTRY(elementwise_f64_i64_64), OWL_ENTRY(elementwise_rows_f32_16),
-        OWL_ENTRY(elementwise_rows_f32_64), OWL_ENTRY(elementwise_rows_f64_16), OWL_ENTRY(elementwise_rows_f64_64),
-        OWL_ENTRY(elementwise_groups_f32), OWL_ENTRY(elementwise_groups_f64),
-    };
-    const auto kernel = kernels.find(name);
-    if (kernel == kernels.end()) return "no such kernel";
-    const bool doubles = std::strstr(name, "f64");
-    return guarded(name, kernel->second, *args, blocks, doubles ? owl::cuda::kElementwiseThreads<double> : owl::cuda::kElementwiseThreads<float>,
-                   seed);
+// By a kernel's name: -1 if the catalogue has it not.
+int argument_bytes(const char* wanted) {
+#define OWL_CUDA_KERNEL(name, Args, threads) \
+    if (std::strcmp(wanted, #name) == 0) return static_cast<int>(sizeof(Args));
+#include "_cuda/kernels/catalogue.def"
+#undef OWL_CUDA_KERNEL
+    return -1;
+}
+int threads_of_a_block(const char* wanted) {
+#define OWL_CUDA_KERNEL(name, Args, threads) \
+    if (std::strcmp(wanted, #name) == 0) return threads;
+#include "_cuda/kernels/catalogue.def"
+#undef OWL_CUDA_KERNEL
+    return -1;
 }
 
-const char* run_copy(const char* name, const owl::cuda::CopyLaunch* args, int64_t blocks, uint64_t seed) {
-#define OWL_COPIES(types) OWL_ENTRY(copy_##types##_i32), OWL_ENTRY(copy_##types##_i64)
-    static const std::map<std::string, void (*)(const owl::cuda::CopyLaunch&)> kernels = {
-        OWL_COPIES(f32_f32), OWL_COPIES(f32_f64), OWL_COPIES(f64_f32), OWL_COPIES(f64_f64), OWL_COPIES(u8_f32),
-        OWL_COPIES(u8_f64), OWL_COPIES(u8_u8), OWL_ENTRY(copy_transposed_4), OWL_ENTRY(copy_transposed_8),
-    };
-    const auto kernel = kernels.find(name);
-    if (kernel == kernels.end()) return "no such kernel";
-    return guarded(name, kernel->second, *args, blocks, owl::cuda::kCopyThreads, seed);
+// nullptr, or what is wrong.
+const char* run_kernel(const char* wanted, const void* args, int64_t blocks, uint64_t seed) {
+#define OWL_CUDA_KERNEL(name, Args, threads) \
+    if (std::strcmp(wanted, #name) == 0)     \
+        return guarded(#name, name, *static_cast<const Args*>(args), blocks, threads, seed);
+#include "_cuda/kernels/catalogue.def"
+#undef OWL_CUDA_KERNEL
+    return "no such kernel";
 }
 
 const char* run_sum(int barriers, const float* x, float* y, uint64_t seed) {

@@ -5,17 +5,16 @@ from __future__ import annotations
 import ctypes
 import random
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 import owl
 import owl.elewise as ele
+from tests.gpu.kernels.library import ROOT, Kernels
 
 MAX_DIMS, INPUTS, OUTPUTS, SUMS, SCALARS, INSTRUCTIONS = 8, 24, 40, 8, 64, 128
 SCALAR_OPERAND = 128
-THREADS = {np.dtype(np.float32): 128, np.dtype(np.float64): 64}
 SUM_GROUP = 240
 
 # By the names of operations.def: what a row is in owl's API.
@@ -54,7 +53,7 @@ OPERATIONS: dict[str, tuple[int, Any]] = {
 
 def names_in_order() -> list[str]:
     """The operations as the kernels number them."""
-    text = (Path(__file__).resolve().parents[3] / "owl/_engine/graph/operations.def").read_text()
+    text = (ROOT / "owl/_engine/graph/operations.def").read_text()
     rows = [line for line in text.splitlines() if line.startswith("OWL_ELEMENTWISE(")]
     return [row.partition("(")[2].partition(",")[0] for row in rows]
 
@@ -121,13 +120,13 @@ class Program:
         return outputs, [registers[register].sum(1).to_numpy().reshape(-1) for register in self.sums]
 
     def run(
-        self, kernels: ctypes.CDLL, *, wide: bool = False, seed: int = 1, over: bool = False
+        self, kernels: Kernels, *, wide: bool = False, seed: int = 1, over: bool = False
     ) -> tuple[list[np.ndarray], list[np.ndarray]]:
         """Outputs and sums by the CUDA kernels. `over`: the first output is written over the first input."""
         names = names_in_order()
         kind = "f32" if self.dtype == np.float32 else "f64"
         count = 16 if self.registers <= 16 else 64
-        threads = THREADS[self.dtype]
+        threads = kernels.threads(f"elementwise_groups_{kind}")  # all of a type have as many
         shape = self.shape[::-1]
         columns = shape[1] if len(shape) > 1 else 1
         launch = Launch(
@@ -164,8 +163,7 @@ class Program:
             launches = [(f"elementwise_rows_{kind}_{count}", stretches * groups)]
             launches += [(f"elementwise_groups_{kind}", stretches)] * (groups > 1)
         for name, blocks in launches:
-            error = kernels.run_elementwise(name.encode(), ctypes.byref(launch), blocks, seed)
-            assert error is None, error.decode()
+            kernels.run(name, launch, blocks, seed)
         return outputs, sums
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from tests.gpu.kernels.launching import MAX_DIMS
 
-THREADS, TILE = 256, 32
+TILE = 32
 NAMES = {np.dtype(np.float32): "f32", np.dtype(np.float64): "f64", np.dtype(np.uint8): "u8"}
 CONVERSIONS = [
     (np.float32, np.float32), (np.float32, np.float64), (np.float64, np.float32), (np.float64, np.float64),
@@ -39,11 +39,6 @@ def launch(src, dst):
     return copy
 
 
-def run(kernels, name, copy, blocks, seed):
-    error = kernels.run_copy(name.encode(), ctypes.byref(copy), blocks, seed)
-    assert error is None, error.decode()
-
-
 def numbers(rng, shape, dtype):
     if dtype == np.uint8:
         return rng.integers(0, 255, shape, dtype=np.uint8, endpoint=True)
@@ -66,7 +61,7 @@ def test_a_region_is_copied_and_nothing_else(kernels, source, target, seed):
     wanted = whole.copy()
     wanted[spaced] = src.astype(target)
     name = f"copy_{NAMES[np.dtype(source)]}_{NAMES[np.dtype(target)]}_{'i64' if seed % 2 else 'i32'}"
-    run(kernels, name, launch(src, whole[spaced]), max(1, src.size // (2 * THREADS)), seed)
+    kernels.run(name, launch(src, whole[spaced]), max(1, src.size // (2 * kernels.threads(name))), seed)
     assert np.array_equal(whole, wanted)
 
 
@@ -78,5 +73,5 @@ def test_a_transpose_goes_through_tiles(kernels, dtype, shape):
     dst = np.full(shape, 7, dtype)
     planes = int(np.prod(shape[:-2]))
     blocks = planes * -(-shape[-1] // TILE) * -(-shape[-2] // TILE)
-    run(kernels, f"copy_transposed_{dst.itemsize}", launch(src, dst), blocks, 3)
+    kernels.run(f"copy_transposed_{dst.itemsize}", launch(src, dst), blocks, 3)
     assert np.array_equal(dst, src)

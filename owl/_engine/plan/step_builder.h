@@ -3,7 +3,7 @@
 #include <cassert>
 #include <cstring>
 
-#include "lowering.h"
+#include "placement.h"
 
 namespace owl {
 
@@ -13,9 +13,10 @@ class StepBuilder {
    public:
     Args args{};
 
-    StepBuilder(const Kernel& kernel, const Placement& placement) : placement_(placement) {
-        step_.name = kernel.name;
-        step_.kernel = &kernel;
+    // `kernel` is the backend's.
+    StepBuilder(const char* name, const void* kernel, const Placement& placement) : placement_(placement) {
+        step_.name = name;
+        step_.kernel = kernel;
     }
 
     int32_t slot_of(Ref ref) const { return ref >= 0 ? placement_.value_slot[ref] : placement_.input_slot[~ref]; }
@@ -37,9 +38,10 @@ class StepBuilder {
     uint32_t position(const Field& field) const {
         return static_cast<uint32_t>(reinterpret_cast<const char*>(&field) - reinterpret_cast<const char*>(&args));
     }
+    // So many bytes into the workspace, which comes into being when all steps are known.
     template <class Pointer>
-    void use_workspace(const Pointer& field) {
-        step_.workspace_field = static_cast<int32_t>(position(field));
+    void use_workspace(const Pointer& field, int64_t offset = 0) {
+        step_.workspace.push_back({position(field), -1, -1, 0, offset});
     }
     Step& step() { return step_; }
 

@@ -1,0 +1,1 @@
+"""CUDA: NVIDIA's libraries, opened where they are needed, and the kernels."""

@@ -1,0 +1,47 @@
+from libcpp cimport bool
+from libcpp.memory cimport unique_ptr
+from libcpp.string cimport string
+from libcpp.vector cimport vector
+
+from owl._engine.plan cimport Backend
+from owl._engine.run cimport Executor, IdleListener
+
+
+cdef extern from "_cuda/driver.h" namespace "owl::cuda" nogil:
+    ctypedef void* Context
+    ctypedef void* Stream
+    ctypedef void* Event
+    ctypedef void* Function
+
+    cppclass Driver:
+        string describe(int error)
+        int init(unsigned flags)
+        int retain_context(Context* context, int device)
+        int memory_info(size_t* free, size_t* total)
+
+    const Driver* load_driver(const char* library, string* error)
+
+
+cdef extern from "_cuda/device.h" namespace "owl::cuda" nogil:
+    cppclass CudaDevice "owl::cuda::Device":
+        const Driver* driver
+        int index
+        Context context
+        size_t total_bytes
+        Stream compute
+        Stream copy
+        vector[Event] compute_events
+        vector[Event] copy_events
+        vector[Function] functions
+        bool blocking
+
+    cppclass ContextGuard:
+        ContextGuard(const CudaDevice& device)
+        bool is_current()
+
+
+cdef extern from "_cuda/backend.h" namespace "owl" nogil:
+    cppclass CudaBackend(Backend):
+        CudaBackend()
+
+    unique_ptr[Executor] make_cuda_executor(const CudaDevice& device, const Backend& backend, IdleListener* listener)

@@ -1,0 +1,99 @@
+"""Where owl meets CuPy, and the only file that imports it.
+
+CuPy makes streams, events and modules, when a device is created; their raw handles go to the executor, whose threads use
+them without Python. All that is made here is kept for ever: at exit and after an error of the device there is nothing to
+destroy.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from dataclasses import dataclass
+from typing import Any
+
+EVENTS = 64  # of each stream: as many runs, or copies, can be under way
+
+
+@dataclass(frozen=True)
+class OpenedGpu:
+    """What CuPy holds for one device."""
+
+    device: Any
+    compute: Any  # the stream that kernels run on
+    copy: Any
+    compute_events: list[Any]
+    copy_events: list[Any]
+    modules: list[Any]
+    functions: list[Any]  # in the order of the catalogue
+
+
+def is_standin() -> bool:
+    """Whether the driver that runs on the host stands in for NVIDIA's."""
+    chosen = os.environ.get("OWL_CUDA_DRIVER", "")
+    if chosen not in ("", "standin"):
+        from owl._runtime import DeviceError
+
+        raise DeviceError(f"OWL_CUDA_DRIVER={chosen!r} is not known; 'standin' is the only other driver")
+    return chosen == "standin"
+
+
+def driver_library() -> str:
+    """The library that has the driver's functions."""
+    if not is_standin():
+        return "libcuda.so.1"
+    from owl.testing import _standin
+
+    return str(_standin.library())
+
+
+def _cupy() -> Any:
+    if is_standin():
+        from owl.testing._standin import cupy as standin_cupy
+
+        return standin_cupy
+    import cupy
+
+    return cupy
+
+
+def _images(capability: str) -> list[bytes]:
+    if is_standin():
+        from owl.testing import _standin
+
+        return [_standin.module_image()]
+    from owl._cuda import catalogue
+
+    return catalogue.cubins(int(capability))
+
+
+def open_gpu(index: int) -> OpenedGpu:
+    """Streams, events and kernels for a device of this GPU."""
+    from owl._cuda import catalogue
+    from owl._runtime import DeviceError
+
+    cupy = _cupy()
+    device = cupy.cuda.Device(index)
+    try:
+        with device:
+            compute, copy = (cupy.cuda.Stream(non_blocking=True) for _ in range(2))
+            events = [cupy.cuda.Event(block=True, disable_timing=True) for _ in range(2 * EVENTS)]
+            modules = []
+            for image in _images(device.compute_capability):
+                module = cupy.cuda.function.Module()
+                module.load(image)
+                modules.append(module)
+            # All of them now: the first use of a kernel that is not loaded yet would wait for all that runs.
+            functions = [_find(modules, name) for name in catalogue.KERNELS]
+    except DeviceError:
+        raise
+    except Exception as error:  # CuPy's own, of several kinds
+        raise DeviceError(f"[create_gpu_device] GPU {index} cannot be used: {error}") from error
+    return OpenedGpu(device, compute, copy, events[:EVENTS], events[EVENTS:], modules, functions)
+
+
+def _find(modules: list[Any], name: str) -> Any:
+    for module in modules[:-1]:
+        with contextlib.suppress(Exception):  # another one's
+            return module.get_function(name)
+    return modules[-1].get_function(name)

@@ -1,0 +1,325 @@
+// The executor of one CUDA device: its thread launches a run's steps and goes on with the next run; the queues of its two streams
+// see when work is over.
+#include <algorithm>
+#include <condition_variable>
+#include <cstring>
+
+#include "_engine/run/threaded_executor.h"
+#include "backend.h"
+#include "calls.h"
+#include "kernels/args.h"
+#include "memory.h"
+#include "queue.h"
+
+namespace owl {
+namespace cuda {
+namespace {
+
+constexpr Result kInvalidDevice = 101;
+constexpr int kRunsAhead = 16;             // as many are issued before recording waits
+constexpr size_t kShareAhead = 4;          // and what they store is at most a fourth of the device's memory
+constexpr size_t kPiece = size_t{32} << 20;  // bytes that are fetched at a time: as much pinned memory is kept
+
+constexpr const char* kForked =
+    "CUDA cannot be used in a forked child: start the process by multiprocessing's \"spawn\" or \"forkserver\" instead";
+
+// By the numbers of their memories. Guarded by its lock; devices are never destroyed.
+struct Devices {
+    std::mutex mutex;
+    std::vector<std::pair<int, const Device*>> all;
+};
+Devices& devices() {
+    static auto* instance = new Devices;
+    return *instance;
+}
+
+const Device* device_of_memory(int number) {
+    std::lock_guard<std::mutex> guard(devices().mutex);
+    for (const auto& [memory, device] : devices().all)
+        if (memory == number) return device;
+    return nullptr;
+}
+
+const int kThreads[] = {
+#define OWL_CUDA_KERNEL(name, Args, threads) threads,
+#include "kernels/catalogue.def"
+#undef OWL_CUDA_KERNEL
+};
+
+class CudaExecutor final : public ThreadedExecutor, private Courier {
+   public:
+    CudaExecutor(const Device& device, const Backend& backend, IdleListener* listener)
+        : ThreadedExecutor(listener), device_(device), backend_(backend) {
+        std::lock_guard<std::mutex> guard(devices().mutex);
+        devices().all.push_back({memory_.number, &device_});
+    }
+
+    const Backend& backend() const override { return backend_; }
+    Memory& memory() override { return memory_; }
+    Buffer* stage(size_t bytes) override {
+        Buffer* pinned = pinned_.allocate(bytes);
+        return pinned ? pinned : host_memory().allocate(bytes);
+    }
+
+    // Uploads do not count: a batch that is on its way ahead of its step is what recording is for.
+    bool has_room(int bound) override {
+        const int planned = planned_.load(std::memory_order_acquire);
+        if (!planned) return true;
+        return planned < std::max(bound, kRunsAhead) &&
+               stored_ahead_.load(std::memory_order_relaxed) < device_.total_bytes / kShareAhead;
+    }
+
+    void submit(Run* run) override {
+        if (run->plan) {
+            planned_.fetch_add(1, std::memory_order_release);
+            stored_ahead_.fetch_add(run->plan->output_bytes, std::memory_order_relaxed);
+        } else if (device_.driver->host_access) {
+            device_.driver->host_access(run->upload->data, run->upload->bytes, 1);
+        }
+        ThreadedExecutor::submit(run);
+    }
+
+    void freeze() override {
+        ThreadedExecutor::freeze();
+        computing_.freeze();
+        copying_.freeze();
+    }
+    void resume(bool in_child) override {
+        copying_.resume(in_child);
+        computing_.resume(in_child);
+        ThreadedExecutor::resume(in_child);
+    }
+
+   private:
+    // ------------------------------------------------------------------------------------------------------- threads
+
+    void begin() override {
+        computing_.start();
+        copying_.start();
+    }
+    void enter_thread() override { device_.driver->push_context(device_.context); }
+    void forget() override {
+        planned_.store(0);
+        stored_ahead_.store(0);
+        forked_.store(true);
+        pinned_.forget_driver();
+    }
+
+    bool must_stop() const override {
+        return ThreadedExecutor::must_stop() || lost_.load(std::memory_order_acquire) || forked_.load(std::memory_order_acquire);
+    }
+    Failure* stop_reason() const override {
+        if (forked_.load()) return new Failure(FailureKind::forked, kForked);
+        const std::string* lost = lost_.load(std::memory_order_acquire);
+        return lost ? new Failure(FailureKind::device, *lost) : ThreadedExecutor::stop_reason();
+    }
+
+    // ---------------------------------------------------------------------------------------------------------- runs
+
+    void execute(Run* run) override {
+        result_.buffers.assign(run->outputs.size(), nullptr);
+        result_.failures.assign(run->outputs.size(), nullptr);
+        {
+            std::lock_guard<GraphLock> guard(graph().mutex);
+            run->begun = true;
+            if (!bind(run)) {
+                count_end_of(run);
+                finish_run(run, &result_);
+                let_go_of_failures();
+                return recycle_run(run);
+            }
+        }
+        if (run->plan) issued_.fetch_add(1, std::memory_order_release);
+        perform(run);
+        {
+            std::lock_guard<GraphLock> guard(graph().mutex);
+            issue_run(run, &result_, memory_);
+            let_go_of_failures();
+        }
+        result_.buffers.clear();
+        (run->plan ? computing_ : copying_).mark([this, run](Result error, bool lost) { end(run, error, lost); });
+    }
+
+    void end(Run* run, Result error, bool lost) {
+        std::lock_guard<GraphLock> guard(graph().mutex);
+        count_end_of(run);
+        if (run->plan) over_.fetch_add(1, std::memory_order_release);
+        if (error) {
+            auto* failure = new Failure(FailureKind::device, "CUDA: " + device_.driver->describe(error));
+            std::vector<int32_t> all;
+            for (const Step& step : run->plan ? run->plan->steps : std::vector<Step>{})
+                all.insert(all.end(), step.operations.begin(), step.operations.end());
+            if (run->plan) failure->origins = origins(all, run, *run->plan);
+            if (lost) lose(failure->message);
+            fail_run(run, failure);
+            failure->release();
+        } else {
+            finish_run(run);
+        }
+        recycle_run(run);
+    }
+
+    // The driver answers with an error whatever it is asked from now on.
+    void lose(const std::string& message) {
+        if (!lost_.load())
+            lost_.store(new std::string(message + "; the device cannot be used any more in this process"), std::memory_order_release);
+    }
+
+    void count_end_of(const Run* run) {
+        count_end();
+        if (!run->plan) return;
+        planned_.fetch_sub(1, std::memory_order_release);
+        stored_ahead_.fetch_sub(run->plan->output_bytes, std::memory_order_relaxed);
+    }
+
+    // --------------------------------------------------------------------------------------------------------- steps
+
+    char* address_for(const Buffer* buffer, bool) override {
+        if (buffer->memory == &memory_) filled_by_ = std::max(filled_by_, buffer->block->filled_by);
+        return static_cast<char*>(buffer->data);
+    }
+
+    bool launch(const Step& step, char* args) override {
+        const auto& call = *static_cast<const Call*>(step.kernel);
+        error_ = copying_.wait_in(device_.compute, filled_by_);
+        filled_by_ = 0;
+        missing_ = call.kind == CallKind::missing;
+        if (missing_) return false;
+        if (!error_ && call.kind == CallKind::copy) error_ = copy(*reinterpret_cast<const Transfer*>(args));
+        for (int i = 0; i < call.n_launches && !error_; ++i) error_ = launch_kernel(call.launches[i], args);
+        if (device_.blocking && !error_) error_ = device_.driver->synchronize_stream(device_.compute);
+        return !error_;
+    }
+
+    Result launch_kernel(const Launch& launch, void* args) {
+        const auto kernel = static_cast<size_t>(launch.kernel);
+        return device_.driver->launch(device_.functions[kernel], launch.blocks, 1, 1, static_cast<unsigned>(kThreads[kernel]), 1, 1,
+                                      0, device_.compute, &args, nullptr);
+    }
+
+    // In the order of computing. A step between devices waits on the host until its input exists, so what it reads is there.
+    Result copy(const Transfer& transfer) {
+        const Driver& driver = *device_.driver;
+        const auto from = reinterpret_cast<Address>(transfer.from), to = reinterpret_cast<Address>(transfer.to);
+        if (transfer.to_memory == kHostMemory) return driver.copy_to_host(transfer.to, from, transfer.bytes, device_.compute);
+        if (transfer.from_memory == kHostMemory) return driver.copy_to_device(to, transfer.from, transfer.bytes, device_.compute);
+        const Device* source = device_of_memory(transfer.from_memory);
+        return source ? driver.copy_between(to, device_.context, from, source->context, transfer.bytes, device_.compute) : kInvalidDevice;
+    }
+
+    bool launch_upload(const Buffer* from, Buffer* to) override {
+        error_ = device_.driver->copy_to_device(reinterpret_cast<Address>(to->data), from->data, from->bytes, device_.copy);
+        if (!error_) to->block->filled_by = copying_.next();
+        return !error_;
+    }
+
+    std::string launch_error() override {
+        return missing_ ? "owl has no CUDA kernel for this operation yet; compute it on a CPU device"
+                        : "CUDA: " + device_.driver->describe(error_);
+    }
+
+    // Copies run beside computing: not into memory that something issued still reads or writes.
+    Buffer* upload_target(size_t bytes) override { return memory_.allocate(bytes, true); }
+    Memory& host_side() override { return pinned_; }
+    bool reserve_scratch(size_t) override { return true; }
+    size_t scratch_threads() const override { return 0; }
+    bool release_scratch() override { return false; }
+
+    // ------------------------------------------------------------------------------------------------------- courier
+
+    // One thing that another thread waits for.
+    struct Asked : Errand {
+        std::function<void(Asked*)> work;
+        std::mutex mutex;
+        std::condition_variable changed;
+        bool over = false;
+        Result error = kSuccess;
+
+        void execute() override { work(this); }
+        void end(Result result) {
+            std::lock_guard<std::mutex> guard(mutex);
+            error = result;
+            over = true;
+            changed.notify_all();  // with the lock: the one that waits deletes this
+        }
+        void wait() {
+            std::unique_lock<std::mutex> lock(mutex);
+            changed.wait(lock, [this] { return over; });
+        }
+    };
+
+    std::string fetch(const Buffer* from, void* to, size_t bytes) override {
+        if (!bytes) return {};
+        if (forked_.load()) return kForked;
+        Buffer* lease = pinned_.allocate(std::min(bytes, kPiece));
+        std::string problem;
+        for (size_t at = 0; at < bytes && problem.empty(); at += kPiece) {
+            const size_t size = std::min(bytes - at, kPiece);
+            char* target = lease ? static_cast<char*>(lease->data) : static_cast<char*>(to) + at;
+            problem = fetch_piece(static_cast<const char*>(from->data) + at, target, size);
+            if (!lease || !problem.empty()) continue;
+            if (device_.driver->host_access) device_.driver->host_access(target, size, 0);
+            std::memcpy(static_cast<char*>(to) + at, target, size);
+        }
+        if (lease) lease->release();
+        return problem;
+    }
+
+    std::string fetch_piece(const char* from, void* to, size_t size) {
+        if (const std::string* lost = lost_.load(std::memory_order_acquire)) return *lost;
+        Asked asked;
+        asked.work = [this, from, to, size](Asked* self) {
+            const Result error =
+                device_.driver->copy_to_host(to, reinterpret_cast<Address>(from), size, device_.copy);
+            if (error) return self->end(error);
+            copying_.mark([self](Result result, bool) { self->end(result); });
+        };
+        if (!send(&asked)) return "the system gives no more threads";
+        asked.wait();
+        return asked.error ? "CUDA: " + device_.driver->describe(asked.error) : std::string();
+    }
+
+    void drop_all_cached() override {
+        if (forked_.load()) return;
+        Asked asked;
+        asked.work = [this](Asked* self) {
+            memory_.trim_here();
+            self->end(kSuccess);
+        };
+        if (send(&asked)) asked.wait();  // a device that has not computed has nothing
+        pinned_.trim();
+    }
+
+    void settle() override {
+        device_.driver->synchronize_stream(device_.compute);
+        device_.driver->synchronize_stream(device_.copy);
+    }
+    uint64_t runs_issued() const override { return issued_.load(std::memory_order_acquire); }
+    bool are_over(uint64_t runs) const override { return over_.load(std::memory_order_acquire) >= runs; }
+
+    const Device device_;
+    const Backend& backend_;
+    DeviceMemory memory_{device_, this};
+    PinnedMemory pinned_{device_};
+    Queue computing_{device_, device_.compute, device_.compute_events};
+    Queue copying_{device_, device_.copy, device_.copy_events};
+    std::atomic<int> planned_{0};
+    std::atomic<size_t> stored_ahead_{0};
+    std::atomic<uint64_t> issued_{0}, over_{0};  // runs of plans
+    std::atomic<const std::string*> lost_{nullptr};
+    std::atomic<bool> forked_{false};
+
+    // The step in hand.
+    uint64_t filled_by_ = 0;
+    Result error_ = kSuccess;
+    bool missing_ = false;
+};
+
+}  // namespace
+}  // namespace cuda
+
+std::unique_ptr<Executor> make_cuda_executor(const cuda::Device& device, const Backend& backend, IdleListener* listener) {
+    return std::make_unique<cuda::CudaExecutor>(device, backend, listener);
+}
+
+}  // namespace owl

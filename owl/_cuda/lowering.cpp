@@ -1,0 +1,303 @@
+// From a plan's groups to launches of CUDA kernels.
+#include <algorithm>
+#include <cassert>
+
+#include "_engine/plan/program_builder.h"
+#include "_engine/plan/workspace.h"
+#include "backend.h"
+#include "calls.h"
+#include "kernels/args.h"
+
+namespace owl {
+namespace cuda {
+namespace {
+
+// Enough to fill any device; kernels go on over what is left.
+constexpr int64_t kMostBlocks = 1 << 14;
+constexpr int kPerThread = 4;  // elements, where there are many
+
+int64_t ceil_div(int64_t n, int64_t by) { return (n + by - 1) / by; }
+
+uint32_t blocks_for(int64_t elements, int threads, int per_thread) {
+    return static_cast<uint32_t>(std::clamp<int64_t>(ceil_div(elements, int64_t{threads} * per_thread), 1, kMostBlocks));
+}
+
+// The kernels' counters go one step beyond the end.
+bool fits_32_bits(int64_t elements, uint32_t blocks, int threads) {
+    return elements + int64_t{blocks} * threads < (int64_t{1} << 31);
+}
+
+Kernel offset(Kernel first, int by) { return static_cast<Kernel>(static_cast<int>(first) + by); }
+
+struct ElementwiseStep : ElementwiseLaunch {
+    const void*& describe_input(int reg, DType dtype, const int64_t* strides) {
+        input_type[reg] = dtype;
+        std::copy_n(strides, kMaxDims, stride[reg]);
+        return input[reg];
+    }
+    void*& describe_output(int k, DType dtype, const int64_t*) {
+        output_type[k] = dtype;
+        return output[k];
+    }
+    template <class Builder>
+    void take_program(const std::shared_ptr<const Program>& program, Builder* builder) {
+        n_inputs = program->n_inputs;
+        n_outputs = program->n_outputs;
+        n_sums = program->n_sums;
+        n_instructions = program->n_instructions;
+        n_registers = program->n_registers;
+        std::copy_n(program->instruction, program->n_instructions, instruction);
+        std::copy_n(program->output_register, program->n_outputs, output_register);
+        std::copy_n(program->sum_register, program->n_sums, sum_register);
+        if (!program->n_scalars) return;
+        builder->step().scalars_field = static_cast<int32_t>(builder->position(scalar));
+        builder->step().scalars_inside = program->n_scalars;
+    }
+    int n_registers = 0;
+};
+
+// Dimensions that every operand walks through as if they were one become one.
+void join_dimensions(ElementwiseLaunch* a) {
+    int kept = 0;
+    for (int d = 1; d < a->ndim; ++d) {
+        if (a->shape[d] == 1) continue;
+        bool joined = a->shape[kept] != 1;
+        for (int k = 0; k < a->n_inputs; ++k)
+            joined = joined && a->stride[k][d] == a->stride[k][kept] * a->shape[kept];
+        if (joined) {
+            a->shape[kept] *= a->shape[d];
+            continue;
+        }
+        if (a->shape[kept] != 1) ++kept;
+        a->shape[kept] = a->shape[d];
+        for (int k = 0; k < a->n_inputs; ++k) a->stride[k][kept] = a->stride[k][d];
+    }
+    a->ndim = static_cast<uint8_t>(std::min<int>(a->ndim, kept + 1));
+}
+
+class Lowerer {
+   public:
+    Lowerer(Plan* plan, const Fusion& fusion, const Placement& placement) : plan_(*plan), f_(fusion), placement_(placement) {}
+
+    void run() {
+        for (int id : f_.order) {
+            const Group& group = f_.groups[id];
+            switch (group.kind) {
+                case GroupKind::elementwise: lower_elementwise(id); break;
+                case GroupKind::single: lower_single(group.members[0]); break;
+                default: lower_missing(group); break;
+            }
+        }
+        find_empty_steps(&plan_);
+        for (size_t i = 0; i < plan_.steps.size(); ++i)
+            if (plan_.steps[i].empty) workspace_[i] = 0;
+        place_workspaces(&plan_, workspace_);
+    }
+
+   private:
+    template <class Args>
+    void push(StepBuilder<Args>* builder, const char* name, const Call& call, size_t workspace = 0) {
+        auto kept = std::make_shared<const Call>(call);
+        Step& step = builder->step();
+        step.name = name;
+        step.kernel = kept.get();
+        step.program = std::move(kept);
+        workspace_.push_back(workspace);
+        plan_.steps.push_back(builder->finish());
+    }
+
+    static Call launch(Kernel kernel, uint32_t blocks) {
+        Call call;
+        call.n_launches = 1;
+        call.launches[0] = {kernel, blocks};
+        return call;
+    }
+
+    void lower_elementwise(int id) {
+        const Group& group = f_.groups[id];
+        StepBuilder<ElementwiseStep> builder("elementwise", nullptr, placement_);
+        ElementwiseStep& args = builder.args;
+        args.size = group.space.size();
+        args.ndim = static_cast<uint8_t>(group.space.ndim);
+        std::copy_n(group.space.dim, group.space.ndim, args.shape);
+        ProgramBuilder(&plan_, f_, id).build(&builder, -1);
+        const bool doubles = group.dtype == DType::f64, many = args.n_registers > 16;
+        const int threads = doubles ? kElementwiseThreads<double> : kElementwiseThreads<float>;
+        if (args.n_sums) return lower_rows(&builder, group, threads);
+        join_dimensions(&args);
+        const uint32_t blocks = blocks_for(args.size, threads, kPerThread);
+        const int wide = !fits_32_bits(args.size, blocks, threads);
+        // In the catalogue the registers change first, then the indices' width.
+        const Kernel first = doubles ? Kernel::elementwise_f64_i32_16 : Kernel::elementwise_f32_i32_16;
+        push(&builder, "elementwise", launch(offset(first, 2 * wide + many), blocks));
+    }
+
+    // With sums over columns. Several groups of columns leave their sums in the workspace.
+    void lower_rows(StepBuilder<ElementwiseStep>* builder, const Group& group, int threads) {
+        ElementwiseStep& args = builder->args;
+        const bool doubles = group.dtype == DType::f64, many = args.n_registers > 16;
+        args.rows = group.space.dim[0];
+        args.columns = args.size / std::max<int64_t>(1, args.rows);
+        const int64_t groups = std::max<int64_t>(1, ceil_div(args.columns, kSumGroup));
+        const int64_t stretches = std::max<int64_t>(1, ceil_div(args.rows, threads));
+        const Kernel first = doubles ? Kernel::elementwise_rows_f64_16 : Kernel::elementwise_rows_f32_16;
+        Call call = launch(offset(first, many), static_cast<uint32_t>(stretches * groups));
+        const auto bytes = static_cast<size_t>(args.rows * groups) * dtype_size(group.dtype);
+        for (int s = 0; s < args.n_sums; ++s) {
+            if (groups == 1)
+                builder->point(args.part[s], group.sums[static_cast<size_t>(s)]);
+            else
+                builder->use_workspace(args.part[s], static_cast<int64_t>(bytes) * s);
+        }
+        if (groups > 1) {
+            call.n_launches = 2;
+            call.launches[1] = {doubles ? Kernel::elementwise_groups_f64 : Kernel::elementwise_groups_f32,
+                                static_cast<uint32_t>(stretches)};
+        }
+        push(builder, "elementwise", call, groups > 1 ? bytes * args.n_sums : 0);
+    }
+
+    void lower_single(int i) {
+        const PlanNode& node = plan_.nodes[i];
+        switch (node.op) {
+            case Op::transpose: return lower_transpose(i, node);
+            case Op::slice: return lower_slice(i, node);
+            case Op::concat: return lower_concat(i, node);
+            case Op::random: return lower_random(i, node);
+            case Op::to_device: return lower_transfer(i, node);
+            default: return lower_missing(f_.groups[f_.group_of[i]]);
+        }
+    }
+
+    StepBuilder<CopyLaunch> copy_step(const PlanNode& node) {
+        StepBuilder<CopyLaunch> builder("copy", nullptr, placement_);
+        builder.args.ndim = node.shape.ndim;
+        std::copy_n(node.shape.dim, node.shape.ndim, builder.args.shape);
+        dense_strides(node.shape, builder.args.dst_stride);
+        return builder;
+    }
+
+    void push_copy(StepBuilder<CopyLaunch>* builder, int i) {
+        CopyLaunch& args = builder->args;
+        const DType dtype = plan_.nodes[i].dtype;
+        args.size = 1;
+        for (int d = 0; d < args.ndim; ++d) args.size *= args.shape[d];
+        builder->step().operations.push_back(i);
+        push(builder, "copy", copy_call(args, dtype));
+    }
+
+    static Call copy_call(const CopyLaunch& args, DType dtype) {
+        if (args.ndim >= 2 && args.dst_stride[0] == 1 && args.src_stride[1] == 1 && args.src_stride[0] != 1 &&
+            args.shape[0] > 1 && args.shape[1] > 1) {
+            const int64_t tiles = ceil_div(args.shape[0], kCopyTile) * ceil_div(args.shape[1], kCopyTile);
+            const int64_t blocks = tiles * (args.size / (args.shape[0] * args.shape[1]));
+            if (blocks < (int64_t{1} << 31))
+                return launch(dtype_size(dtype) == 8 ? Kernel::copy_transposed_8 : Kernel::copy_transposed_4,
+                              static_cast<uint32_t>(blocks));
+        }
+        const uint32_t blocks = blocks_for(args.size, kCopyThreads, kPerThread);
+        const int wide = !fits_32_bits(args.size, blocks, kCopyThreads);
+        const Kernel first = dtype == DType::f64 ? Kernel::copy_f64_f64_i32
+                             : dtype == DType::f32 ? Kernel::copy_f32_f32_i32
+                                                   : Kernel::copy_u8_u8_i32;
+        return launch(offset(first, wide), blocks);
+    }
+
+    void lower_transpose(int i, const PlanNode& node) {
+        auto builder = copy_step(node);
+        int64_t source[kMaxDims];
+        const Operand& operand = f_.operands[i][0];
+        dense_strides(operand.view, source);
+        const auto order = attributes_of<TransposeAttributes>(node);
+        for (int d = 0; d < node.shape.ndim; ++d) builder.args.src_stride[d] = source[order.source(d)];
+        builder.point(builder.args.src, operand.ref);
+        builder.point(builder.args.dst, i);
+        push_copy(&builder, i);
+    }
+
+    void lower_slice(int i, const PlanNode& node) {
+        auto builder = copy_step(node);
+        std::copy_n(attributes_of<SliceAttributes>(node).stride, node.shape.ndim, builder.args.src_stride);
+        builder.point(builder.args.src, f_.operands[i][0].ref, 0, node.first_argument, dtype_size(node.dtype));
+        builder.point(builder.args.dst, i);
+        push_copy(&builder, i);
+    }
+
+    void lower_concat(int i, const PlanNode& node) {
+        const int dim = static_cast<int>(attributes_of<ConcatAttributes>(node).dimension);
+        int64_t stride[kMaxDims];
+        dense_strides(node.shape, stride);
+        int64_t offset = 0;
+        for (const Operand& operand : f_.operands[i]) {
+            auto builder = copy_step(node);
+            builder.args.shape[dim] = operand.view.dim[dim];
+            dense_strides(operand.view, builder.args.src_stride);
+            builder.point(builder.args.src, operand.ref);
+            builder.point(builder.args.dst, i, offset * stride[dim] * static_cast<int64_t>(dtype_size(node.dtype)));
+            builder.step().continues = offset > 0;
+            offset += operand.view.dim[dim];
+            push_copy(&builder, i);
+        }
+    }
+
+    void lower_random(int i, const PlanNode& node) {
+        StepBuilder<RandomLaunch> builder("random", nullptr, placement_);
+        RandomLaunch& args = builder.args;
+        const auto attributes = attributes_of<RandomAttributes>(node);
+        args.distribution = static_cast<Distribution>(attributes.distribution);
+        args.size = node.shape.size();
+        builder.give_argument(args.seed, node.first_argument);
+        builder.give_argument(args.stream, node.first_argument + 1);
+        builder.give_argument(args.counter, node.first_argument + 2);
+        args.p0 = attributes.p0;
+        args.p1 = attributes.p1;
+        builder.point(args.y, i);
+        builder.step().operations.push_back(i);
+        push(&builder, "random", launch(node.dtype == DType::f64 ? Kernel::random_f64 : Kernel::random_f32,
+                                        blocks_for(args.size, kRandomThreads, kPerThread)));
+    }
+
+    // Between memories. Within one it is no step.
+    void lower_transfer(int i, const PlanNode& node) {
+        StepBuilder<Transfer> builder("transfer", nullptr, placement_);
+        const Ref ref = f_.operands[i][0].ref;
+        builder.args.bytes = static_cast<uint64_t>(node.shape.size()) * dtype_size(node.dtype);
+        builder.args.from_memory = ref < 0 ? plan_.inputs[~ref].memory : plan_.memory;
+        builder.args.to_memory = node.pushed ? kHostMemory : plan_.memory;
+        builder.point(builder.args.from, ref);
+        builder.point(builder.args.to, i);
+        builder.step().operations.push_back(i);
+        Call call;
+        call.kind = CallKind::copy;
+        push(&builder, "transfer", call);
+    }
+
+    void lower_missing(const Group& group) {
+        StepBuilder<Transfer> builder("missing", nullptr, placement_);
+        for (int member : group.members) builder.step().operations.push_back(member);
+        for (int sum : group.sums) builder.step().operations.push_back(sum);
+        Call call;
+        call.kind = CallKind::missing;
+        push(&builder, "missing", call);
+    }
+
+    Plan& plan_;
+    const Fusion& f_;
+    const Placement& placement_;
+    std::vector<size_t> workspace_;  // bytes, by step
+};
+
+}  // namespace
+}  // namespace cuda
+
+FusionRules CudaBackend::rules() const {
+    FusionRules rules;
+    rules.convolutions = rules.sums_in_products = false;
+    return rules;
+}
+
+void CudaBackend::lower(Plan* plan, const Fusion& fusion, const Placement& placement) const {
+    cuda::Lowerer(plan, fusion, placement).run();
+}
+
+}  // namespace owl

@@ -1,0 +1,143 @@
+# GPUs: what there is, and a device for one. The driver is touched by create_gpu_device alone: what only asks whether there is
+# a GPU leaves forked children free to use CUDA.
+
+cdef CudaBackend* cuda_backend = NULL  # never destroyed, as executors are
+cdef dict opened_gpus = {}             # what CuPy holds for a device, by the device's number: kept for ever
+cdef object gpu_process = None         # the process that has opened one
+
+
+def create_gpu_device(index=0):
+    """Creates a device for the GPU of this number and returns it.
+
+    Each call makes a device of its own, with one stream for computing and one for copies: two devices of one GPU compute
+    side by side and hand values over by transfers. CUDA comes in by this call alone, and the first one compiles owl's kernels
+    for the GPU unless the disk keeps them. Any thread may call it.
+
+    Parameters
+    ----------
+    index : int
+        CUDA's number of the GPU, which ``CUDA_VISIBLE_DEVICES`` may change.
+
+    Raises
+    ------
+    owl.DeviceError
+        If the GPU cannot be used: what is missing, and what to type. With ``OWL_GPU_FALLBACK=cpu`` in the environment a CPU
+        device is created instead and a warning given once, so that a script written for a GPU runs anywhere.
+
+    Examples
+    --------
+    >>> gpu = owl.create_gpu_device(0)  # doctest: +SKIP
+    >>> with gpu:  # doctest: +SKIP
+    ...     y = owl.ones([2, 2]) * 3
+    """
+    index = operator.index(index)
+    if index < 0:
+        raise DeviceError(f"[create_gpu_device] GPU numbers start at 0, not {index}")
+    fallback = os.environ.get("OWL_GPU_FALLBACK", "")
+    if fallback not in ("", "cpu"):
+        raise DeviceError(f"[create_gpu_device] OWL_GPU_FALLBACK={fallback!r} is not known; 'cpu' is the only fallback")
+    missing = missing_for_gpu(index)
+    if missing is None:
+        with devices_lock:
+            return Device(add_gpu_device(index))
+    if fallback:
+        if "cpu" not in warned_fallbacks:
+            warned_fallbacks.add("cpu")
+            warnings.warn(f"OWL_GPU_FALLBACK=cpu: a CPU device stands in for GPU {index}: {missing}", stacklevel=1)
+        return create_cpu_device()
+    raise DeviceError(f"[create_gpu_device] GPU {index} cannot be used: {missing}; OWL_GPU_FALLBACK=cpu lets such a script "
+                      "run on a CPU")
+
+
+cdef set warned_fallbacks = set()
+
+
+# Why a GPU cannot be used and what to do; None if it can.
+cdef object missing_for_gpu(int index):
+    from owl._cuda import nvml
+
+    if opened_gpus and gpu_process != os.getpid():
+        return ("CUDA cannot be used in a child that was forked after its parent had created a GPU device: start the process "
+                "by multiprocessing's \"spawn\" or \"forkserver\" instead")
+    missing = nvml.missing()
+    if missing is not None:
+        return missing
+    count = nvml.gpu_count()
+    if index >= count:
+        return f"there {'is one GPU' if count == 1 else f'are {count} GPUs'}, and numbers start at 0"
+    return None
+
+
+# With the lock of devices held.
+cdef int add_gpu_device(int index) except -1:
+    global cuda_backend, gpu_process
+    check_number_of_devices("create_gpu_device")
+    host_memory()  # its number is the first
+    from owl._cuda import edge
+
+    cdef CudaDevice device
+    cdef string error
+    library = os.fsencode(edge.driver_library())
+    device.driver = load_driver(library, &error)
+    if device.driver is NULL:
+        raise DeviceError(f"[create_gpu_device] GPU {index} cannot be used: {error.decode(errors='replace')}")
+    opened = edge.open_gpu(index)
+    device.index = index
+    device.compute = <Stream><uintptr_t>opened.compute.ptr
+    device.copy = <Stream><uintptr_t>opened.copy.ptr
+    for event in opened.compute_events:
+        device.compute_events.push_back(<Event><uintptr_t>event.ptr)
+    for event in opened.copy_events:
+        device.copy_events.push_back(<Event><uintptr_t>event.ptr)
+    for function in opened.functions:
+        device.functions.push_back(<Function><uintptr_t>function.ptr)
+    device.blocking = setting("OWL_CUDA_BLOCKING", "0", ("0", "1")) == "1"
+    check_driver(device, device.driver.init(0), index)
+    check_driver(device, device.driver.retain_context(&device.context, index), index)
+    find_memory(device, index)
+    if cuda_backend is NULL:
+        cuda_backend = new CudaBackend()
+    cdef unique_ptr[Executor] executor = make_cuda_executor(device, dereference(<Backend*>cuda_backend), &scheduler())
+    number = add_executor(move(executor), f"gpu:{index}")
+    opened_gpus[number] = opened
+    gpu_process = os.getpid()
+    return number
+
+
+cdef int check_driver(const CudaDevice& device, int error, int index) except -1:
+    if error:
+        raise DeviceError(f"[create_gpu_device] GPU {index} cannot be used: {device.driver.describe(error).decode()}")
+    return 0
+
+
+cdef int find_memory(CudaDevice& device, int index) except -1:
+    cdef size_t free = 0
+    cdef ContextGuard* guard = new ContextGuard(device)
+    cdef int error = device.driver.memory_info(&free, &device.total_bytes)
+    del guard
+    return check_driver(device, error, index)
+
+
+# The stream that the device computes on, as CuPy knows it.
+cdef object stream_of_device(int device):
+    opened = opened_gpus.get(device)
+    if opened is None:
+        raise DeviceError(f"[Device.stream] {device_names[device]} has no stream: only GPUs have")
+    return opened.compute
+
+
+def get_gpu_device_count():
+    """The number of GPUs that CUDA would show, which `create_gpu_device` can use if nothing else is missing.
+
+    It asks NVIDIA's management library and leaves CUDA alone, so that forked children may still use it.
+    """
+    from owl._cuda import nvml
+
+    return nvml.gpu_count()
+
+
+def has_cuda():
+    """Whether a GPU can be used here: there is one, with its driver, and CuPy is installed. It leaves CUDA alone."""
+    from owl._cuda import nvml
+
+    return nvml.missing() is None

@@ -1,0 +1,118 @@
+"""Compiles the stand-in driver at its first use, and keeps it for the next process."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+import sysconfig
+import tempfile
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import owl
+
+HERE = Path(__file__).resolve().parent
+PACKAGE = HERE.parent.parent
+KERNELS = PACKAGE / "_cuda" / "kernels"
+SUFFIXES = (".cpp", ".cu", ".cuh", ".def", ".h")
+FLAGS = [
+    *("-std=c++17", "-fPIC", "-pthread", "-fvisibility=hidden", "-march=native", "-Wno-psabi"),
+    *("-ffp-contract=off", "-fno-math-errno"),  # as owl's own kernels: the same bits
+]
+KINDS = {"plain": ["-O2"], "checked": ["-O1", "-DOWL_CHECKED=1"]}
+
+
+def compiler() -> list[str]:
+    """The compiler that owl itself would be built with."""
+    return shlex.split(os.environ.get("CXX") or sysconfig.get_config_var("CXX") or "c++")
+
+
+def flags(kind: str) -> list[str]:
+    return [*FLAGS, *KINDS[kind], *shlex.split(os.environ.get("CXXFLAGS", "")), f"-I{PACKAGE}"]
+
+
+def sources() -> list[Path]:
+    """Everything that may be compiled or included."""
+    folders = [HERE, PACKAGE / "_cuda", KERNELS, PACKAGE / "_engine" / "graph", PACKAGE / "_cpu" / "kernels"]
+    return sorted(file for folder in folders for file in folder.iterdir() if file.suffix in SUFFIXES)
+
+
+def processor() -> str:
+    """What -march=native stands for: a home folder may be shared by machines."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return ""
+    return next((line for line in lines if line.startswith(("flags", "Features"))), "")
+
+
+def digest(kind: str) -> str:
+    """Of all that the library is made of."""
+    version = _run([*compiler(), "--version"]).stdout
+    known = hashlib.sha256()
+    for part in (version, processor(), *flags(kind)):
+        known.update(part.encode() + b"\0")
+    for file in sources():
+        known.update(file.name.encode() + b"\0" + file.read_bytes())
+    return known.hexdigest()[:20]
+
+
+def build(checked: bool) -> Path:
+    """The library, compiled if no process has done so before: with checks of order and of shared arrays, or without."""
+    kind = "checked" if checked else "plain"
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    folder = cache / "owl" / "standin" / digest(kind)
+    target = folder / f"libcuda-{kind}.so"
+    if target.exists():
+        return target
+    folder.mkdir(parents=True, exist_ok=True)
+    with _locked(folder / "lock"):
+        if not target.exists():
+            print(f"owl: building the stand-in driver ({kind}) in {folder}", file=sys.stderr, flush=True)
+            with tempfile.TemporaryDirectory(dir=folder) as aside:
+                _link(_compile(kind, Path(aside)), Path(aside) / target.name, kind)
+                (Path(aside) / target.name).replace(target)
+    return target
+
+
+def _compile(kind: str, folder: Path) -> list[Path]:
+    def one(source: Path) -> Path:
+        made = folder / f"{source.name}.o"
+        _run([*compiler(), *flags(kind), "-x", "c++", "-c", str(source), "-o", str(made)])
+        return made
+
+    jobs = int(os.environ.get("MAX_JOBS") or os.cpu_count() or 1)
+    texts = [*sorted(KERNELS.glob("*.cu")), *sorted(HERE.glob("*.cpp"))]
+    with ThreadPoolExecutor(jobs, thread_name_prefix="owl-standin") as pool:
+        return list(pool.map(one, texts))
+
+
+def _link(objects: list[Path], target: Path, kind: str) -> None:
+    _run([*compiler(), *flags(kind), "-shared", *map(str, objects), "-o", str(target)])
+
+
+def _run(command: list[str]) -> subprocess.CompletedProcess[str]:
+    if shutil.which(command[0]) is None:
+        raise owl.DeviceError(
+            "[standin] the stand-in driver is compiled when it is first used, and there is no compiler "
+            f"{command[0]!r}: install one for C++17 (on Debian: apt install g++), or name another one in CXX"
+        )
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise owl.DeviceError(f"[standin] {shlex.join(command)} failed:\n{done.stderr[-4000:]}")
+    return done
+
+
+@contextlib.contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """One process at a time. The lock goes with the process, however that ends."""
+    with path.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield

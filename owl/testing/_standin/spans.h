@@ -1,0 +1,75 @@
+// Which bytes a kernel touches around the address of an argument: span(arguments, its field, types). A new argument struct needs
+// one of these, beside its visit_accesses.
+//
+// Exact in its ends, so that the ends can be held against the block. What lies between the elements of a strided region counts.
+#pragma once
+#include <algorithm>
+#include <cstdint>
+#include <cstring>
+#include <string>
+
+#include "_cuda/kernels/args.h"
+
+namespace owl {
+namespace cuda {
+
+struct Span {
+    int64_t first, last;  // bytes from the address, `last` not included
+};
+
+// The bytes of the element types in a kernel's name: the first one's and the last one's.
+struct Widths {
+    int64_t from = 0, to = 0;
+};
+
+inline Widths widths(const std::string& kernel) {
+    Widths found;
+    for (size_t at = kernel.find('_'); at != std::string::npos; at = kernel.find('_', at + 1)) {
+        const std::string word = kernel.substr(at + 1, kernel.find('_', at + 1) - at - 1);
+        const bool tile = kernel.find("transposed") != std::string::npos;
+        int64_t bytes = 0;
+        if (word == "f64" || (tile && word == "8")) bytes = 8;
+        if (word == "f32" || (tile && word == "4")) bytes = 4;
+        if (word == "u8") bytes = 1;
+        if (!bytes) continue;
+        if (!found.from) found.from = bytes;
+        found.to = bytes;
+    }
+    return found;
+}
+
+inline Span strided(const int64_t* shape, const int64_t* stride, int64_t ndim, int64_t width) {
+    int64_t low = 0, high = 0;
+    for (int64_t d = 0; d < ndim; ++d) {
+        const int64_t reach = (shape[d] - 1) * stride[d];
+        (reach < 0 ? low : high) += reach;
+    }
+    return {low * width, (high + 1) * width};
+}
+
+inline int64_t width(DType type) { return type == DType::f64 ? 8 : 4; }
+
+inline Span span(const ElementwiseLaunch& a, const void* field, Widths types) {
+    auto index = [&](const auto& fields) {  // of the field among these, or -1
+        const auto at = static_cast<const char*>(field) - reinterpret_cast<const char*>(&fields[0]);
+        return at >= 0 && at < static_cast<int64_t>(sizeof(fields)) ? static_cast<int>(at / static_cast<int64_t>(sizeof(void*))) : -1;
+    };
+    const int64_t matrix[] = {a.rows, a.columns};
+    const int64_t groups = (a.columns + kSumGroup - 1) / kSumGroup;
+    if (const int k = index(a.input); k >= 0)
+        return a.n_sums ? strided(matrix, a.stride[k], 2, width(a.input_type[k]))
+                        : strided(a.shape, a.stride[k], a.ndim, width(a.input_type[k]));
+    if (const int k = index(a.output); k >= 0)
+        return {0, (a.n_sums ? a.rows * a.columns : a.size) * width(a.output_type[k])};
+    return {0, a.rows * (index(a.part) >= 0 ? groups : 1) * types.to};
+}
+
+inline Span span(const CopyLaunch& a, const void* field, Widths types) {
+    const bool from = field == &a.src;
+    return strided(a.shape, from ? a.src_stride : a.dst_stride, a.ndim, from ? types.from : types.to);
+}
+
+inline Span span(const RandomLaunch& a, const void*, Widths types) { return {0, a.size * types.to}; }
+
+}  // namespace cuda
+}  // namespace owl
