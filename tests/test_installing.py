@@ -105,6 +105,22 @@ def test_owl_is_found_from_any_folder(installed, tmp_path, place):
         script.unlink()
 
 
+KERNEL_TEXTS = """
+import hashlib
+from owl._cuda import catalogue
+texts = [catalogue.sources(program) for program in catalogue.programs()]
+print(len(catalogue.KERNELS), len(texts), hashlib.sha256(repr(texts).encode()).hexdigest())
+"""
+
+
+def test_the_texts_of_cudas_kernels_are_installed(installed, tmp_path):
+    _, python = installed
+    here = subprocess.run(
+        [sys.executable, "-c", KERNEL_TEXTS], capture_output=True, text=True, check=True, cwd=ROOT, env=clean()
+    )
+    assert run([python, "-c", KERNEL_TEXTS], tmp_path) == here.stdout
+
+
 def test_what_is_installed_holds_no_other_package(installed, tmp_path):
     _, python = installed
     program = (

@@ -1,33 +1,14 @@
 // From a plan's groups to launches of CUDA kernels.
-#include <algorithm>
-#include <cassert>
+#include "lowering.h"
 
-#include "_engine/plan/program_builder.h"
 #include "_engine/plan/workspace.h"
 #include "backend.h"
-#include "calls.h"
-#include "kernels/args.h"
 
 namespace owl {
 namespace cuda {
 namespace {
 
-// Enough to fill any device; kernels go on over what is left.
-constexpr int64_t kMostBlocks = 1 << 14;
 constexpr int kPerThread = 4;  // elements, where there are many
-
-int64_t ceil_div(int64_t n, int64_t by) { return (n + by - 1) / by; }
-
-uint32_t blocks_for(int64_t elements, int threads, int per_thread) {
-    return static_cast<uint32_t>(std::clamp<int64_t>(ceil_div(elements, int64_t{threads} * per_thread), 1, kMostBlocks));
-}
-
-// The kernels' counters go one step beyond the end.
-bool fits_32_bits(int64_t elements, uint32_t blocks, int threads) {
-    return elements + int64_t{blocks} * threads < (int64_t{1} << 31);
-}
-
-Kernel offset(Kernel first, int by) { return static_cast<Kernel>(static_cast<int>(first) + by); }
 
 struct ElementwiseStep : ElementwiseLaunch {
     const void*& describe_input(int reg, DType dtype, const int64_t* strides) {
@@ -85,34 +66,18 @@ class Lowerer {
             switch (group.kind) {
                 case GroupKind::elementwise: lower_elementwise(id); break;
                 case GroupKind::single: lower_single(group.members[0]); break;
-                default: lower_missing(group); break;
+                case GroupKind::matmul: lower_product(&out_, &plan_, f_, placement_, id); break;
+                case GroupKind::convolution: lower_convolution(&out_, plan_, f_, placement_, group); break;
             }
         }
+        plan_.steps = std::move(out_.steps);
         find_empty_steps(&plan_);
         for (size_t i = 0; i < plan_.steps.size(); ++i)
-            if (plan_.steps[i].empty) workspace_[i] = 0;
-        place_workspaces(&plan_, workspace_);
+            if (plan_.steps[i].empty) out_.workspace[i] = 0;
+        place_workspaces(&plan_, out_.workspace);
     }
 
    private:
-    template <class Args>
-    void push(StepBuilder<Args>* builder, const char* name, const Call& call, size_t workspace = 0) {
-        auto kept = std::make_shared<const Call>(call);
-        Step& step = builder->step();
-        step.name = name;
-        step.kernel = kept.get();
-        step.program = std::move(kept);
-        workspace_.push_back(workspace);
-        plan_.steps.push_back(builder->finish());
-    }
-
-    static Call launch(Kernel kernel, uint32_t blocks) {
-        Call call;
-        call.n_launches = 1;
-        call.launches[0] = {kernel, blocks};
-        return call;
-    }
-
     void lower_elementwise(int id) {
         const Group& group = f_.groups[id];
         StepBuilder<ElementwiseStep> builder("elementwise", nullptr, placement_);
@@ -129,7 +94,7 @@ class Lowerer {
         const int wide = !fits_32_bits(args.size, blocks, threads);
         // In the catalogue the registers change first, then the indices' width.
         const Kernel first = doubles ? Kernel::elementwise_f64_i32_16 : Kernel::elementwise_f32_i32_16;
-        push(&builder, "elementwise", launch(offset(first, 2 * wide + many), blocks));
+        out_.push(&builder, "elementwise", launch(offset(first, 2 * wide + many), blocks));
     }
 
     // With sums over columns. Several groups of columns leave their sums in the workspace.
@@ -154,7 +119,7 @@ class Lowerer {
             call.launches[1] = {doubles ? Kernel::elementwise_groups_f64 : Kernel::elementwise_groups_f32,
                                 static_cast<uint32_t>(stretches)};
         }
-        push(builder, "elementwise", call, groups > 1 ? bytes * args.n_sums : 0);
+        out_.push(builder, "elementwise", call, groups > 1 ? bytes * args.n_sums : 0);
     }
 
     void lower_single(int i) {
@@ -165,7 +130,12 @@ class Lowerer {
             case Op::concat: return lower_concat(i, node);
             case Op::random: return lower_random(i, node);
             case Op::to_device: return lower_transfer(i, node);
-            default: return lower_missing(f_.groups[f_.group_of[i]]);
+            case Op::reduce:
+            case Op::softmax:
+            case Op::log_softmax:
+            case Op::cross_entropy:
+            case Op::cross_entropy_back: return lower_reduction(&out_, plan_, f_, placement_, i);
+            default: return lower_missing(&out_, placement_, f_.groups[f_.group_of[i]]);
         }
     }
 
@@ -183,7 +153,7 @@ class Lowerer {
         args.size = 1;
         for (int d = 0; d < args.ndim; ++d) args.size *= args.shape[d];
         builder->step().operations.push_back(i);
-        push(builder, "copy", copy_call(args, dtype));
+        out_.push(builder, "copy", copy_call(args, dtype));
     }
 
     static Call copy_call(const CopyLaunch& args, DType dtype) {
@@ -253,7 +223,7 @@ class Lowerer {
         args.p1 = attributes.p1;
         builder.point(args.y, i);
         builder.step().operations.push_back(i);
-        push(&builder, "random", launch(node.dtype == DType::f64 ? Kernel::random_f64 : Kernel::random_f32,
+        out_.push(&builder, "random", launch(node.dtype == DType::f64 ? Kernel::random_f64 : Kernel::random_f32,
                                         blocks_for(args.size, kRandomThreads, kPerThread)));
     }
 
@@ -269,25 +239,26 @@ class Lowerer {
         builder.step().operations.push_back(i);
         Call call;
         call.kind = CallKind::copy;
-        push(&builder, "transfer", call);
-    }
-
-    void lower_missing(const Group& group) {
-        StepBuilder<Transfer> builder("missing", nullptr, placement_);
-        for (int member : group.members) builder.step().operations.push_back(member);
-        for (int sum : group.sums) builder.step().operations.push_back(sum);
-        Call call;
-        call.kind = CallKind::missing;
-        push(&builder, "missing", call);
+        out_.push(&builder, "transfer", call);
     }
 
     Plan& plan_;
     const Fusion& f_;
     const Placement& placement_;
-    std::vector<size_t> workspace_;  // bytes, by step
+    Lowered out_;
 };
 
 }  // namespace
+
+void lower_missing(Lowered* out, const Placement& placement, const Group& group) {
+    StepBuilder<Transfer> builder("missing", nullptr, placement);
+    for (int member : group.members) builder.step().operations.push_back(member);
+    for (int sum : group.sums) builder.step().operations.push_back(sum);
+    Call call;
+    call.kind = CallKind::missing;
+    out->push(&builder, "missing", call);
+}
+
 }  // namespace cuda
 
 FusionRules CudaBackend::rules() const {

@@ -1,7 +1,8 @@
 """NVRTC, NVIDIA's run-time compiler: C++ text to the code of one architecture, every bit as written.
 
 The library is looked for when something is first compiled: by the loader, in NVIDIA's wheels, by `cuda.pathfinder`, in
-the toolkit's folder. Calls release the GIL.
+the toolkit's folder. Calls release the GIL. NVRTC itself initializes the driver when it compiles, though not when it is
+opened, so processes that are forked afterwards cannot use CUDA.
 """
 
 from __future__ import annotations

@@ -1,0 +1,62 @@
+// What the files of the lowering share, and the parts of it, each in a file of its own.
+#pragma once
+#include <algorithm>
+
+#include "_engine/plan/program_builder.h"
+#include "calls.h"
+#include "kernels/args.h"
+
+namespace owl {
+namespace cuda {
+
+// Steps, and the bytes of workspace that each needs.
+struct Lowered {
+    std::vector<Step> steps;
+    std::vector<size_t> workspace;
+
+    template <class Args>
+    void push(StepBuilder<Args>* builder, const char* name, const Call& call, size_t bytes = 0) {
+        auto kept = std::make_shared<const Call>(call);
+        Step& step = builder->step();
+        step.name = name;
+        step.kernel = kept.get();
+        step.program = std::move(kept);
+        steps.push_back(builder->finish());
+        workspace.push_back(bytes);
+    }
+};
+
+// Enough to fill any device; kernels go on over what is left.
+constexpr int64_t kMostBlocks = 1 << 14;
+
+inline int64_t ceil_div(int64_t n, int64_t by) { return (n + by - 1) / by; }
+
+inline uint32_t blocks_for(int64_t elements, int threads, int per_thread) {
+    return static_cast<uint32_t>(std::clamp<int64_t>(ceil_div(elements, int64_t{threads} * per_thread), 1, kMostBlocks));
+}
+
+// The kernels' counters go one step beyond the end.
+inline bool fits_32_bits(int64_t elements, uint32_t blocks, int threads) {
+    return elements + int64_t{blocks} * threads < (int64_t{1} << 31);
+}
+
+inline Kernel offset(Kernel first, int by) { return static_cast<Kernel>(static_cast<int>(first) + by); }
+
+inline Call launch(Kernel kernel, uint32_t blocks) {
+    Call call;
+    call.n_launches = 1;
+    call.launches[0] = {kernel, blocks};
+    return call;
+}
+
+// Of a node that is a reduction, or a softmax of any kind.
+void lower_reduction(Lowered* out, const Plan& plan, const Fusion& fusion, const Placement& placement, int node);
+// Of a group that is a matrix product.
+void lower_product(Lowered* out, Plan* plan, const Fusion& fusion, const Placement& placement, int group);
+// Of a group that is a convolution, a pooling or a normalization, or a node that is one.
+void lower_convolution(Lowered* out, const Plan& plan, const Fusion& fusion, const Placement& placement, const Group& group);
+// Of a group for which there is no kernel yet.
+void lower_missing(Lowered* out, const Placement& placement, const Group& group);
+
+}  // namespace cuda
+}  // namespace owl
