@@ -93,11 +93,15 @@ class CudaExecutor final : public ThreadedExecutor, private Courier {
    private:
     // ------------------------------------------------------------------------------------------------------- threads
 
+    // A forked child's thread fails what comes, and leaves the driver alone.
     void begin() override {
+        if (forked_.load()) return;
         computing_.start();
         copying_.start();
     }
-    void enter_thread() override { device_.driver->push_context(device_.context); }
+    void enter_thread() override {
+        if (!forked_.load()) device_.driver->push_context(device_.context);
+    }
     void forget() override {
         planned_.store(0);
         stored_ahead_.store(0);
@@ -152,11 +156,22 @@ class CudaExecutor final : public ThreadedExecutor, private Courier {
             if (run->plan) failure->origins = origins(all, run, *run->plan);
             if (lost) lose(failure->message);
             fail_run(run, failure);
+            if (failure->refs.load() == 1) failure->observed.store(true);  // no value is left that it could be told of
             failure->release();
         } else {
+            tell_of_reads(run);
             finish_run(run);
         }
         recycle_run(run);
+    }
+
+    // The host may read what was sent to it.
+    void tell_of_reads(const Run* run) {
+        if (!device_.driver->host_access) return;
+        for (const Node* node : run->outputs) {
+            const Buffer* buffer = node->issued ? node->buffer : nullptr;
+            if (buffer && buffer->memory == &pinned_) device_.driver->host_access(buffer->data, buffer->bytes, 0);
+        }
     }
 
     // The driver answers with an error whatever it is asked from now on.

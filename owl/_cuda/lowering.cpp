@@ -153,7 +153,7 @@ class Lowerer {
         args.size = 1;
         for (int d = 0; d < args.ndim; ++d) args.size *= args.shape[d];
         builder->step().operations.push_back(i);
-        out_.push(builder, "copy", copy_call(args, dtype));
+        out_.push(builder, "copy", args.size ? copy_call(args, dtype) : Call());  // of a concatenation a part may be empty
     }
 
     static Call copy_call(const CopyLaunch& args, DType dtype) {

@@ -115,6 +115,7 @@ def standin(
     )
     if _control is None:
         os.environ["OWL_CUDA_DRIVER"] = "standin"
+        os.environ["OWL_STANDIN_DEVICES"] = str(wanted.devices)
         control = _start(wanted)
     else:
         control = _control

@@ -54,12 +54,18 @@ OWL_STANDIN_EXPORT uint64_t owl_standin_calls(const char* symbol) {
 }
 
 // Of the calls that wait (cuStreamWaitEvent, cuEventSynchronize, cuStreamSynchronize, and cuEventQuery where the event is done)
-// the nth from now succeeds without waiting, and gives no order.
-OWL_STANDIN_EXPORT void owl_standin_skip_wait(uint64_t nth) {
+// the nth from now succeeds without waiting, and gives no order. Those of one symbol are counted, or all of them (""). 0: none.
+OWL_STANDIN_EXPORT void owl_standin_skip_wait(const char* symbol, uint64_t nth) {
     locked([&](State& now) {
+        now.skipped_symbol = symbol;
         now.skipped_wait.set(nth);
         return 0;
     });
+}
+
+// Whether that one is still to come.
+OWL_STANDIN_EXPORT int owl_standin_skip_is_pending() {
+    return locked([&](State& now) { return now.skipped_wait.is_set(); });
 }
 
 OWL_STANDIN_EXPORT uint64_t owl_standin_waits() {

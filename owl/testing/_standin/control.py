@@ -10,7 +10,8 @@ _SIGNATURES: dict[str, tuple[type | None, tuple[type, ...]]] = {
     "fail": (None, (ctypes.c_char_p, ctypes.c_uint64, ctypes.c_int)),
     "break": (None, (ctypes.c_uint64,)),
     "calls": (ctypes.c_uint64, (ctypes.c_char_p,)),
-    "skip_wait": (None, (ctypes.c_uint64,)),
+    "skip_wait": (None, (ctypes.c_char_p, ctypes.c_uint64)),
+    "skip_is_pending": (ctypes.c_int, ()),
     "waits": (ctypes.c_uint64, ()),
     "problems": (ctypes.c_size_t, (ctypes.c_char_p, ctypes.c_size_t)),
     "reset_problems": (None, ()),
@@ -44,9 +45,15 @@ class Control:
         """How often that symbol was called."""
         return self.library.owl_standin_calls(symbol.encode())
 
-    def skip_wait(self, nth: int = 1) -> None:
-        """The `nth` call from now that waits (see `waits`) succeeds and neither waits nor orders anything."""
-        self.library.owl_standin_skip_wait(nth)
+    def skip_wait(self, nth: int = 1, symbol: str = "") -> None:
+        """The `nth` call from now that waits (see `waits`; of `symbol` alone, if given) succeeds and neither waits nor
+        orders anything; 0 takes it back.
+        """
+        self.library.owl_standin_skip_wait(symbol.encode(), nth)
+
+    def skip_is_pending(self) -> bool:
+        """Whether the call that is to be skipped is still to come."""
+        return bool(self.library.owl_standin_skip_is_pending())
 
     def waits(self) -> int:
         """How often something waited: cuStreamWaitEvent, cuEventSynchronize, cuStreamSynchronize, and cuEventQuery

@@ -90,7 +90,7 @@ OWL_STANDIN_EXPORT Result cuStreamQuery(Stream stream) {
 Result cuStreamSynchronize(Stream stream) {
     return call("cuStreamSynchronize", Needs::context, [&](State& now, Lock& lock) -> Result {
         if (!now.streams.lives(stream)) return kInvalidHandle;
-        if (now.skips_wait()) return kSuccess;
+        if (now.skips_wait("cuStreamSynchronize")) return kSuccess;
         const uint64_t last = stream->issued;
         const Clock clock = stream->clock;
         if (const Result error = wait_until(now, lock, [&] { return stream->finished >= last; })) return error;
@@ -150,7 +150,7 @@ Result cuEventQuery(Event event) {
         if (!now.events.lives(event)) return kInvalidHandle;
         const auto recording = event->last;
         const Result answer = ask(now, lock, [&] { return !recording || recording->done; });
-        if (answer || now.skips_wait()) return answer;
+        if (answer || now.skips_wait("cuEventQuery")) return answer;
         if (recording) join(now.host, recording->clock);
         return kSuccess;
     });
@@ -159,7 +159,7 @@ Result cuEventQuery(Event event) {
 Result cuEventSynchronize(Event event) {
     return call("cuEventSynchronize", Needs::context, [&](State& now, Lock& lock) -> Result {
         if (!now.events.lives(event)) return kInvalidHandle;
-        if (now.skips_wait()) return kSuccess;
+        if (now.skips_wait("cuEventSynchronize")) return kSuccess;
         const auto recording = event->last;
         if (!recording) return kSuccess;
         if (const Result error = wait_until(now, lock, [&] { return recording->done; })) return error;
@@ -172,7 +172,7 @@ Result cuStreamWaitEvent(Stream stream, Event event, unsigned flags) {
     return call("cuStreamWaitEvent", Needs::context, [&](State& now, Lock&) -> Result {
         if (flags) return kInvalidValue;
         if (!now.events.lives(event) || !now.streams.lives(stream)) return kInvalidHandle;
-        if (now.skips_wait() || !event->last) return kSuccess;
+        if (now.skips_wait("cuStreamWaitEvent") || !event->last) return kSuccess;
         join(stream->clock, event->last->clock);
         Operation operation;
         operation.waits = event->last;

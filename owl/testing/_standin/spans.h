@@ -41,6 +41,7 @@ inline Widths widths(const std::string& kernel) {
 inline Span strided(const int64_t* shape, const int64_t* stride, int64_t ndim, int64_t width) {
     int64_t low = 0, high = 0;
     for (int64_t d = 0; d < ndim; ++d) {
+        if (!shape[d]) return {0, 0};
         const int64_t reach = (shape[d] - 1) * stride[d];
         (reach < 0 ? low : high) += reach;
     }
@@ -55,7 +56,7 @@ inline Span span(const ElementwiseLaunch& a, const void* field, Widths types) {
         return at >= 0 && at < static_cast<int64_t>(sizeof(fields)) ? static_cast<int>(at / static_cast<int64_t>(sizeof(void*))) : -1;
     };
     const int64_t matrix[] = {a.rows, a.columns};
-    const int64_t groups = (a.columns + kSumGroup - 1) / kSumGroup;
+    const int64_t groups = std::max<int64_t>(1, (a.columns + kSumGroup - 1) / kSumGroup);
     if (const int k = index(a.input); k >= 0)
         return a.n_sums ? strided(matrix, a.stride[k], 2, width(a.input_type[k]))
                         : strided(a.shape, a.stride[k], a.ndim, width(a.input_type[k]));

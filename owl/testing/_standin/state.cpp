@@ -25,9 +25,9 @@ void State::add_problem(const std::string& text) {
     if (problems.size() < kMost) problems.push_back(text);
 }
 
-bool State::skips_wait() {
+bool State::skips_wait(const char* symbol) {
     ++waits;
-    return skipped_wait.hit();
+    return (skipped_symbol.empty() || skipped_symbol == symbol) && skipped_wait.hit();
 }
 
 Result admit(State& now, const char* symbol, Needs needs) {

@@ -63,6 +63,7 @@ class Countdown {
    public:
     void set(uint64_t nth) { left_ = nth; }
     bool hit() { return left_ && !--left_; }
+    bool is_set() const { return left_; }
 
    private:
     uint64_t left_ = 0;  // 0: never
@@ -97,11 +98,12 @@ struct State {
     std::map<std::string, std::vector<Failure>> failures;
     uint64_t waits = 0;
     Countdown skipped_wait, broken_launch;
+    std::string skipped_symbol;  // of which calls are counted; all that wait if it is empty
     std::vector<std::string> problems;
 
     void add_problem(const std::string& text);
     // Counts a call that waits. True: it is one that a test wants to do nothing.
-    bool skips_wait();
+    bool skips_wait(const char* symbol);
 };
 
 // It is never destroyed: threads outlive what happens at exit.

@@ -1,0 +1,158 @@
+"""What a program computes on a GPU is what it computes on a CPU."""
+
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).parent
+
+
+def test_a_newcomers_program(python):
+    done = python((HERE / "newcomer.py").read_text(), OWL_CUDA_DRIVER="standin")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.splitlines() == ["81.0", "28.0 -6.0", "380.0", "True gpu:0"]
+
+
+def test_values_have_the_cpus_bits(program):
+    program("""
+    cpu = owl.create_cpu_device()
+    rng = np.random.default_rng(5)
+
+    def work(x, y, b):
+        z = ele.mult(ele.sigm(x), y) + b
+        z = ele.where(z > 0.25, ele.tanh(z), ele.exp(-ele.abs(z))) / (ele.sqrt(ele.abs(y)) + 1.5)
+        return z, z[:, ::-1], owl.concat([z, z.trans().trans(), z[:, :1]], 1), z.trans(), (ele.tanh(x) + y).sum(1)
+
+    for dtype in (np.float32, np.float64):
+        for shape in ((1, 1), (5, 7), (300, 130), (2, 513)):
+            values = [rng.standard_normal(s).astype(dtype) for s in (shape, shape, (1, shape[1]))]
+            found = []
+            for device in (cpu, gpu):
+                with device:
+                    found.append([z.to_numpy() for z in work(*(owl.from_numpy(v, dtype=dtype) for v in values))])
+            for a, b in zip(*found):
+                assert a.tobytes() == b.tobytes(), (dtype, shape)
+    """)
+
+
+def test_random_numbers_have_the_cpus_bits(program):
+    program("""
+    cpu = owl.create_cpu_device()
+    found = []
+    for device in (cpu, gpu):
+        owl.seed(7)
+        with device:
+            found.append([owl.randn([130, 33], 1.0, 2.0).to_numpy(), owl.randb([77], 0.3).to_numpy()])
+    for a, b in zip(*found):
+        assert a.tobytes() == b.tobytes()
+    """)
+
+
+def test_transfers_between_all_devices(program):
+    program("""
+    cpu, other = owl.create_cpu_device(), owl.create_gpu_device(0)
+    x = np.arange(1000, dtype=np.float32)
+    devices = [cpu, gpu, other]
+    for first in devices:
+        for second in devices:
+            with first:
+                y = owl.from_numpy(x) * 2
+            there = y.to(second)
+            with second:
+                z = there + 1
+            assert (there.device, z.device) == (second, second)
+            np.testing.assert_array_equal(z.to_numpy(), x * 2 + 1)
+    """)
+
+
+def test_two_gpus(program):
+    program(
+        """
+    other = owl.create_gpu_device(1)
+    assert (gpu.name, other.name) == ("gpu:0", "gpu:1")
+    with gpu:
+        x = owl.ones([500]) * 3
+    there = x.to(other)
+    with other:
+        y = there * 2
+    back = y.to(gpu)
+    with gpu:
+        np.testing.assert_array_equal((back + x).to_numpy(), np.full(500, 9, np.float32))
+    """,
+        "checked=True, devices=2",
+    )
+
+
+def test_many_outputs_registers_and_scalars_in_one_pass(program):
+    program("""
+    with gpu:
+        x = owl.from_numpy(np.arange(12, dtype=np.float32).reshape(3, 4))
+        values = [x * (k + 0.5) + k for k in range(60)]
+        total = values[0]
+        for value in values[1:]:
+            total = ele.maximum(total, value)
+        np.testing.assert_array_equal(total.to_numpy(), np.arange(12).reshape(3, 4) * 59.5 + 59)
+        for k, value in enumerate(values):
+            np.testing.assert_array_equal(value.to_numpy(), np.arange(12).reshape(3, 4) * np.float32(k + 0.5) + k)
+    """)
+
+
+def test_the_source_of_from_numpy_may_change_at_once(program):
+    program(
+        """
+    x = np.zeros(1 << 16, np.float32)
+    with gpu:
+        arrays = []
+        for k in range(50):
+            x[:] = k
+            arrays.append(owl.from_numpy(x))
+        for k, array in enumerate(arrays):
+            assert (array.to_numpy() == k).all()
+    """
+    )
+
+
+def test_promises(program):
+    program("""
+    with gpu:
+        promise = owl.testing.promise([4])
+        later = promise.array * 3
+        promise.fulfil(np.arange(4))
+        np.testing.assert_array_equal(later.to_numpy(), [0, 3, 6, 9])
+        failing = owl.testing.promise([4])
+        after = failing.array + 1
+        failing.fail("no luck")
+        try:
+            after.to_numpy()
+        except owl.ExecutionError as error:
+            assert "no luck" in str(error)
+    """)
+
+
+def test_a_loop_that_is_far_ahead_holds_its_weights_once(program):
+    program("""
+    with gpu:
+        weights = owl.zeros([512, 512]) + 1
+        for k in range(300):
+            weights += owl.from_numpy(np.full((512, 1), k, np.float32)) * 0.5
+        assert (weights.to_numpy() == 1 + 0.5 * sum(range(300))).all()
+    memory = owl.testing.memory_info(gpu)
+    assert memory["peak"] <= 3 << 20, memory
+    """)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_late_and_in_any_order(program, seed):
+    program(
+        """
+    with gpu:
+        total = owl.zeros([64])
+        for k in range(40):
+            x = owl.from_numpy(np.full(64, k, np.float32))
+            total += x * 2
+            if k % 7 == 0:
+                assert (x.to_numpy() == k).all()
+        assert (total.to_numpy() == 2 * sum(range(40))).all()
+    """,
+        f"checked=True, lazy=True, seed={seed}",
+    )
