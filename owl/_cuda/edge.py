@@ -1,8 +1,8 @@
 """Where owl meets CuPy, and the only file that imports it.
 
 CuPy makes streams, events and modules, when a device is created; their raw handles go to the executor, whose
-threads use them without Python. All that is made here is kept for ever: at exit and after an error of the device there is
-nothing to destroy.
+threads use them without Python. All that is made here is kept for ever: at exit and after an error of the device there
+is nothing to destroy.
 """
 
 from __future__ import annotations

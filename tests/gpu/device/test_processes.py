@@ -57,8 +57,8 @@ def test_a_program_ends(program, way):
 
 def test_an_exception_ends_a_program(python):
     done = python(
-        "import owl, owl.testing\nowl.testing.standin()\nwith owl.create_gpu_device(0):\n    x = (owl.ones([9]) + 1).eval()\n"
-        "    raise KeyError('this one')\n",
+        "import owl, owl.testing\nowl.testing.standin()\n"
+        "with owl.create_gpu_device(0):\n    x = (owl.ones([9]) + 1).eval()\n    raise KeyError('this one')\n",
         timeout=10,
     )
     assert done.returncode == 1

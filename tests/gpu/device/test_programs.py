@@ -21,7 +21,7 @@ def test_values_have_the_cpus_bits(program):
     def work(x, y, b):
         z = ele.mult(ele.sigm(x), y) + b
         z = ele.where(z > 0.25, ele.tanh(z), ele.exp(-ele.abs(z))) / (ele.sqrt(ele.abs(y)) + 1.5)
-        return z, z[:, ::-1], owl.concat([z, z.trans().trans(), z[:, :1]], 1), z.trans(), (ele.tanh(x) + y).sum(1)
+        return z, z[:, ::-1], owl.concat([z, z.trans().trans(), z[:, :1]], 1), z.trans()
 
     for dtype in (np.float32, np.float64):
         for shape in ((1, 1), (5, 7), (300, 130), (2, 513)):

@@ -17,8 +17,8 @@ def test_the_stream_is_cupys(program):
 
 
 def test_work_of_ones_own_before_and_after(program):
-    # Before: an event on a stream of one's own, which owl's stream waits for. After: an event on owl's stream. Without them
-    # the stand-in names the pairs.
+    # Before: an event on a stream of one's own, which owl's stream waits for. After: an event on owl's stream. Without
+    # them the stand-in names the pairs.
     program("""
     import ctypes
     from owl import _runtime
@@ -39,7 +39,8 @@ def test_work_of_ones_own_before_and_after(program):
 
             def copy(stream):
                 zeros = (ctypes.c_float * 256)(*[5.0] * 256)
-                assert not driver.cuMemcpyHtoDAsync_v2(ctypes.c_uint64(address), zeros, ctypes.c_size_t(1024), handle(stream.ptr))
+                to, size = ctypes.c_uint64(address), ctypes.c_size_t(1024)
+                assert not driver.cuMemcpyHtoDAsync_v2(to, zeros, size, handle(stream.ptr))
 
             copy(mine)  # before: what owl issues from now on comes after it
             assert not driver.cuEventRecord(handle(done.ptr), handle(mine.ptr))

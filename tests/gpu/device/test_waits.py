@@ -64,7 +64,8 @@ def test_computing_waits_for_copies(program):
 
 
 def test_memory_goes_back_when_nothing_uses_it(program):
-    # The memory is too small for what a run leaves behind and the next one needs: blocks go back while runs are under way.
+    # The memory is too small for what a run leaves behind and the next one needs: blocks go back while runs are under
+    # way.
     program(
         """
     found = 0
