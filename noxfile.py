@@ -109,13 +109,16 @@ def sanitized(session: nox.Session, kind: str, runtime: str, **options: str) -> 
     parser = argparse.ArgumentParser(prog=f"nox -s {session.name} --")
     parser.add_argument("--seconds", default="60", help="how long the stress program and the random programs run, each")
     parser.add_argument("--seed", default="1", help="of the random programs")
-    chosen, tests = parser.parse_known_args(session.posargs)
+    chosen, chosen_tests = parser.parse_known_args(session.posargs)
     session.run("python", "tests/sanitizers/stress.py", chosen.seconds, env=environment)
     fuzzing = ["--programs", "1000000", "--seconds", chosen.seconds, "--seed", chosen.seed]
     session.run("python", "-m", "owl.testing.fuzz", *fuzzing, env=environment)
     session.run("python", "-m", "owl.testing.fuzz", *fuzzing, "--devices", "cpu+remote", env=environment)
-    tests = tests or ["tests/native", "tests/rules", "tests/planner", *NATIVE_TESTS]
+    tests = chosen_tests or ["tests/native", "tests/rules", "tests/planner", *NATIVE_TESTS]
     session.run("python", "-m", "pytest", "-q", "-p", "no:faulthandler", *tests, env=environment)
+    if not chosen_tests:
+        device = ["-m", "standin", "tests/gpu/device"]
+        session.run("python", "-m", "pytest", "-q", "-p", "no:faulthandler", *device, env=environment)
 
 
 @nox.session
