@@ -12,6 +12,29 @@ cdef class Borrowed:
         PyBuffer_Release(&self.view)
 
 
+@cython.final
+cdef class StagingMemory:
+    # Memory of the host's from which a device copies by itself: a buffer for others to fill and to borrow from.
+    cdef Buffer* buffer
+
+    def __dealloc__(self):
+        if self.buffer is not NULL:
+            self.buffer.release()
+
+    def __getbuffer__(self, Py_buffer* view, int flags):
+        PyBuffer_FillInfo(view, self, self.buffer.data, <Py_ssize_t>self.buffer.bytes, False, flags)
+
+
+def staging_memory(size_t size, device):
+    """So many bytes, as a NumPy array, from which `device` copies beside other work; None where any memory will do."""
+    cdef int number = check_device(device, "staging_memory")
+    if not has_own_memory[number]:
+        return None
+    cdef StagingMemory memory = StagingMemory.__new__(StagingMemory)
+    memory.buffer = take_memory(size, number, "staging_memory")
+    return np.frombuffer(memory, np.uint8)
+
+
 cdef Shape shape_of(object array):
     cdef Shape shape
     cdef int d

@@ -24,5 +24,5 @@ cdef extern from *:
     void refuse_to_make "owl::refuse_to_make"(PyObject* type, PyObject* error)
 
 
-for made_by_owl in (NArray, Rows, Promise, Evaluation, Wait, LoopReader, TaskStream, Borrowed, ElementwiseOperation):
+for made_by_owl in (NArray, Rows, Promise, Evaluation, Wait, LoopReader, TaskStream, Borrowed, StagingMemory, ElementwiseOperation):
     refuse_to_make(<PyObject*>made_by_owl, <PyObject*>OwlTypeError)

@@ -23,7 +23,7 @@ class StagingRing:
     def __init__(self, device: Any = None, dtype: Any = None, adopt: bool = False, depth: int = 8) -> None:
         self.device = device
         self.dtype = default_dtype() if dtype is None else np.dtype(dtype)
-        self.pool = BufferPool(depth)
+        self.pool = BufferPool(depth, device)
         self._adopt = adopt
 
     def stage(self, batch: Any) -> Staged:

@@ -13,6 +13,8 @@ from typing import Any
 
 import numpy as np
 
+from owl._runtime import staging_memory
+
 DEPTH = 4
 _ALIGNMENT = 64
 _WORTHWHILE = 1 << 16  # bytes; smaller arrays are faster made than recycled
@@ -25,8 +27,9 @@ class BufferPool:
     none is free another one is made.
     """
 
-    def __init__(self, depth: int = DEPTH) -> None:
+    def __init__(self, depth: int = DEPTH, device: Any = None) -> None:
         self.depth = max(DEPTH, depth)
+        self.device = device  # for which the memory is pinned, if it has a memory of its own
         self.made = 0
         self._free: list[np.ndarray] = []
         # Buffers come back from finalizers, which may run inside an allocation of the thread that holds the lock.
@@ -47,6 +50,9 @@ class BufferPool:
                 if size <= buffer.nbytes <= 2 * size:
                     return self._free.pop(at)
             self.made += 1
+        pinned = None if self.device is None else staging_memory(size, self.device)
+        if pinned is not None:
+            return pinned
         raw = np.empty(size + _ALIGNMENT, np.uint8)
         offset = -raw.ctypes.data % _ALIGNMENT
         return raw[offset : offset + size]
