@@ -196,14 +196,23 @@ class CudaExecutor final : public ThreadedExecutor, private Courier {
 
     bool launch(const Step& step, char* args) override {
         const auto& call = *static_cast<const Call*>(step.kernel);
-        error_ = copying_.wait_in(device_.compute, filled_by_);
-        filled_by_ = 0;
+        error_ = wait_for_copies();
         missing_ = call.kind == CallKind::missing;
         if (missing_) return false;
         if (!error_ && call.kind == CallKind::copy) error_ = copy(*reinterpret_cast<const Transfer*>(args));
         for (int i = 0; i < call.n_launches && !error_; ++i) error_ = launch_kernel(call.launches[i], args);
         if (device_.blocking && !error_) error_ = device_.driver->synchronize_stream(device_.compute);
         return !error_;
+    }
+
+    // What the step in hand touches may still be filled by the copy stream.
+    Result wait_for_copies() {
+        const uint64_t last = filled_by_;
+        filled_by_ = 0;
+        if (last <= waited_for_) return kSuccess;
+        const Result error = copying_.wait_in(device_.compute, last);
+        if (!error) waited_for_ = last;
+        return error;
     }
 
     Result launch_kernel(const Launch& launch, void* args) {
@@ -323,6 +332,8 @@ class CudaExecutor final : public ThreadedExecutor, private Courier {
     std::atomic<uint64_t> issued_{0}, over_{0};  // runs of plans
     std::atomic<const std::string*> lost_{nullptr};
     std::atomic<bool> forked_{false};
+
+    uint64_t waited_for_ = 0;  // computing comes after the copies up to this mark
 
     // The step in hand.
     uint64_t filled_by_ = 0;

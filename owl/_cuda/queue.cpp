@@ -17,9 +17,11 @@ constexpr auto kAsk = std::chrono::microseconds(20);
 uint64_t Queue::mark(Over over) {
     std::unique_lock<std::mutex> lock(mutex_);
     changed_.wait(lock, [this] { return marks_.size() < events_.size(); });
+    lock.unlock();
     const uint64_t number = ++made_;
     // Without an event the end of all that the stream has is waited for.
     const bool recorded = device_.driver->record_event(event_of(number), stream_) == kSuccess;
+    lock.lock();
     marks_.push_back({number, recorded, std::move(over)});
     lock.unlock();
     changed_.notify_all();

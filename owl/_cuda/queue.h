@@ -53,7 +53,7 @@ class Queue {
     std::condition_variable changed_;
     std::deque<Mark> marks_;
     std::thread thread_;
-    uint64_t made_ = 0;
+    uint64_t made_ = 0;  // by the executor's thread
     std::atomic<uint64_t> reached_{0};
 };
 
