@@ -156,3 +156,10 @@ def test_late_and_in_any_order(program, seed):
     """,
         f"checked=True, lazy=True, seed={seed}",
     )
+
+
+def test_the_example_of_the_page_about_devices(python):
+    page = (HERE.parents[2] / "docs" / "devices.md").read_text()
+    example = page.split("```python\n")[1].split("```")[0]
+    done = python(example)
+    assert (done.stdout, done.stderr) == ("[0. 2. 4.] gpu:1\n", "")
