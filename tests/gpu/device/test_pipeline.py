@@ -37,3 +37,28 @@ def test_borrowed_pageable_memory(program):
         y = owl.from_numpy(x, copy=False)
         assert (y + 1).to_numpy()[-1] == 1 << 16
     """)
+
+
+def test_worker_processes_leave_the_driver_alone(python):
+    done = python("""
+import numpy as np
+import owl
+import owl.aio
+import owl.testing
+
+def double(k):
+    return np.full((100, 100), 2 * k, np.float32)
+
+if __name__ == "__main__":
+    control = owl.testing.standin(checked=True)
+    gpu = owl.create_gpu_device(0)
+    with gpu:
+        (owl.ones([3]) + 1).wait_for_eval()
+        pipeline = owl.aio.Pipeline(range(24)).map(double, executor="process", concurrency=2).batch(4).to_device(gpu)
+        total = 0.0
+        for batch in pipeline:
+            total += float((batch + 0).to_numpy().sum())
+    assert total == 2 * 10000 * sum(range(24)), total
+    assert not control.problems()
+""")
+    assert (done.returncode, done.stderr) == (0, "")
