@@ -84,3 +84,9 @@ def same_bits(left: NDArray, right: NDArray) -> None:
     assert left.shape == right.shape
     differ = left.view(f"u{left.itemsize}") != right.view(f"u{right.itemsize}") if left.ndim else left != right
     assert not np.any(differ), f"{np.sum(differ)} of {left.size} elements differ in their bits"
+
+
+def same_numbers(left: NDArray, right: NDArray) -> None:
+    """Asserts that two arrays are equal to the last bit. Which NaN it is differs between processors."""
+    assert left.dtype == right.dtype
+    same_bits(*(np.where(np.isnan(x), left.dtype.type(np.nan), x) for x in (left, right)))

@@ -98,14 +98,7 @@ struct ReduceArgs {
     void* workspace;
 };
 
-// With e_i = exp(x_i - max x) and s their sum, along the middle dimension of a dense [inner, length, outer]:
-enum class SoftmaxKind : uint8_t {
-    plain,       // e_i / s
-    logarithm,   // (x_i - max x) - ln s
-    loss,        // the sum of label_i * (ln s - (x_i - max x)), without those whose label is 0: [outer] numbers; inner is 1
-    difference,  // e_i / s - label_i, the gradient of the loss; inner is 1
-};
-
+// Along the middle dimension of a dense [inner, length, outer].
 struct SoftmaxArgs {
     DType dtype;
     SoftmaxKind kind;

@@ -28,6 +28,20 @@ void visit_accesses(RandomLaunch& a, Visit visit) {
     visit(a.y, true);
 }
 
+template <class Visit>
+void visit_accesses(ReduceLaunch& a, Visit visit) {
+    visit(a.x, false);
+    visit(a.y, true);
+    visit(a.part, true);
+}
+
+template <class Visit>
+void visit_accesses(SoftmaxLaunch& a, Visit visit) {
+    visit(a.x, false);
+    visit(a.label, false);
+    visit(a.y, true);
+}
+
 template <class Args, class Visit>
 void visit_accesses(const Args& a, Visit visit) {
     visit_accesses(const_cast<Args&>(a), [&](const void* address, bool written) { visit(address, written); });

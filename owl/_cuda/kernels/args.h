@@ -55,5 +55,45 @@ struct RandomLaunch {
 };
 static_assert(sizeof(RandomLaunch) == 64, "the same in both compilers");
 
+constexpr int kReduceThreads = 256;
+constexpr int kReduceLaneBytes = 256;  // the numbers of a piece are added in so many bytes of lanes
+constexpr int64_t kReducePiece = 2048;  // numbers
+constexpr int kReducePieces = 16;       // of a group, added one after the other
+constexpr int64_t kReduceShortRun = 64;  // up to here a run is added number by number
+constexpr int kReducePair = 8;           // so many groups of pieces are added one after the other, more by halves
+
+// The product of some dimensions, the first one fastest, as a sequence of positions. Neighboring dimensions are of two kinds.
+struct ReduceWalk {
+    int64_t count[kMaxDims / 2], stride[kMaxDims / 2];
+    int64_t total, ndim;
+};
+
+// Each of kept.total outputs has reduced.total runs of adjacent numbers. `part` is null where one launch makes the result.
+struct ReduceLaunch {
+    ReduceWalk kept, reduced;
+    int64_t run;     // numbers; 1 where dimension 0 is kept
+    int64_t pieces;  // of a run, where it is long
+    int64_t groups;  // of an output: of runs, or of pieces where runs are long
+    double scale;    // the sum is multiplied by this, rounded once more (mean); 1 otherwise
+    const void* x;
+    void* y;
+    void* part;  // [groups, outputs], where runs are long [outputs, groups]
+    Reduction op;
+};
+static_assert(sizeof(ReduceLaunch) == 224, "the same in both compilers");
+
+constexpr int kSoftmaxThreads = 256;
+constexpr int kSoftmaxLaneBytes = 256;    // the numbers of a long line are added in so many bytes of lanes
+constexpr int64_t kSoftmaxShortLine = 64;  // up to here a thread has a line
+
+struct SoftmaxLaunch {
+    int64_t inner, length, outer;
+    const void* x;
+    const void* label;  // of the shape of x, for a loss and a difference; null otherwise
+    void* y;
+    SoftmaxKind kind;
+};
+static_assert(sizeof(SoftmaxLaunch) == 56, "the same in both compilers");
+
 }  // namespace cuda
 }  // namespace owl

@@ -72,5 +72,16 @@ inline Span span(const CopyLaunch& a, const void* field, Widths types) {
 
 inline Span span(const RandomLaunch& a, const void*, Widths types) { return {0, a.size * types.to}; }
 
+inline Span span(const ReduceLaunch& a, const void* field, Widths types) {
+    const int64_t outputs = a.kept.total;
+    if (field == &a.x) return {0, outputs * a.reduced.total * a.run * types.to};
+    return {0, outputs * (field == &a.part ? a.groups : 1) * types.to};
+}
+
+inline Span span(const SoftmaxLaunch& a, const void* field, Widths types) {
+    const bool losses = field == &a.y && a.kind == SoftmaxKind::loss;
+    return {0, a.inner * (losses ? 1 : a.length) * a.outer * types.to};
+}
+
 }  // namespace cuda
 }  // namespace owl

@@ -5,6 +5,8 @@
 #include "_cuda/kernels/copy.cu"
 #include "_cuda/kernels/elementwise.cu"
 #include "_cuda/kernels/random.cu"
+#include "_cuda/kernels/reduce.cu"
+#include "_cuda/kernels/softmax.cu"
 
 struct SumLaunch {
     const float* x;
