@@ -17,7 +17,10 @@ BACKEND = ["memory", "graph", "plan", "run"]
 # Kernels know the words for operations alone.
 KERNELS = {"_engine/graph/words.h", "_engine/graph/operations.def"}
 # What computes one number at a time has the mathematics of the CPU's vectors.
-ARITHMETIC = {"_cpu/kernels/arithmetic.h", "_cpu/kernels/random/distributions.h", "_cpu/kernels/random/philox.h"}
+ARITHMETIC = {
+    *("_cpu/kernels/arithmetic.h", "_cpu/kernels/scalars.h"),
+    *("_cpu/kernels/random/distributions.h", "_cpu/kernels/random/philox.h"),
+}
 
 
 def sources(folder: Path, *suffixes: str) -> list[Path]:

@@ -10,31 +10,13 @@ namespace {
 
 constexpr int kPerThread = 4;  // elements, where there are many
 
-struct ElementwiseStep : ElementwiseLaunch {
-    const void*& describe_input(int reg, DType dtype, const int64_t* strides) {
-        input_type[reg] = dtype;
-        std::copy_n(strides, kMaxDims, stride[reg]);
-        return input[reg];
-    }
-    void*& describe_output(int k, DType dtype, const int64_t*) {
-        output_type[k] = dtype;
-        return output[k];
-    }
+struct ElementwiseStep : WithProgram<ElementwiseLaunch> {
     template <class Builder>
     void take_program(const std::shared_ptr<const Program>& program, Builder* builder) {
-        n_inputs = program->n_inputs;
-        n_outputs = program->n_outputs;
+        WithProgram::take_program(program, builder);
         n_sums = program->n_sums;
-        n_instructions = program->n_instructions;
-        n_registers = program->n_registers;
-        std::copy_n(program->instruction, program->n_instructions, instruction);
-        std::copy_n(program->output_register, program->n_outputs, output_register);
         std::copy_n(program->sum_register, program->n_sums, sum_register);
-        if (!program->n_scalars) return;
-        builder->step().scalars_field = static_cast<int32_t>(builder->position(scalar));
-        builder->step().scalars_inside = program->n_scalars;
     }
-    int n_registers = 0;
 };
 
 // Dimensions that every operand walks through as if they were one become one.
@@ -86,7 +68,7 @@ class Lowerer {
         args.ndim = static_cast<uint8_t>(group.space.ndim);
         std::copy_n(group.space.dim, group.space.ndim, args.shape);
         ProgramBuilder(&plan_, f_, id).build(&builder, -1);
-        const bool doubles = group.dtype == DType::f64, many = args.n_registers > 16;
+        const bool doubles = group.dtype == DType::f64, many = args.n_registers > kFewRegisters;
         const int threads = doubles ? kElementwiseThreads<double> : kElementwiseThreads<float>;
         if (args.n_sums) return lower_rows(&builder, group, threads);
         join_dimensions(&args);
@@ -100,7 +82,7 @@ class Lowerer {
     // With sums over columns. Several groups of columns leave their sums in the workspace.
     void lower_rows(StepBuilder<ElementwiseStep>* builder, const Group& group, int threads) {
         ElementwiseStep& args = builder->args;
-        const bool doubles = group.dtype == DType::f64, many = args.n_registers > 16;
+        const bool doubles = group.dtype == DType::f64, many = args.n_registers > kFewRegisters;
         args.rows = group.space.dim[0];
         args.columns = args.size / std::max<int64_t>(1, args.rows);
         const int64_t groups = std::max<int64_t>(1, ceil_div(args.columns, kSumGroup));

@@ -1,6 +1,7 @@
 // What the files of the lowering share, and the parts of it, each in a file of its own.
 #pragma once
 #include <algorithm>
+#include <iterator>
 
 #include "_engine/plan/program_builder.h"
 #include "calls.h"
@@ -25,6 +26,35 @@ struct Lowered {
         workspace.push_back(bytes);
     }
 };
+
+// A launch that carries a program, as ProgramBuilder fills it.
+template <class Launch>
+struct WithProgram : Launch {
+    const void*& describe_input(int reg, DType dtype, const int64_t* strides) {
+        this->input_type[reg] = dtype;
+        std::copy_n(strides, std::size(this->stride[reg]), this->stride[reg]);
+        return this->input[reg];
+    }
+    void*& describe_output(int k, DType dtype, const int64_t*) {
+        this->output_type[k] = dtype;
+        return this->output[k];
+    }
+    template <class Builder>
+    void take_program(const std::shared_ptr<const Program>& program, Builder* builder) {
+        this->n_inputs = program->n_inputs;
+        this->n_outputs = program->n_outputs;
+        this->n_instructions = program->n_instructions;
+        n_registers = program->n_registers;
+        std::copy_n(program->instruction, program->n_instructions, this->instruction);
+        std::copy_n(program->output_register, program->n_outputs, this->output_register);
+        if (!program->n_scalars) return;
+        builder->step().scalars_field = static_cast<int32_t>(builder->position(this->scalar));
+        builder->step().scalars_inside = program->n_scalars;
+    }
+    int n_registers = 0;
+};
+
+constexpr int kFewRegisters = 16;  // the kernels for programs have room for as many, or for all
 
 // Enough to fill any device; kernels go on over what is left.
 constexpr int64_t kMostBlocks = 1 << 14;

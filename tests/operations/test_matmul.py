@@ -51,6 +51,16 @@ def test_columns_that_share_cache_sets(m, n, k, dtype, rng):
             agree(total, wide(expected).sum(0, keepdims=True), dtype, terms=n, scale=30 * n)
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_a_product_of_many_tiles(dtype, rng):
+    """On a GPU such a product has larger tiles than others; on its own and with what follows it."""
+    a, b, bias = values(rng, [1100, 5], dtype), values(rng, [5, 1000], dtype), values(rng, [1100, 1], dtype)
+    product = array(a) * array(b)
+    agree(product, wide(b) @ wide(a), dtype, terms=5, scale=20)
+    rectified = owl.elewise.relu(array(a) * array(b) + array(bias))
+    same_bits(rectified.to_numpy(), np.maximum(product.to_numpy() + bias, 0))
+
+
 @given(
     m=st.integers(1, 900),
     few=st.integers(1, 9),

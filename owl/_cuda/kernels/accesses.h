@@ -42,6 +42,21 @@ void visit_accesses(SoftmaxLaunch& a, Visit visit) {
     visit(a.y, true);
 }
 
+template <class Visit>
+void visit_accesses(GemmLaunch& a, Visit visit) {
+    visit(a.a, false);
+    visit(a.b, false);
+    visit(a.c, true);
+}
+
+template <class Visit>
+void visit_accesses(GemmProgramLaunch& a, Visit visit) {
+    visit(a.product.a, false);
+    visit(a.product.b, false);
+    for (int k = 1; k < a.n_inputs; ++k) visit(a.input[k], false);
+    for (int k = 0; k < a.n_outputs; ++k) visit(a.output[k], true);
+}
+
 template <class Args, class Visit>
 void visit_accesses(const Args& a, Visit visit) {
     visit_accesses(const_cast<Args&>(a), [&](const void* address, bool written) { visit(address, written); });

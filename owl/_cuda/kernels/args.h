@@ -95,5 +95,48 @@ struct SoftmaxLaunch {
 };
 static_assert(sizeof(SoftmaxLaunch) == 56, "the same in both compilers");
 
+// A block's tile of a matrix product, and how it is shared out: a thread has kThreadRows x kThreadColumns elements. The tile
+// is made of kDepth rows of k at a time.
+template <int rows, int columns, int depth, int thread_rows, int thread_columns>
+struct GemmTile {
+    static constexpr int kRows = rows, kColumns = columns, kDepth = depth;
+    static constexpr int kThreadRows = thread_rows, kThreadColumns = thread_columns;
+    static constexpr int kThreads = rows * columns / (thread_rows * thread_columns);
+};
+template <class T>
+struct LargeTile : GemmTile<128, 64, 8, 8, 4> {};
+template <>
+struct LargeTile<double> : GemmTile<64, 64, 8, 4, 4> {};
+template <class T>
+struct SmallTile : GemmTile<32, 32, 16, 4, 4> {};
+template <>
+struct SmallTile<double> : GemmTile<32, 32, 8, 4, 4> {};
+
+// C[m, n] = A[m, k] B[k, n], a block for each tile, tiles of a column one after the other. C is dense.
+struct GemmLaunch {
+    int64_t m, n, k;
+    int64_t a_row, a_col, b_row, b_col;  // A(i, l) = a[i * a_row + l * a_col], B(l, j) = b[l * b_row + j * b_col]
+    const void *a, *b;                   // not read where k is 0
+    void* c;
+};
+static_assert(sizeof(GemmLaunch) == 80, "the same in both compilers");
+
+// A program over [m, n] with the product in register 0, which is stored where it is an output. The other inputs, from number 1
+// on, have strides; outputs are dense.
+struct GemmProgramLaunch {
+    GemmLaunch product;                    // without its c
+    int64_t stride[kMaxProgramInputs][2];  // in elements
+    const void* input[kMaxProgramInputs];
+    void* output[kMaxProgramOutputs];
+    double scalar[kMaxProgramScalars];
+    Instruction instruction[kMaxProgramInstructions];
+    DType input_type[kMaxProgramInputs], output_type[kMaxProgramOutputs];
+    uint8_t output_register[kMaxProgramOutputs];
+    uint8_t n_inputs, n_outputs, n_instructions;
+};
+static_assert(sizeof(GemmProgramLaunch) == 2240, "the same in both compilers");
+static_assert(sizeof(GemmProgramLaunch) <= kMostArgumentBytes, "");
+static_assert(offsetof(GemmProgramLaunch, instruction) == 1488 && offsetof(GemmProgramLaunch, n_inputs) == 2232, "");
+
 }  // namespace cuda
 }  // namespace owl

@@ -1,63 +1,10 @@
 // Element-wise programs, by an interpreter: each thread has a column of registers in shared memory and goes through the
 // program once for each of its elements. Sums over columns are made in the same pass, a thread for each row, so that a sum has
 // the CPU's order of additions.
-#define OWL_ISA cuda
-#define OWL_SCALARS 1
-#include "_cpu/kernels/arithmetic.h"
-#include "args.h"
-#include "simt.cuh"
+#include "program.cuh"
 
 namespace owl {
 namespace cuda {
-
-template <class T>
-OWL_DEVICE T apply(Elementwise op, T x, T y, T z) {
-    using V = T;
-    switch (op) {
-#define OWL_ELEMENTWISE(name, arity, expression, ...) \
-    case Elementwise::name: return expression;
-#include "_engine/graph/operations.def"
-#undef OWL_ELEMENTWISE
-        default: return x;
-    }
-}
-
-template <class T>
-OWL_DEVICE T load(const void* data, DType type, int64_t at) {
-    return type == DType::f32 ? static_cast<T>(static_cast<const float*>(data)[at])
-                              : static_cast<T>(static_cast<const double*>(data)[at]);
-}
-
-template <class T>
-OWL_DEVICE void store(void* data, DType type, int64_t at, T value) {
-    if (type == DType::f32)
-        static_cast<float*>(data)[at] = static_cast<float>(value);
-    else
-        static_cast<double*>(data)[at] = static_cast<double>(value);
-}
-
-template <class T, class Registers>
-OWL_DEVICE T operand(const ElementwiseLaunch& a, Registers& registers, int number, int t) {
-    if (number >= kScalarOperand) return static_cast<T>(a.scalar[number - kScalarOperand]);
-    return registers[number * kElementwiseThreads<T> + t];
-}
-
-template <class T, class Registers>
-OWL_DEVICE void run_program(const ElementwiseLaunch& a, Registers& registers, int t) {
-    for (int i = 0; i < a.n_instructions; ++i) {
-        const Instruction in = a.instruction[i];
-        const T x = operand<T>(a, registers, in.a, t);
-        const T y = operand<T>(a, registers, in.b, t);
-        const T z = operand<T>(a, registers, in.c, t);
-        registers[in.dst * kElementwiseThreads<T> + t] = apply(in.op, x, y, z);
-    }
-}
-
-template <class T, class Registers>
-OWL_DEVICE void store_outputs(const ElementwiseLaunch& a, Registers& registers, int t, int64_t at) {
-    for (int k = 0; k < a.n_outputs; ++k)
-        store<T>(a.output[k], a.output_type[k], at, registers[a.output_register[k] * kElementwiseThreads<T> + t]);
-}
 
 template <class T, class Index, class Registers>
 OWL_DEVICE void load_inputs(const ElementwiseLaunch& a, Registers& registers, int t, Index at) {
@@ -85,8 +32,8 @@ OWL_DEVICE void run_elements(const ElementwiseLaunch& a) {
         const Index size = static_cast<Index>(a.size), step = static_cast<Index>(OWL_BLOCKS()) * kElementwiseThreads<T>;
         for (Index at = static_cast<Index>(OWL_BLOCK()) * kElementwiseThreads<T> + t; at < size; at += step) {
             load_inputs<T, Index>(a, registers, t, at);
-            run_program<T>(a, registers, t);
-            store_outputs<T>(a, registers, t, at);
+            run_program<T, kElementwiseThreads<T>>(a, registers, t);
+            store_outputs<T, kElementwiseThreads<T>>(a, registers, t, at);
         }
     }
 }
@@ -110,8 +57,8 @@ OWL_DEVICE void run_rows(const ElementwiseLaunch& a) {
                     const int64_t at = row * a.stride[k][0] + column * a.stride[k][1];
                     registers[k * kElementwiseThreads<T> + t] = load<T>(a.input[k], a.input_type[k], at);
                 }
-                run_program<T>(a, registers, t);
-                store_outputs<T>(a, registers, t, row + column * a.rows);
+                run_program<T, kElementwiseThreads<T>>(a, registers, t);
+                store_outputs<T, kElementwiseThreads<T>>(a, registers, t, row + column * a.rows);
                 OWL_UNROLL
                 for (int s = 0; s < kMaxProgramSums; ++s)
                     if (s < a.n_sums) sum[s] = sum[s] + static_cast<T>(registers[a.sum_register[s] * kElementwiseThreads<T> + t]);

@@ -7,6 +7,9 @@
 //       OWL_THREADS(t) if (t == 0) store(a, part[0]);
 //   }
 //
+// What a thread keeps from one phase to a later one, such as sums in registers, is private: OWL_PRIVATE(float, sum, 4) outside
+// of the phases, and in a phase OWL_OWN(sum, t), a pointer to thread t's.
+//
 // A CUDA compiler makes threads of it, a C++ compiler loops over the threads of a block, in an order that depends on a seed.
 // With OWL_CHECKED each element of a shared array knows which thread wrote and which read it since the last barrier: what two
 // threads do to one element without a barrier between them is an error, whatever the order. Control flow around phases
@@ -17,12 +20,15 @@
 
 #define OWL_KERNEL(name, Args) extern "C" __global__ void name(const __grid_constant__ Args a)
 #define OWL_DEVICE __device__ __forceinline__
-#define OWL_SHARED(T, name, count) __shared__ T name[count]
+#define OWL_SHARED(T, name, count) __shared__ __align__(16) T name[count]
+#define OWL_PRIVATE(T, name, count) T name[count]
+#define OWL_OWN(name, t) (name)
 #define OWL_THREADS(t) for (int t = static_cast<int>(threadIdx.x), once_ = 1; once_; once_ = 0)
 #define OWL_BARRIER() __syncthreads()
 #define OWL_BLOCK() static_cast<int64_t>(blockIdx.x)
 #define OWL_BLOCKS() static_cast<int64_t>(gridDim.x)
 #define OWL_UNROLL _Pragma("unroll")
+#define OWL_ROLLED _Pragma("unroll 1")
 
 #else
 
@@ -133,6 +139,18 @@ class Shared {
 
 #endif
 
+// Each thread's own values.
+template <class T>
+class Private {
+   public:
+    explicit Private(int count) : count_(static_cast<size_t>(count)), values_(block()->order.size() * count_) {}
+    T* of(int thread) { return values_.data() + static_cast<size_t>(thread) * count_; }
+
+   private:
+    size_t count_;
+    std::vector<T> values_;
+};
+
 // Runs a kernel's blocks one after the other, in an order that depends on the seed.
 template <class Args>
 void launch(const char* name, void (*kernel)(const Args&), const Args& args, int64_t blocks, int threads, uint64_t seed) {
@@ -155,10 +173,13 @@ void launch(const char* name, void (*kernel)(const Args&), const Args& args, int
 #define OWL_KERNEL(name, Args) void name(const Args& a)
 #define OWL_DEVICE inline
 #define OWL_SHARED(T, name, count) ::owl::simt::Shared<T> name(count, #name)
+#define OWL_PRIVATE(T, name, count) ::owl::simt::Private<T> name(count)
+#define OWL_OWN(name, t) name.of(t)
 #define OWL_THREADS(t) for (int t : ::owl::simt::block()->threads()) if ((::owl::simt::block()->thread = t), true)
 #define OWL_BARRIER() ++::owl::simt::block()->epoch
 #define OWL_BLOCK() ::owl::simt::block()->index
 #define OWL_BLOCKS() ::owl::simt::block()->count
 #define OWL_UNROLL
+#define OWL_ROLLED
 
 #endif

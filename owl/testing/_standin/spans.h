@@ -50,11 +50,15 @@ inline Span strided(const int64_t* shape, const int64_t* stride, int64_t ndim, i
 
 inline int64_t width(DType type) { return type == DType::f64 ? 8 : 4; }
 
+// The number of the field among these, or -1.
+template <class Fields>
+int index_of(const void* field, const Fields& fields) {
+    const auto at = static_cast<const char*>(field) - reinterpret_cast<const char*>(&fields[0]);
+    return at >= 0 && at < static_cast<int64_t>(sizeof(fields)) ? static_cast<int>(at / static_cast<int64_t>(sizeof(void*))) : -1;
+}
+
 inline Span span(const ElementwiseLaunch& a, const void* field, Widths types) {
-    auto index = [&](const auto& fields) {  // of the field among these, or -1
-        const auto at = static_cast<const char*>(field) - reinterpret_cast<const char*>(&fields[0]);
-        return at >= 0 && at < static_cast<int64_t>(sizeof(fields)) ? static_cast<int>(at / static_cast<int64_t>(sizeof(void*))) : -1;
-    };
+    auto index = [&](const auto& fields) { return index_of(field, fields); };
     const int64_t matrix[] = {a.rows, a.columns};
     const int64_t groups = std::max<int64_t>(1, (a.columns + kSumGroup - 1) / kSumGroup);
     if (const int k = index(a.input); k >= 0)
@@ -81,6 +85,21 @@ inline Span span(const ReduceLaunch& a, const void* field, Widths types) {
 inline Span span(const SoftmaxLaunch& a, const void* field, Widths types) {
     const bool losses = field == &a.y && a.kind == SoftmaxKind::loss;
     return {0, a.inner * (losses ? 1 : a.length) * a.outer * types.to};
+}
+
+inline Span span(const GemmLaunch& a, const void* field, Widths types) {
+    const int64_t rows[] = {a.m, a.k}, columns[] = {a.k, a.n};
+    const int64_t row_stride[] = {a.a_row, a.a_col}, column_stride[] = {a.b_row, a.b_col};
+    if (field == &a.a) return strided(rows, row_stride, 2, types.to);
+    if (field == &a.b) return strided(columns, column_stride, 2, types.to);
+    return {0, a.m * a.n * types.to};
+}
+
+inline Span span(const GemmProgramLaunch& a, const void* field, Widths types) {
+    const int64_t matrix[] = {a.product.m, a.product.n};
+    if (const int k = index_of(field, a.input); k >= 0) return strided(matrix, a.stride[k], 2, width(a.input_type[k]));
+    if (const int k = index_of(field, a.output); k >= 0) return {0, matrix[0] * matrix[1] * width(a.output_type[k])};
+    return span(a.product, field, types);
 }
 
 }  // namespace cuda

@@ -4,6 +4,8 @@
 
 #include "_cuda/kernels/copy.cu"
 #include "_cuda/kernels/elementwise.cu"
+#include "_cuda/kernels/gemm.cu"
+#include "_cuda/kernels/gemm_program.cu"
 #include "_cuda/kernels/random.cu"
 #include "_cuda/kernels/reduce.cu"
 #include "_cuda/kernels/softmax.cu"

@@ -119,28 +119,14 @@ class Program:
         outputs = [registers[register].astype(dtype).to_numpy() for register, dtype in self.outputs]
         return outputs, [registers[register].sum(1).to_numpy().reshape(-1) for register in self.sums]
 
-    def run(
-        self, kernels: Kernels, *, wide: bool = False, seed: int = 1, over: bool = False
-    ) -> tuple[list[np.ndarray], list[np.ndarray]]:
-        """Outputs and sums by the CUDA kernels. `over`: the first output is written over the first input."""
+    def describe(self, launch: Any, outputs: list[np.ndarray]) -> None:
+        """Fills the part of a launch that all launches with a program have."""
         names = names_in_order()
-        kind = "f32" if self.dtype == np.float32 else "f64"
-        count = 16 if self.registers <= 16 else 64
-        threads = kernels.threads(f"elementwise_groups_{kind}")  # all of a type have as many
-        shape = self.shape[::-1]
-        columns = shape[1] if len(shape) > 1 else 1
-        launch = Launch(
-            size=int(np.prod(shape)), rows=shape[0], columns=columns, ndim=len(shape), n_inputs=len(self.inputs),
-            n_outputs=len(self.outputs), n_sums=len(self.sums), n_instructions=len(self.steps),
-        )  # fmt: skip
-        launch.shape[: len(shape)] = shape
+        launch.n_inputs, launch.n_outputs, launch.n_instructions = len(self.inputs), len(outputs), len(self.steps)
         for k, x in enumerate(self.inputs):
-            launch.stride[k][: len(shape)] = [stride // x.itemsize for stride in x.strides[::-1]]
+            launch.stride[k][: x.ndim] = [stride // x.itemsize for stride in x.strides[::-1]]
             launch.input[k] = x.ctypes.data
             launch.input_type[k] = x.dtype == np.float64
-        outputs = [np.full(self.shape, 7, dtype) for _, dtype in self.outputs]
-        if over:
-            outputs[0] = self.inputs[0]
         for k, (y, (register, dtype)) in enumerate(zip(outputs, self.outputs)):
             launch.output[k] = y.ctypes.data
             launch.output_type[k] = dtype == np.float64
@@ -148,6 +134,24 @@ class Program:
         launch.scalar[: len(self.scalars)] = self.scalars
         for i, (name, dst, operands) in enumerate(self.steps):
             launch.instruction[i] = Instruction(names.index(name), dst, *operands, *[0] * (3 - len(operands)))
+
+    def run(
+        self, kernels: Kernels, *, wide: bool = False, seed: int = 1, over: bool = False
+    ) -> tuple[list[np.ndarray], list[np.ndarray]]:
+        """Outputs and sums by the CUDA kernels. `over`: the first output is written over the first input."""
+        kind = "f32" if self.dtype == np.float32 else "f64"
+        count = 16 if self.registers <= 16 else 64
+        threads = kernels.threads(f"elementwise_groups_{kind}")  # all of a type have as many
+        shape = self.shape[::-1]
+        columns = shape[1] if len(shape) > 1 else 1
+        launch = Launch(
+            size=int(np.prod(shape)), rows=shape[0], columns=columns, ndim=len(shape), n_sums=len(self.sums)
+        )
+        launch.shape[: len(shape)] = shape
+        outputs = [np.full(self.shape, 7, dtype) for _, dtype in self.outputs]
+        if over:
+            outputs[0] = self.inputs[0]
+        self.describe(launch, outputs)
         groups = max(1, -(-columns // SUM_GROUP))
         sums = [np.full(shape[0], 7, self.dtype) for _ in self.sums]
         parts = sums if groups == 1 else [np.full((groups, shape[0]), 7, self.dtype) for _ in self.sums]
@@ -167,13 +171,19 @@ class Program:
         return outputs, sums
 
 
-def random_program(seed: int, *, sums: bool = False, registers: int = 12) -> Program:
-    """A program over inputs with strides, of both types, with constants and specials among them."""
+def random_program(seed: int, *, sums: bool = False, registers: int = 12, first: np.ndarray | None = None) -> Program:
+    """A program over inputs with strides, of both types, with constants and specials among them.
+
+    `first`, where given, is the first input, and has the program's type and shape.
+    """
     coin, rng = random.Random(seed), np.random.default_rng(seed)
+    shape: tuple[int, ...]
     dtypes = [np.dtype(np.float32), np.dtype(np.float64)]
     dtype = coin.choice(dtypes)
-    if sums:
-        shape: tuple[int, ...] = (coin.choice([1, 3, 250, 700]), coin.choice([1, 5, 130]))
+    if first is not None:
+        dtype, shape = first.dtype, first.shape
+    elif sums:
+        shape = (coin.choice([1, 3, 250, 700]), coin.choice([1, 5, 130]))
     else:
         shape = coin.choice([(1,), (777,), (9, 31), (5, 4, 3), (2, 3, 1, 5, 2)])
 
@@ -193,6 +203,8 @@ def random_program(seed: int, *, sums: bool = False, registers: int = 12) -> Pro
         return numbers(shape)
 
     inputs = [array() for _ in range(coin.randint(1, 4))]
+    if first is not None:
+        inputs[0] = first
     scalars = [coin.choice([0.5, -1.0, 2.0, 1 / 3]) for _ in range(3)]
     steps, known = [], list(range(len(inputs)))
     for _ in range(coin.randint(1, 20)):

@@ -6,11 +6,14 @@ import subprocess
 
 import pytest
 
+from owl._cuda.catalogue import sources
 from tests.gpu.kernels.library import ROOT, catalogue
 
 KERNELS = sorted((ROOT / "owl" / "_cuda" / "kernels").glob("*.cu"))
 ARCHITECTURES = [75, 80, 90, 100, 120]
 MOST_REGISTERS = 96
+# A thread of a product has its part of a tile, and what it fetches next, in registers.
+MOST_REGISTERS_OF = {"gemm": 128, "gemm_program": 128}
 MOST_SHARED_BYTES = 32 << 10
 
 pytestmark = pytest.mark.skipif(not shutil.which("nvcc"), reason="nvcc is not installed")
@@ -36,7 +39,7 @@ def test_kernels_keep_within_their_budgets(source, architecture, tmp_path):
     ] * len(kernels)
     registers = [int(count) for count in re.findall(r"Used (\d+) registers", told)]
     assert len(registers) == len(kernels)
-    assert max(registers) <= MOST_REGISTERS
+    assert max(registers) <= MOST_REGISTERS_OF.get(source.stem, MOST_REGISTERS)
     assert max(map(int, re.findall(r"(\d+) bytes smem", told))) <= MOST_SHARED_BYTES
 
 
@@ -49,7 +52,8 @@ def test_nothing_is_contracted_or_flushed(source, tmp_path):
     assert ".ftz" not in texts["ours"]
     assert "approx" not in texts["ours"]
     fused = {name: len(re.findall(r"\bfma\.rn", text)) for name, text in texts.items()}
-    if "_cpu/kernels/" in source.read_text():  # the CPU's mathematics
+    if "_cpu/kernels/arithmetic.h" in sources(source):  # the CPU's mathematics
         assert 0 < fused["ours"] < fused["contracted"]
-    else:
-        assert fused == {"ours": 0, "contracted": 0}
+    else:  # nothing but copies, or the sums of a product, whose every step is written as one
+        assert fused["ours"] == fused["contracted"]
+        assert (fused["ours"] > 0) == (source.stem == "gemm")

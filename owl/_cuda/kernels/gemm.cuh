@@ -1,0 +1,179 @@
+// A block's tile of a matrix product, in registers: what the kernels of products share.
+//
+// Panels of A and B, kDepth rows of k each, go through shared memory: while the threads multiply one, they fetch the next.
+// Each element has one accumulator that starts at 0 and adds its products by fma in the order of k, as on the CPU, whatever
+// the tile. Rows of k beyond the last are left out rather than zeros: -0 + 0 is not -0.
+#pragma once
+#include "args.h"
+#include "simt.cuh"
+
+namespace owl {
+namespace cuda {
+
+// The sizes of what a tile needs, in elements. A thread's rows lie in groups of kVector, 16 bytes, and so do its columns:
+// shared memory is read by whole groups, of which neighboring threads have neighboring ones.
+template <class T, class Tile>
+struct GemmSizes {
+    static constexpr int kVector = 16 / static_cast<int>(sizeof(T));
+    static constexpr int kAcross = Tile::kRows / Tile::kThreadRows, kDown = Tile::kColumns / Tile::kThreadColumns;  // threads
+    // One group more than it holds, so that what is adjacent along k lies in different banks.
+    static constexpr int kPitchA = Tile::kRows + kVector, kPitchB = Tile::kColumns + kVector;
+    static constexpr int kPanelA = Tile::kDepth * kPitchA, kPanels = kPanelA + Tile::kDepth * kPitchB;
+    static constexpr int kShared = 2 * kPanels;
+    static constexpr int kOwn = Tile::kThreadRows * Tile::kThreadColumns;
+    static constexpr int kStage = Tile::kRows * kDown;  // one column of each thread
+    static_assert(kStage <= kShared, "the panels' memory is used again");
+    static_assert(Tile::kThreadRows % kVector == 0 && Tile::kThreadColumns % kVector == 0, "whole groups");
+};
+
+// A thread's share of a panel with kLength rows (columns of B) and kDepth of k, which it carries from memory to shared memory.
+template <class T, int kLength, int kDepth, int kThreads>
+class PanelShare {
+   public:
+    // Element (i, l) is data[i * stride + l * level_stride]; rows begin at `first` and end at `rows`, those of k at `levels`.
+    // Where rows are adjacent in memory, neighboring threads have neighboring rows; else neighbors along k.
+    OWL_DEVICE PanelShare(const void* data, int64_t stride, int64_t level_stride, int64_t first, int64_t rows, int64_t levels,
+                          int t)
+        : along_(stride == 1), level_stride_(level_stride), levels_(levels) {
+        row_ = along_ ? t % kLength : t / kDepth;
+        level_ = along_ ? t / kLength : t % kDepth;
+        from_ = static_cast<const T*>(data) + (first + row_) * stride;
+        step_ = along_ ? kLevelStep * level_stride : kRowStep * stride;
+        rows_ = static_cast<int>(rows - first < kLength ? rows - first : kLength) - row_;
+    }
+    // From row `level` of k on. What lies beyond is taken for 0.
+    OWL_DEVICE void fetch(int64_t level) {
+        const int levels = static_cast<int>(levels_ - level < kDepth ? levels_ - level : kDepth) - level_;
+        const T* from = from_ + (level + level_) * level_stride_;
+        int count = 0;  // of its numbers that are not beyond
+        if (rows_ > 0 && levels > 0) count = along_ ? ceil_div(levels, kLevelStep) : ceil_div(rows_, kRowStep);
+        OWL_UNROLL
+        for (int p = 0; p < kEach; ++p) number_[p] = p < count ? from[p * step_] : T(0);
+    }
+    template <class Shared>
+    OWL_DEVICE void put(Shared& shared, int at) const {
+        at += level_ * kPitch + row_;
+        if (along_) {
+            OWL_UNROLL
+            for (int p = 0; p < kEach; ++p) shared[at + p * kLevelStep * kPitch] = number_[p];
+        } else {
+            OWL_UNROLL
+            for (int p = 0; p < kEach; ++p) shared[at + p * kRowStep] = number_[p];
+        }
+    }
+
+   private:
+    static constexpr int kEach = kLength * kDepth / kThreads, kPitch = kLength + 16 / static_cast<int>(sizeof(T));
+    static constexpr int kLevelStep = kThreads / kLength, kRowStep = kThreads / kDepth;
+    static_assert(kThreads % kLength == 0 && kThreads % kDepth == 0, "a share lies along one dimension");
+    OWL_DEVICE static int ceil_div(int n, int by) { return (n + by - 1) / by; }
+
+    T number_[kEach] = {};
+    bool along_;
+    int row_, level_, rows_;
+    int64_t level_stride_, levels_, step_;
+    const T* from_;
+};
+
+// Where in the tile the rows and columns of threads are, by their numbers.
+template <class T, class Tile>
+OWL_DEVICE int tile_row(int across, int i) {
+    constexpr int kVector = GemmSizes<T, Tile>::kVector, kAcross = GemmSizes<T, Tile>::kAcross;
+    return i / kVector * (kVector * kAcross) + across * kVector + i % kVector;
+}
+template <class T, class Tile>
+OWL_DEVICE int tile_column(int down, int j) {
+    constexpr int kVector = GemmSizes<T, Tile>::kVector, kDown = GemmSizes<T, Tile>::kDown;
+    return j / kVector * (kVector * kDown) + down * kVector + j % kVector;
+}
+
+// One row of k: a thread's elements get a product each.
+template <class T, class Tile, class Shared>
+OWL_DEVICE void multiply_level(Shared& shared, int a, int b, int t, T* own) {
+    constexpr int kAcross = GemmSizes<T, Tile>::kAcross;
+    T x[Tile::kThreadRows], y[Tile::kThreadColumns];
+    OWL_UNROLL
+    for (int i = 0; i < Tile::kThreadRows; ++i) x[i] = shared[a + tile_row<T, Tile>(t % kAcross, i)];
+    OWL_UNROLL
+    for (int j = 0; j < Tile::kThreadColumns; ++j) y[j] = shared[b + tile_column<T, Tile>(t / kAcross, j)];
+    OWL_UNROLL
+    for (int j = 0; j < Tile::kThreadColumns; ++j)
+        OWL_UNROLL
+        for (int i = 0; i < Tile::kThreadRows; ++i)
+            own[j * Tile::kThreadRows + i] = fma(x[i], y[j], own[j * Tile::kThreadRows + i]);
+}
+
+// The rows of the block's tile begin at `row`, its columns at `column`. `sums` are the threads' own, kOwn for each.
+template <class T, class Tile, class Shared, class Sums>
+OWL_DEVICE void multiply_tile(const GemmLaunch& a, int64_t row, int64_t column, Shared& shared, Sums& sums) {
+    using Sizes = GemmSizes<T, Tile>;
+    constexpr int kDepth = Tile::kDepth;
+    using ShareA = PanelShare<T, Tile::kRows, kDepth, Tile::kThreads>;
+    using ShareB = PanelShare<T, Tile::kColumns, kDepth, Tile::kThreads>;
+    OWL_THREADS(t) {
+        T* own = OWL_OWN(sums, t);
+        OWL_UNROLL
+        for (int e = 0; e < Sizes::kOwn; ++e) own[e] = T(0);
+        if (a.k > 0) {
+            ShareA share_a(a.a, a.a_row, a.a_col, row, a.m, a.k, t);
+            ShareB share_b(a.b, a.b_col, a.b_row, column, a.n, a.k, t);
+            share_a.fetch(0);
+            share_b.fetch(0);
+            share_a.put(shared, 0);
+            share_b.put(shared, Sizes::kPanelA);
+        }
+    }
+    OWL_BARRIER();
+    int now = 0;  // where the panels in hand begin
+    OWL_ROLLED
+    for (int64_t l = 0; l < a.k; l += kDepth) {
+        const int other = Sizes::kPanels - now;
+        const int64_t next = l + kDepth;
+        OWL_THREADS(t) {
+            T* own = OWL_OWN(sums, t);
+            const auto multiply = [&](int d) {
+                const int panel_a = now + d * Sizes::kPitchA, panel_b = now + Sizes::kPanelA + d * Sizes::kPitchB;
+                multiply_level<T, Tile>(shared, panel_a, panel_b, t, own);
+            };
+            ShareA share_a(a.a, a.a_row, a.a_col, row, a.m, a.k, t);
+            ShareB share_b(a.b, a.b_col, a.b_row, column, a.n, a.k, t);
+            if (next < a.k) {
+                share_a.fetch(next);
+                share_b.fetch(next);
+            }
+            if (next <= a.k) {
+                OWL_UNROLL
+                for (int d = 0; d < kDepth; ++d) multiply(d);
+            } else {
+                OWL_ROLLED
+                for (int d = 0; d < static_cast<int>(a.k - l); ++d) multiply(d);
+            }
+            if (next < a.k) {
+                share_a.put(shared, other);
+                share_b.put(shared, other + Sizes::kPanelA);
+            }
+        }
+        OWL_BARRIER();
+        now = other;
+    }
+}
+
+// From the threads' sums to shared memory, where neighboring threads find neighboring rows: column j of each thread, as
+// [kDown][kRows]. A barrier follows. The loop keeps the sums in registers, which have no number that a program could compute.
+template <class T, class Tile, class Shared, class Sums>
+OWL_DEVICE void stage_column(Shared& shared, Sums& sums, int wanted) {
+    constexpr int kAcross = GemmSizes<T, Tile>::kAcross;
+    OWL_THREADS(t) {
+        const T* own = OWL_OWN(sums, t);
+        OWL_UNROLL
+        for (int j = 0; j < Tile::kThreadColumns; ++j) {
+            if (j != wanted) continue;
+            OWL_UNROLL
+            for (int i = 0; i < Tile::kThreadRows; ++i)
+                shared[t / kAcross * Tile::kRows + tile_row<T, Tile>(t % kAcross, i)] = own[j * Tile::kThreadRows + i];
+        }
+    }
+}
+
+}  // namespace cuda
+}  // namespace owl
