@@ -14,8 +14,11 @@ namespace owl {
 // The system's memory, and a pool of its own.
 class PlainMemory final : public Memory {
    public:
-    PlainMemory() : Memory(true, machine_memory()) {}
-    void download(const Buffer* from, void* to, size_t bytes) override { memcpy(to, from->data, bytes); }
+    PlainMemory() : Memory(true, machine_memory(), true) {}
+    std::string download(const Buffer* from, void* to, size_t bytes) override {
+        memcpy(to, from->data, bytes);
+        return {};
+    }
 
    private:
     void* obtain(size_t bytes) override {
