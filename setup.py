@@ -298,7 +298,7 @@ def native_sources() -> list[str]:
 KERNEL_TEXTS = [
     *("_cuda/driver.def", "_cuda/driver.h", "_cuda/kernels/*"),
     *("_cpu/kernels/*.h", "_cpu/kernels/random/*.h"),
-    *("_engine/graph/operations.def", "_engine/graph/words.h"),
+    *("_engine/graph/operations.def", "_engine/graph/words.h", "_engine/graph/convolution.h"),
 ]
 
 # Python must find this package wherever it starts, also in the folder above a checkout that is itself called owl. That

@@ -15,7 +15,7 @@ ENGINE = ["memory", "graph", "record", "plan", "run", "window"]
 # A backend knows what a plan and a run are made of, and nothing of streams and windows.
 BACKEND = ["memory", "graph", "plan", "run"]
 # Kernels know the words for operations alone.
-KERNELS = {"_engine/graph/words.h", "_engine/graph/operations.def"}
+KERNELS = {"_engine/graph/words.h", "_engine/graph/convolution.h", "_engine/graph/operations.def"}
 # What computes one number at a time has the mathematics of the CPU's vectors.
 ARITHMETIC = {
     *("_cpu/kernels/arithmetic.h", "_cpu/kernels/scalars.h"),

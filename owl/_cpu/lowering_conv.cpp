@@ -1,6 +1,7 @@
 // Convolutions, poolings and normalizations: from a node's attributes and shapes to a kernel's arguments, and which
 // values between convolutions are in blocked layout: blocks of channels.
 #include "_cpu/kernels/conv/conv_args.h"
+#include "_engine/plan/convolution_sizes.h"
 #include "_engine/plan/step_builder.h"
 
 namespace owl {
@@ -114,43 +115,6 @@ class ConvolutionLowerer {
         return builder->finish();
     }
 
-    static void set_attributes(ConvArgs* args, const PlanNode& node) {
-        const auto attributes = attributes_of<ConvAttributes>(node);
-        args->pad_w = attributes.pad_w;
-        args->pad_h = attributes.pad_h;
-        args->stride_w = attributes.stride_w;
-        args->stride_h = attributes.stride_h;
-        args->dilation_w = attributes.dilation_w;
-        args->dilation_h = attributes.dilation_h;
-        args->groups = attributes.groups;
-        args->algorithm = static_cast<ConvAlgorithm>(attributes.algorithm);
-    }
-    static void set_data(ConvArgs* args, const Shape& x) {
-        args->w = x.dim[0];
-        args->h = x.dim[1];
-        args->c_in = x.dim[2];
-        args->batch = x.dim[3];
-    }
-    static void set_filter(ConvArgs* args, const Shape& filter) {
-        args->kw = filter.dim[0];
-        args->kh = filter.dim[1];
-    }
-    static void set_result(ConvArgs* args, const Shape& y) {
-        args->out_w = y.dim[0];
-        args->out_h = y.dim[1];
-        args->c_out = y.dim[2];
-        args->batch = y.dim[3];
-    }
-    PoolWindow window(int pool) const {
-        const PlanNode& node = plan_.nodes[pool];
-        const auto a = attributes_of<PoolAttributes>(node);
-        const Ref gradient = node.inputs[0];
-        const Shape& y = node.op == Op::pool_forward ? node.shape
-                         : gradient >= 0             ? plan_.nodes[gradient].shape
-                                                     : plan_.inputs[~gradient].shape;
-        return {static_cast<PoolOp>(a.op), a.w, a.h, a.stride_w, a.stride_h, a.pad_w, a.pad_h, y.dim[0], y.dim[1]};
-    }
-
     StepBuilder<ConvArgs> convolution(const Kernel& kernel) const {
         StepBuilder<ConvArgs> builder(kernel.name, &kernel, placement_);
         builder.args = shapes();
@@ -162,35 +126,19 @@ class ConvolutionLowerer {
     ConvArgs shapes() const {
         ConvArgs args{};
         args.dtype = plan_.nodes[head_].dtype;
-        const int filter = member(Op::conv_backward_filter);
-        switch (plan_.nodes[head_].op) {
-            case Op::conv_forward:
-                set_attributes(&args, plan_.nodes[head_]);
-                set_data(&args, view(head_, 0));
-                set_filter(&args, view(head_, 1));
-                set_result(&args, plan_.nodes[head_].shape);
-                break;
-            case Op::conv_backward_data:
-                set_attributes(&args, plan_.nodes[head_]);
-                set_data(&args, plan_.nodes[head_].shape);
-                set_filter(&args, view(head_, 1));
-                set_result(&args, gradient_shape());
-                break;
-            default:
-                set_result(&args, gradient_shape());
-                if (filter >= 0) {
-                    set_attributes(&args, plan_.nodes[filter]);
-                    set_data(&args, view(filter, 1));
-                    set_filter(&args, plan_.nodes[filter].shape);
-                    break;
-                }
-                // The gradient of the bias depends on no filter: the simplest convolution with this result will do.
-                args.w = args.out_w;
-                args.h = args.out_h;
-                args.c_in = args.kw = args.kh = args.groups = 1;
-                args.stride_w = args.stride_h = args.dilation_w = args.dilation_h = 1;
-        }
+        const Op op = plan_.nodes[head_].op;
+        const bool backward = op == Op::conv_backward_filter || op == Op::conv_backward_bias;
+        const int filter = member(Op::conv_backward_filter), node = backward ? filter : head_;
+        static_cast<ConvolutionSizes&>(args) = node >= 0 ? sizes(node) : bias_gradient_sizes(gradient_shape());
+        if (node >= 0)
+            args.algorithm = static_cast<ConvAlgorithm>(attributes_of<ConvAttributes>(plan_.nodes[node]).algorithm);
         return args;
+    }
+    ConvolutionSizes sizes(int i) const {
+        const PlanNode& node = plan_.nodes[i];
+        if (node.op == Op::conv_forward) return convolution_sizes(node, view(i, 0), view(i, 1), node.shape);
+        if (node.op == Op::conv_backward_data) return convolution_sizes(node, node.shape, view(i, 1), gradient_shape());
+        return convolution_sizes(node, view(i, 1), node.shape, gradient_shape());
     }
     const Shape& gradient_shape() const {
         const FusedPoolingGradient spread = pooling_gradient(head_);
@@ -209,7 +157,7 @@ class ConvolutionLowerer {
         args.relu = member(elementwise_op(Elementwise::relu)) >= 0;
         const int pool = member(Op::pool_forward);
         if (pool >= 0) {
-            args.pool = window(pool);
+            args.pool = pool_window(plan_, pool);
             if (placement_.position_slot[pool] >= 0) builder.point_to_slot(args.argmax, placement_.position_slot[pool]);
             args.blocked_argmax = blocked_positions(pool);
         }
@@ -224,7 +172,7 @@ class ConvolutionLowerer {
         const FusedPoolingGradient spread = pooling_gradient(node);
         args.blocked_y_diff = blocked(operand(node, 0).ref);
         if (spread.backward < 0) return;
-        args.pool = window(spread.backward);
+        args.pool = pool_window(plan_, spread.backward);
         args.relu = spread.relu >= 0;
         if (args.pool.op == PoolOp::max) {
             builder->point_to_slot(args.argmax, placement_.position_slot[spread.pool]);
@@ -265,10 +213,7 @@ class ConvolutionLowerer {
         StepBuilder<PoolArgs> builder(kernel.name, &kernel, placement_);
         PoolArgs& args = builder.args;
         args.dtype = plan_.nodes[head_].dtype;
-        args.w = x.dim[0];
-        args.h = x.dim[1];
-        args.planes = x.dim[2] * x.dim[3];
-        args.window = window(head_);
+        static_cast<PoolSizes&>(args) = pool_sizes(plan_, head_, x);
         return builder;
     }
 
@@ -304,13 +249,7 @@ class ConvolutionLowerer {
         LrnArgs& args = builder.args;
         const PlanNode& node = plan_.nodes[head_];
         args.dtype = node.dtype;
-        args.inner = node.shape.dim[0] * node.shape.dim[1];
-        args.channels = node.shape.dim[2];
-        args.batch = node.shape.dim[3];
-        const auto attributes = attributes_of<LrnAttributes>(node);
-        args.local_size = attributes.local_size;
-        args.alpha = attributes.alpha;
-        args.beta = attributes.beta;
+        static_cast<LrnSizes&>(args) = lrn_sizes(node);
         return builder;
     }
 

@@ -1,11 +1,231 @@
-// Convolutions, poolings and normalizations: from a group to launches.
+// Convolutions, poolings and normalizations: from a node's attributes and shapes to launches. Each is a step of its own.
+#include <numeric>
+
+#include "_engine/plan/convolution_sizes.h"
 #include "lowering.h"
 
 namespace owl {
 namespace cuda {
+namespace {
 
-void lower_convolution(Lowered* out, const Plan&, const Fusion&, const Placement& placement, const Group& group) {
-    lower_missing(out, placement, group);
+constexpr int64_t kBlocksWanted = 1024;  // enough to fill any device
+constexpr int64_t kLeastPositions = 2048;  // of a part: below, its sums cost as much as its products
+constexpr int64_t kMostPartNumbers = int64_t{4} << 20;
+
+uint32_t blocks_of(int64_t tiles) { return static_cast<uint32_t>(std::clamp<int64_t>(tiles, 1, kMostBlocks)); }
+
+ConvAxis forward_axis(int64_t n, int64_t taps, int64_t out, int64_t pad, int64_t stride, int64_t dilation) {
+    return {n, out, taps, stride, 1, -pad, dilation, 1};
+}
+ConvAxis adjoint_axis(int64_t n, int64_t taps, int64_t out, int64_t pad, int64_t stride, int64_t dilation) {
+    return {out, n, taps, 1, stride, pad, -dilation, stride / std::gcd(stride, dilation)};
+}
+
+class ConvolutionLowerer {
+   public:
+    ConvolutionLowerer(Lowered* out, const Plan& plan, const Fusion& fusion, const Placement& placement, int node)
+        : out_(*out), plan_(plan), f_(fusion), placement_(placement), id_(node), node_(plan.nodes[node]),
+          doubles_(node_.dtype == DType::f64) {}
+
+    void run() {
+        switch (node_.op) {
+            case Op::conv_forward: return forward();
+            case Op::conv_backward_data: return backward_data();
+            case Op::conv_backward_filter: return backward_filter();
+            case Op::conv_backward_bias: return backward_bias();
+            case Op::pool_forward: return pool_forward();
+            case Op::pool_backward: return pool_backward();
+            case Op::lrn_backward: return lrn_backward();
+            default: return lrn_forward();
+        }
+    }
+
+   private:
+    Ref operand(int k) const { return f_.operands[id_][k].ref; }
+    const Shape& view(int k) const { return f_.operands[id_][k].view; }
+
+    // In the catalogue a kernel's form for float64 comes after the one for float32.
+    Kernel typed(Kernel first) const { return offset(first, doubles_); }
+
+    template <class Args>
+    StepBuilder<Args> step() const {
+        StepBuilder<Args> builder("", nullptr, placement_);
+        builder.step().operations.push_back(id_);
+        return builder;
+    }
+
+    // ------------------------------------------------------------------------------------------------- convolutions
+
+    void forward() {
+        const ConvolutionSizes s = convolution_sizes(node_, view(0), view(1), node_.shape);
+        auto builder = step<ConvLaunch>();
+        ConvLaunch& args = builder.args;
+        args.x = forward_axis(s.w, s.kw, s.out_w, s.pad_w, s.stride_w, s.dilation_w);
+        args.y = forward_axis(s.h, s.kh, s.out_h, s.pad_h, s.stride_h, s.dilation_h);
+        args.sources = s.c_in / s.groups;
+        args.results = s.c_out / s.groups;
+        args.source_step = s.kw * s.kh;
+        args.result_step = args.source_step * args.sources;
+        if (f_.operands[id_].size() > 2) builder.point(args.bias, operand(2));
+        push(&builder, "conv_forward", s);
+    }
+
+    void backward_data() {
+        const ConvolutionSizes s = convolution_sizes(node_, node_.shape, view(1), view(0));
+        auto builder = step<ConvLaunch>();
+        ConvLaunch& args = builder.args;
+        args.x = adjoint_axis(s.w, s.kw, s.out_w, s.pad_w, s.stride_w, s.dilation_w);
+        args.y = adjoint_axis(s.h, s.kh, s.out_h, s.pad_h, s.stride_h, s.dilation_h);
+        args.sources = s.c_out / s.groups;
+        args.results = s.c_in / s.groups;
+        args.result_step = s.kw * s.kh;
+        args.source_step = args.result_step * args.results;
+        push(&builder, "conv_backward_data", s);
+    }
+
+    void push(StepBuilder<ConvLaunch>* builder, const char* name, const ConvolutionSizes& s) {
+        ConvLaunch& args = builder->args;
+        args.groups = s.groups;
+        args.batch = s.batch;
+        builder->point(args.source, operand(0));
+        builder->point(args.filter, operand(1));
+        builder->point(args.result, id_);
+        if (args.results <= kConvFewChannels) {
+            out_.push(builder, name, launch(typed(Kernel::conv_single_f32), blocks_for(node_.shape.size(), kConvThreads, 1)));
+            return;
+        }
+        const bool narrow = args.results <= kConvNarrow;
+        const int64_t channels = narrow ? kConvNarrow : doubles_ ? kConvWide<double> : kConvWide<float>;
+        const int64_t pixels = ceil_div(args.x.result, args.x.classes) * ceil_div(args.y.result, args.y.classes) * args.batch;
+        const int64_t classes = std::min(args.x.result, args.x.classes) * std::min(args.y.result, args.y.classes);
+        const int64_t tiles = ceil_div(args.results, channels) * ceil_div(pixels, kConvPixels) * args.groups * classes;
+        out_.push(builder, name, launch(typed(narrow ? Kernel::conv_narrow_f32 : Kernel::conv_wide_f32), blocks_of(tiles)));
+    }
+
+    void backward_filter() {
+        auto builder = step<ConvGradientLaunch>();
+        ConvGradientLaunch& args = builder.args;
+        args.sizes = convolution_sizes(node_, view(1), node_.shape, view(0));
+        builder.point(args.x, operand(1));
+        const int64_t out = args.sizes.c_out / args.sizes.groups;
+        const bool few = out <= kConvFewOutputs;
+        const int64_t outputs = few ? kConvFewOutputs : doubles_ ? kConvOutputs<double> : kConvOutputs<float>;
+        const int64_t numbers = args.sizes.c_in / args.sizes.groups * args.sizes.kw * args.sizes.kh;
+        const int64_t tiles = ceil_div(out, outputs) * ceil_div(numbers, kConvNumbers) * args.sizes.groups;
+        const Kernel kernel = few ? Kernel::conv_filter_few_f32 : Kernel::conv_filter_f32;
+        push(&builder, "conv_backward_filter", kernel, tiles, kConvStretch);
+    }
+
+    void backward_bias() {
+        auto builder = step<ConvGradientLaunch>();
+        builder.args.sizes = bias_gradient_sizes(view(0));
+        push(&builder, "conv_backward_bias", Kernel::conv_bias_f32, node_.shape.size(), kConvThreads);
+    }
+
+    // `tiles`: blocks for a part, which is a multiple of so many positions. The division into parts depends on shapes alone.
+    void push(StepBuilder<ConvGradientLaunch>* builder, const char* name, Kernel kernel, int64_t tiles, int64_t multiple) {
+        ConvGradientLaunch& args = builder->args;
+        args.elements = node_.shape.size();
+        const int64_t positions = args.sizes.out_w * args.sizes.out_h * args.sizes.batch;
+        const int64_t wanted = std::min({ceil_div(kBlocksWanted, std::max<int64_t>(1, tiles)), positions / kLeastPositions,
+                                         kMostPartNumbers / std::max<int64_t>(1, args.elements)});
+        args.part_positions = ceil_div(ceil_div(positions, std::max<int64_t>(1, wanted)), multiple) * multiple;
+        args.part_positions = std::max(args.part_positions, multiple);
+        args.parts = std::max<int64_t>(1, ceil_div(positions, args.part_positions));
+        builder->point(args.y_diff, operand(0));
+        Call call = launch(typed(kernel), blocks_of(tiles * args.parts));
+        if (args.parts == 1) {
+            builder->point(args.part, id_);
+            return out_.push(builder, name, call);
+        }
+        builder->use_workspace(args.part);
+        builder->point(args.gradient, id_);
+        call.n_launches = 2;
+        call.launches[1] = {typed(Kernel::conv_parts_f32), blocks_for(args.elements, kConvThreads, 1)};
+        out_.push(builder, name, call, static_cast<size_t>(args.elements * args.parts) * dtype_size(node_.dtype));
+    }
+
+    // ----------------------------------------------------------------------------------------------------- poolings
+
+    void pool_forward() {
+        auto builder = step<PoolLaunch>();
+        builder.args.sizes = pool_sizes(plan_, id_, view(0));
+        builder.point(builder.args.x, operand(0));
+        builder.point(builder.args.y, id_);
+        const uint32_t blocks = blocks_for(node_.shape.size(), kPoolThreads, 1);
+        out_.push(&builder, "pool_forward", launch(typed(Kernel::pool_forward_f32), blocks));
+    }
+
+    // Of a maximum: a first launch finds where it was.
+    void pool_backward() {
+        auto builder = step<PoolLaunch>();
+        PoolLaunch& args = builder.args;
+        args.sizes = pool_sizes(plan_, id_, node_.shape);
+        builder.point(args.y_diff, operand(0));
+        builder.point(args.x_diff, id_);
+        const Launch gradients = {typed(Kernel::pool_backward_f32), blocks_for(node_.shape.size(), kPoolThreads, 1)};
+        if (args.sizes.window.op == PoolOp::average)
+            return out_.push(&builder, "pool_backward", launch(gradients.kernel, gradients.blocks));
+        const int64_t windows = view(0).size();
+        builder.point(args.x, operand(2));
+        builder.use_workspace(args.positions);
+        args.position_bytes = args.sizes.window.w * args.sizes.window.h <= kMaxArgmaxWindow ? 1 : sizeof(int64_t);
+        Call call = launch(typed(Kernel::pool_forward_f32), blocks_for(windows, kPoolThreads, 1));
+        call.n_launches = 2;
+        call.launches[1] = gradients;
+        out_.push(&builder, "pool_backward", call, static_cast<size_t>(windows * args.position_bytes));
+    }
+
+    // ----------------------------------------------------------------------------------------------- normalizations
+
+    template <class Args>
+    static LrnSizes set_sizes(Args* args, const PlanNode& node) {
+        const LrnSizes s = lrn_sizes(node);
+        args->inner = s.inner;
+        args->channels = s.channels;
+        args->batch = s.batch;
+        args->half = s.local_size / 2;
+        args->power = -s.beta;
+        return s;
+    }
+    uint32_t lrn_blocks() const { return blocks_for(node_.shape.size(), kLrnThreads, 1); }
+
+    void lrn_forward() {
+        auto builder = step<LrnLaunch>();
+        LrnLaunch& args = builder.args;
+        const LrnSizes s = set_sizes(&args, node_);
+        args.share = s.alpha / static_cast<double>(s.local_size);
+        builder.point(args.x, operand(0));
+        builder.point(node_.op == Op::lrn_scale ? args.scale : args.y, id_);
+        out_.push(&builder, "lrn_forward", launch(typed(Kernel::lrn_forward_f32), lrn_blocks()));
+    }
+
+    void lrn_backward() {
+        auto builder = step<LrnBackwardLaunch>();
+        LrnBackwardLaunch& args = builder.args;
+        const LrnSizes s = set_sizes(&args, node_);
+        args.factor = 2 * s.alpha * s.beta / static_cast<double>(s.local_size);
+        builder.point(args.x, operand(0));
+        builder.point(args.y, operand(1));
+        builder.point(args.scale, operand(2));
+        builder.point(args.y_diff, operand(3));
+        builder.point(args.x_diff, id_);
+        out_.push(&builder, "lrn_backward", launch(typed(Kernel::lrn_backward_f32), lrn_blocks()));
+    }
+
+    Lowered& out_;
+    const Plan& plan_;
+    const Fusion& f_;
+    const Placement& placement_;
+    const int id_;
+    const PlanNode& node_;
+    const bool doubles_;
+};
+
+}  // namespace
+
+void lower_convolution(Lowered* out, const Plan& plan, const Fusion& fusion, const Placement& placement, const Group& group) {
+    ConvolutionLowerer(out, plan, fusion, placement, group.members[0]).run();
 }
 
 }  // namespace cuda

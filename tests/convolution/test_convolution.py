@@ -73,6 +73,20 @@ def test_every_direction_is_scipys(dtype, drawn, seed):
         assert abs((gradient.to_numpy().astype(float) * of).sum() - forward) <= 256 * np.finfo(dtype).eps * size
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("groups", [1, 3])
+def test_gradients_are_sums_over_many_pixels(groups, dtype, rng):
+    c = Convolution((1, 0), (1, 2), groups=groups)
+    x, w = rng.standard_normal((7, 6, 50, 60)), rng.standard_normal((9, 6 // groups, 4, 2))
+    g = rng.standard_normal(c.forward(x, w).shape)
+    x, g = (a.astype(dtype).astype(float) for a in (x, g))
+    owl_x, owl_g = owl.from_numpy(x, dtype), owl.from_numpy(g, dtype)
+    pixels = g.size // g.shape[1]
+    found = c.convolver().weight_grad(owl_g, owl_x, owl.zeros(w.shape[::-1]))
+    close(found, c.filter_gradient(g, x, w), c.filter_gradient(abs(g), abs(x), w), pixels, False)
+    close(c.convolver().bias_grad(owl_g), g.sum((0, 2, 3)), abs(g).sum((0, 2, 3)), pixels, False)
+
+
 def test_the_filter_is_flipped():
     x = np.zeros((1, 1, 5, 5))
     x[0, 0, 2, 2] = 1

@@ -43,6 +43,38 @@ void visit_accesses(SoftmaxLaunch& a, Visit visit) {
 }
 
 template <class Visit>
+void visit_accesses(ConvLaunch& a, Visit visit) {
+    visit(a.source, false);
+    visit(a.filter, false);
+    visit(a.bias, false);
+    visit(a.result, true);
+}
+
+template <class Visit>
+void visit_accesses(ConvGradientLaunch& a, Visit visit) {
+    visit(a.x, false);
+    visit(a.y_diff, false);
+    visit(a.part, true);
+    visit(a.gradient, true);
+}
+
+template <class Visit>
+void visit_accesses(PoolLaunch& a, Visit visit) {
+    visit(a.x, false);
+    visit(a.y_diff, false);
+    visit(a.positions, true);
+    visit(a.y, true);
+    visit(a.x_diff, true);
+}
+
+template <class Visit>
+void visit_accesses(LrnLaunch& a, Visit visit) {
+    visit(a.x, false);
+    visit(a.scale, true);
+    visit(a.y, true);
+}
+
+template <class Visit>
 void visit_accesses(GemmLaunch& a, Visit visit) {
     visit(a.a, false);
     visit(a.b, false);
@@ -55,6 +87,15 @@ void visit_accesses(GemmProgramLaunch& a, Visit visit) {
     visit(a.product.b, false);
     for (int k = 1; k < a.n_inputs; ++k) visit(a.input[k], false);
     for (int k = 0; k < a.n_outputs; ++k) visit(a.output[k], true);
+}
+
+template <class Visit>
+void visit_accesses(LrnBackwardLaunch& a, Visit visit) {
+    visit(a.x, false);
+    visit(a.y, false);
+    visit(a.scale, false);
+    visit(a.y_diff, false);
+    visit(a.x_diff, true);
 }
 
 template <class Args, class Visit>

@@ -1,5 +1,6 @@
 // What kernels are launched with: by value, within the 4096 bytes that every driver takes. Both compilers must lay it out alike.
 #pragma once
+#include "_engine/graph/convolution.h"
 #include "_engine/graph/words.h"
 
 namespace owl {
@@ -137,6 +138,93 @@ struct GemmProgramLaunch {
 static_assert(sizeof(GemmProgramLaunch) == 2240, "the same in both compilers");
 static_assert(sizeof(GemmProgramLaunch) <= kMostArgumentBytes, "");
 static_assert(offsetof(GemmProgramLaunch, instruction) == 1488 && offsetof(GemmProgramLaunch, n_inputs) == 2232, "");
+
+constexpr int kConvThreads = 128;
+constexpr int kConvPixels = 64;      // of a tile
+constexpr int kConvNarrow = 16;      // channels of a tile
+template <class T>
+constexpr int kConvWide = sizeof(T) == 4 ? 64 : 32;  // likewise, as many as there are registers for
+constexpr int kConvFewChannels = 4;  // up to as many there are no tiles
+
+// One dimension of a convolution, or of its adjoint in the data. Position r + classes * j of the result reads, for each of its
+// taps k, position step * j + (r + lead + k * slope) / classes of the source, times the filter's number taps - 1 - k. The taps
+// of a class r are those where the division leaves nothing: each `tap_step`-th one, if any.
+struct ConvAxis {
+    int64_t source, result, taps;  // how many
+    int64_t step, classes, lead, slope, tap_step;
+};
+
+// source: [x.source, y.source, sources, groups, batch], result: [x.result, y.result, results, groups, batch].
+struct ConvLaunch {
+    ConvAxis x, y;
+    int64_t sources, results;  // channels of a group
+    int64_t groups, batch;
+    int64_t source_step, result_step;  // in the filter, between channels
+    const void* source;
+    const void* filter;
+    const void* bias;  // [results, groups] or null
+    void* result;
+};
+static_assert(sizeof(ConvLaunch) == 208, "the same in both compilers");
+
+// The gradient of a filter or of the bias is a sum over positions, pixels of the result in all images. Parts of them have sums
+// of their own; within a part of the filter's, stretches have.
+constexpr int64_t kConvStretch = 256;  // positions
+constexpr int kConvDepth = 16;         // positions, or products of a sum, that are in shared memory at a time
+constexpr int kConvNumbers = 32;       // numbers of a filter, of a tile
+template <class T>
+constexpr int kConvOutputs = sizeof(T) == 4 ? 64 : 32;  // output channels of a tile
+constexpr int kConvFewOutputs = 8;                      // likewise, where a group has few
+
+struct ConvGradientLaunch {
+    ConvolutionSizes sizes;
+    int64_t parts, part_positions;  // of a filter's: whole stretches
+    int64_t elements;               // of the gradient
+    const void* x;                  // of the bias: null
+    const void* y_diff;
+    void* part;  // [elements, parts]; the result itself if there is one part
+    void* gradient;
+};
+static_assert(sizeof(ConvGradientLaunch) == 184, "the same in both compilers");
+
+constexpr int kPoolThreads = 256;
+
+struct PoolLaunch {
+    PoolSizes sizes;
+    // Of a maximum: where in its window it is, ky * w + kx from the window's unclipped corner.
+    int64_t position_bytes;  // 1 or 8
+    void* positions;         // forward: perhaps null
+    const void* x;
+    void* y;  // perhaps null
+    const void* y_diff;
+    void* x_diff;
+};
+static_assert(sizeof(PoolLaunch) == 144, "the same in both compilers");
+
+constexpr int kLrnThreads = 128;
+
+// Of data [inner, channels, batch].
+struct LrnLaunch {
+    int64_t inner, channels, batch;
+    int64_t half;           // channels on either side that take part
+    double share, power;    // scale = 1 + share * sum, y = x * scale^power
+    const void* x;
+    void* scale;  // perhaps null
+    void* y;      // likewise
+};
+static_assert(sizeof(LrnLaunch) == 72, "the same in both compilers");
+
+struct LrnBackwardLaunch {
+    int64_t inner, channels, batch;
+    int64_t half;
+    double factor, power;  // x_diff = y_diff * scale^power - factor * x * sum of y_diff * y / scale
+    const void* x;
+    const void* y;
+    const void* scale;
+    const void* y_diff;
+    void* x_diff;
+};
+static_assert(sizeof(LrnBackwardLaunch) == 88, "the same in both compilers");
 
 }  // namespace cuda
 }  // namespace owl

@@ -7,18 +7,20 @@
 //       OWL_THREADS(t) if (t == 0) store(a, part[0]);
 //   }
 //
-// What a thread keeps from one phase to a later one, such as sums in registers, is private: OWL_PRIVATE(float, sum, 4) outside
-// of the phases, and in a phase OWL_OWN(sum, t), a pointer to thread t's.
-//
 // A CUDA compiler makes threads of it, a C++ compiler loops over the threads of a block, in an order that depends on a seed.
 // With OWL_CHECKED each element of a shared array knows which thread wrote and which read it since the last barrier: what two
 // threads do to one element without a barrier between them is an error, whatever the order. Control flow around phases
-// and barriers is the same for all threads of a block.
+// and barriers is the same for all threads of a block. What a thread keeps from one phase to the next is an OWL_PRIVATE array,
+// to be used within phases alone (OWL_OWN(sum, t) is a pointer to thread t's): registers, where its indices are constants.
+// OWL_KERNEL_AT_ONCE is a kernel of which a multiprocessor holds so many blocks at once: the compiler then takes no more
+// registers than that leaves.
 #pragma once
 
 #ifdef __CUDACC__
 
 #define OWL_KERNEL(name, Args) extern "C" __global__ void name(const __grid_constant__ Args a)
+#define OWL_KERNEL_AT_ONCE(name, Args, threads, blocks) \
+    extern "C" __global__ void __launch_bounds__(threads, blocks) name(const __grid_constant__ Args a)
 #define OWL_DEVICE __device__ __forceinline__
 #define OWL_SHARED(T, name, count) __shared__ __align__(16) T name[count]
 #define OWL_PRIVATE(T, name, count) T name[count]
@@ -34,6 +36,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <cstring>
 #include <numeric>
 #include <random>
 #include <stdexcept>
@@ -139,14 +142,18 @@ class Shared {
 
 #endif
 
-// Each thread's own values.
+// An array for each thread of the block. It holds NaNs, or -1s, until a thread writes there.
 template <class T>
 class Private {
    public:
-    explicit Private(int count) : count_(static_cast<size_t>(count)), values_(block()->order.size() * count_) {}
+    explicit Private(int count) : block_(block()), count_(static_cast<size_t>(count)), values_(count_ * block_->order.size()) {
+        std::memset(static_cast<void*>(values_.data()), 0xff, values_.size() * sizeof(T));
+    }
     T* of(int thread) { return values_.data() + static_cast<size_t>(thread) * count_; }
+    T& operator[](int place) { return of(block_->thread)[place]; }
 
    private:
+    const Block* block_;
     size_t count_;
     std::vector<T> values_;
 };
@@ -171,10 +178,11 @@ void launch(const char* name, void (*kernel)(const Args&), const Args& args, int
 }  // namespace owl
 
 #define OWL_KERNEL(name, Args) void name(const Args& a)
+#define OWL_KERNEL_AT_ONCE(name, Args, threads, blocks) OWL_KERNEL(name, Args)
 #define OWL_DEVICE inline
 #define OWL_SHARED(T, name, count) ::owl::simt::Shared<T> name(count, #name)
 #define OWL_PRIVATE(T, name, count) ::owl::simt::Private<T> name(count)
-#define OWL_OWN(name, t) name.of(t)
+#define OWL_OWN(name, t) (name).of(t)
 #define OWL_THREADS(t) for (int t : ::owl::simt::block()->threads()) if ((::owl::simt::block()->thread = t), true)
 #define OWL_BARRIER() ++::owl::simt::block()->epoch
 #define OWL_BLOCK() ::owl::simt::block()->index

@@ -57,7 +57,9 @@ class Pipeline:
     def _reset(self) -> None:
         self.standing = Standing()
         # Batches of a GPU are stacked where it copies from.
-        self.pool = BufferPool(8, next((stage.device for stage in self.stages if isinstance(stage, stages.ToDevice)), None))
+        self.pool = BufferPool(
+            8, next((stage.device for stage in self.stages if isinstance(stage, stages.ToDevice)), None)
+        )
         self.spares = SpareProcesses(self)
         # Held weakly, so that an interrupt between opening a run and entering its block leaves it to be dropped.
         self._entered: weakref.ref[SyncBatches] | None = None

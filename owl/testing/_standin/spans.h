@@ -102,5 +102,37 @@ inline Span span(const GemmProgramLaunch& a, const void* field, Widths types) {
     return span(a.product, field, types);
 }
 
+inline Span span(const ConvLaunch& a, const void* field, Widths types) {
+    const int64_t images = a.groups * a.batch;
+    int64_t elements = a.groups * a.results;  // of the bias
+    if (field == &a.source) elements = a.x.source * a.y.source * a.sources * images;
+    if (field == &a.filter) elements = a.x.taps * a.y.taps * a.sources * a.results * a.groups;
+    if (field == &a.result) elements = a.x.result * a.y.result * a.results * images;
+    return {0, elements * types.to};
+}
+
+inline Span span(const ConvGradientLaunch& a, const void* field, Widths types) {
+    const ConvolutionSizes& s = a.sizes;
+    int64_t elements = a.elements;
+    if (field == &a.x) elements = s.w * s.h * s.c_in * s.batch;
+    if (field == &a.y_diff) elements = s.out_w * s.out_h * s.c_out * s.batch;
+    if (field == &a.part) elements = a.elements * a.parts;
+    return {0, elements * types.to};
+}
+
+inline Span span(const PoolLaunch& a, const void* field, Widths types) {
+    const PoolSizes& s = a.sizes;
+    const bool data = field == &a.x || field == &a.x_diff;
+    const int64_t elements = (data ? s.w * s.h : s.window.out_w * s.window.out_h) * s.planes;
+    return {0, elements * (field == &a.positions ? a.position_bytes : types.to)};
+}
+
+template <class Lrn>
+Span lrn_span(const Lrn& a, Widths types) {
+    return {0, a.inner * a.channels * a.batch * types.to};
+}
+inline Span span(const LrnLaunch& a, const void*, Widths types) { return lrn_span(a, types); }
+inline Span span(const LrnBackwardLaunch& a, const void*, Widths types) { return lrn_span(a, types); }
+
 }  // namespace cuda
 }  // namespace owl

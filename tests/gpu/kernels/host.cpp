@@ -2,10 +2,14 @@
 #include <cstring>
 #include <string>
 
+#include "_cuda/kernels/conv.cu"
+#include "_cuda/kernels/conv_filter.cu"
 #include "_cuda/kernels/copy.cu"
 #include "_cuda/kernels/elementwise.cu"
 #include "_cuda/kernels/gemm.cu"
 #include "_cuda/kernels/gemm_program.cu"
+#include "_cuda/kernels/lrn.cu"
+#include "_cuda/kernels/pool.cu"
 #include "_cuda/kernels/random.cu"
 #include "_cuda/kernels/reduce.cu"
 #include "_cuda/kernels/softmax.cu"

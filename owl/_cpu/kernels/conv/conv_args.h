@@ -1,21 +1,11 @@
 // Arguments of convolution, pooling and local response normalization.
-//
-// Data is dense and column-major, [w, h, channels, batch]; filters are [kw, kh, c_in / groups, c_out]. Convolution is
-// the mathematical one: the filter is flipped, so y(i) sums x(i * stride - pad + k * dilation) * filter(size - 1 - k).
 #pragma once
 #include "_cpu/kernels/kernels.h"
+#include "_engine/graph/convolution.h"
 
 namespace owl {
 
 // Functions here have internal linkage: an inline one compiled for AVX-512 could be the copy that the linker keeps.
-
-struct PoolWindow {
-    PoolOp op;
-    int64_t w, h;
-    int64_t stride_w, stride_h;
-    int64_t pad_w, pad_h;
-    int64_t out_w, out_h;
-};
 
 // Pooled size as Caffe has it: rounded up, but the last window begins inside the data or its left padding.
 static inline int64_t pooled_size(int64_t n, int64_t window, int64_t stride, int64_t pad) {
@@ -29,13 +19,9 @@ static inline int64_t pooled_size(int64_t n, int64_t window, int64_t stride, int
 // depend on the instruction set. Groups of channels must be whole blocks.
 constexpr int64_t kBlockChannels = 16;
 
-struct ConvArgs {
+struct ConvArgs : ConvolutionSizes {
     DType dtype;
     ConvAlgorithm algorithm;  // automatic: by shape, unless OWL_WINOGRAD=0 made the caller ask for direct
-    int64_t w, h, c_in, batch;
-    int64_t kw, kh, c_out;
-    int64_t pad_w, pad_h, stride_w, stride_h, dilation_w, dilation_h, groups;
-    int64_t out_w, out_h;  // of the convolution, before pooling
 
     // forward: y = pool(relu(conv(x, filter) + bias)), each step optional. y is pooled where `pool.op` is not none.
     // backward: where `pool.op` is set, `y_diff` is the gradient of the pooled output; that of a maximum goes where
@@ -65,11 +51,8 @@ struct ConvArgs {
     void* workspace;
 };
 
-// x is [w, h, planes], y is [out_w, out_h, planes]: channels and batch alike are planes.
-struct PoolArgs {
+struct PoolArgs : PoolSizes {
     DType dtype;
-    int64_t w, h, planes;
-    PoolWindow window;
     uint8_t* argmax;  // forward: written unless null; backward: read unless null, else the maximum is found again in x
     const void* x;    // backward of max without argmax needs it
     void* y;          // backward of max with `relu` reads it
@@ -79,13 +62,8 @@ struct PoolArgs {
     void* x_diff;
 };
 
-// Across channels: scale(c) = 1 + alpha / local_size * sum of x^2 over the local_size channels around c,
-// y = x * scale^-beta. `inner` is w * h.
-struct LrnArgs {
+struct LrnArgs : LrnSizes {
     DType dtype;
-    int64_t inner, channels, batch;
-    int64_t local_size;  // odd
-    double alpha, beta;
     const void* x;
     void* scale;  // forward writes it unless it is null, backward reads it
     void* y;      // likewise

@@ -1,0 +1,226 @@
+// Convolution, and its adjoint in the data.
+//
+// An element of the result has one accumulator, from 0, and adds its products by fma: by channel of the source, then by row of
+// the filter, then by column. A tap beyond the source's edge adds a product with 0. That is the order of the CPU's direct
+// algorithm, so the bits are its bits. A bias is added last.
+//
+// Where a group has more than a few channels, a block makes a tile of pixels, all of one class, times channels: a matrix
+// product through shared memory, whose left factor is never stored (implicit GEMM). A product beyond the last one is
+// 0 * -0, which changes no sum, not even -0.
+#define OWL_ISA cuda
+#define OWL_SCALARS 1
+#include "_cpu/kernels/scalars.h"
+#include "args.h"
+#include "indices.cuh"
+
+namespace owl {
+namespace cuda {
+
+constexpr int64_t kFarAway = -(int64_t{1} << 60);  // inside of nothing, whatever is added
+
+// One class of positions of the result along a dimension: their number, and their taps. Position j reads, for tap t, position
+// step * j + origin + t * delta of the source, times the filter's number `last_number - t * tap_step`.
+struct ConvClass {
+    int64_t positions, taps, origin, delta, last_number;
+};
+
+OWL_DEVICE ConvClass class_of(const ConvAxis& axis, int64_t r) {
+    ConvClass found{};
+    found.positions = r < axis.result ? tiles_of(axis.result - r, axis.classes) : 0;
+    int64_t first = 0;
+    const int64_t most = smaller(axis.taps, axis.tap_step);
+    while (first < most && (r + axis.lead + first * axis.slope) % axis.classes != 0) ++first;
+    if (first >= most) return found;
+    found.taps = tiles_of(axis.taps - first, axis.tap_step);
+    found.origin = (r + axis.lead + first * axis.slope) / axis.classes;
+    found.delta = axis.tap_step * axis.slope / axis.classes;
+    found.last_number = axis.taps - 1 - first;
+    return found;
+}
+
+// What all threads know of a tile, in shared memory: there are too few registers for it beside the sums.
+enum ConvTile { kTapsX, kTapsY, kDeltaX, kDeltaY, kLastX, kLastY, kPixelsX, kPixelsY, kClassX, kClassY, kConvTile };
+
+template <class T, int kChannels>
+OWL_DEVICE void convolve_tiles(const ConvLaunch& a) {
+    constexpr int kColumns = 16, kRows = kConvThreads / kColumns;  // of threads: pixels and channels
+    constexpr int kWide = kConvPixels / kColumns, kHigh = kChannels / kRows;
+    constexpr int kPitch = kChannels + 1;  // so that one channel's numbers lie in different banks
+    OWL_SHARED(T, data, kConvDepth * kConvPixels);
+    OWL_SHARED(T, filters, kConvDepth * kPitch);
+    // Of the products in shared memory: what to add to a pixel's place in the source, and the place in a channel's filter.
+    OWL_SHARED(int64_t, offset, kConvDepth);
+    OWL_SHARED(int64_t, line, kConvDepth);
+    OWL_SHARED(int64_t, column, kConvDepth);
+    OWL_SHARED(int64_t, number, kConvDepth);
+    OWL_SHARED(int64_t, known, kConvTile);
+    OWL_PRIVATE(T, sum, kHigh * kWide);
+    OWL_PRIVATE(int64_t, place, 3);  // of the pixel that a thread loads: all in all, its line, its column
+
+    const int64_t classes_x = smaller(a.x.classes, a.x.result), classes = classes_x * smaller(a.y.classes, a.y.result);
+    const int64_t most_pixels = tiles_of(a.x.result, a.x.classes) * tiles_of(a.y.result, a.y.classes) * a.batch;
+    const int64_t channel_tiles = tiles_of(a.results, kChannels), pixel_tiles = tiles_of(most_pixels, kConvPixels);
+    const int64_t tiles = channel_tiles * pixel_tiles * a.groups * classes;
+    for (int64_t tile = OWL_BLOCK(); tile < tiles; tile += OWL_BLOCKS()) {
+        int64_t class_y = tile;
+        const int64_t first_channel = take_digit(class_y, channel_tiles) * kChannels;
+        const int64_t first_pixel = take_digit(class_y, pixel_tiles) * kConvPixels;
+        const int64_t group = take_digit(class_y, a.groups), class_x = take_digit(class_y, classes_x);
+        const ConvClass x = class_of(a.x, class_x), y = class_of(a.y, class_y);
+        const int64_t pixels = x.positions * y.positions * a.batch, products = a.sources * x.taps * y.taps;
+        if (first_pixel >= pixels) continue;
+
+        const auto describe = [&](int d, int64_t product) {
+            if (product >= products) {
+                line[d] = kFarAway;
+                number[d] = -1;
+                return;
+            }
+            int64_t channel = product;
+            const int64_t tap_x = take_digit(channel, known[kTapsX]), tap_y = take_digit(channel, known[kTapsY]);
+            const int64_t down = tap_y * known[kDeltaY], right = tap_x * known[kDeltaX];
+            line[d] = down;
+            column[d] = right;
+            offset[d] = (channel * a.y.source + down) * a.x.source + right;
+            const int64_t row = known[kLastY] - tap_y * a.y.tap_step;
+            number[d] = channel * a.source_step + row * a.x.taps + known[kLastX] - tap_x * a.x.tap_step;
+        };
+
+        OWL_THREADS(t) {
+            int64_t image = first_pixel + t % kConvPixels;
+            const bool exists = image < pixels;
+            const int64_t at_x = take_digit(image, x.positions) * a.x.step + x.origin;
+            const int64_t at_y = take_digit(image, y.positions) * a.y.step + y.origin;
+            place[0] = ((image * a.groups + group) * a.sources * a.y.source + at_y) * a.x.source + at_x;
+            place[1] = exists ? at_y : kFarAway;
+            place[2] = at_x;
+            OWL_UNROLL
+            for (int i = 0; i < kHigh * kWide; ++i) sum[i] = T(0);
+            if (t == 0) {
+                known[kTapsX] = x.taps;
+                known[kTapsY] = y.taps;
+                known[kDeltaX] = x.delta;
+                known[kDeltaY] = y.delta;
+                known[kLastX] = x.last_number;
+                known[kLastY] = y.last_number;
+                known[kPixelsX] = x.positions;
+                known[kPixelsY] = y.positions;
+                known[kClassX] = class_x;
+                known[kClassY] = class_y;
+            }
+        }
+        OWL_BARRIER();
+        OWL_THREADS(t) if (t < kConvDepth) describe(t, t);
+        OWL_BARRIER();
+        const T* filter = static_cast<const T*>(a.filter) + group * a.sources * a.results * a.x.taps * a.y.taps;
+        for (int64_t product = 0; product < products; product += kConvDepth) {
+            OWL_THREADS(t) {
+                OWL_UNROLL
+                for (int i = 0; i < kConvDepth * kConvPixels / kConvThreads; ++i) {
+                    const int d = t / kConvPixels + i * (kConvThreads / kConvPixels);
+                    const int64_t at_y = place[1] + line[d];
+                    T value = T(0);
+                    if (inside(at_y, a.y.source) && inside(place[2] + column[d], a.x.source))
+                        value = static_cast<const T*>(a.source)[place[0] + offset[d]];
+                    data[d * kConvPixels + t % kConvPixels] = value;
+                }
+                const int d = t % kConvDepth;
+                const int64_t at = number[d];
+                OWL_UNROLL
+                for (int i = 0; i < kConvDepth * kChannels / kConvThreads; ++i) {
+                    const int channel = t / kConvDepth + i * (kConvThreads / kConvDepth);
+                    T value = T(-0.0);
+                    if (at >= 0 && first_channel + channel < a.results)
+                        value = filter[(first_channel + channel) * a.result_step + at];
+                    filters[d * kPitch + channel] = value;
+                }
+            }
+            OWL_BARRIER();
+            OWL_THREADS(t) {
+                if (t < kConvDepth) describe(t, product + kConvDepth + t);
+                for (int d = 0; d < kConvDepth; ++d) {
+                    T pixel[kWide];
+                    OWL_UNROLL
+                    for (int j = 0; j < kWide; ++j) pixel[j] = data[d * kConvPixels + t % kColumns + j * kColumns];
+                    OWL_UNROLL
+                    for (int i = 0; i < kHigh; ++i) {
+                        const T f = filters[d * kPitch + t / kColumns + i * kRows];
+                        OWL_UNROLL
+                        for (int j = 0; j < kWide; ++j) sum[i * kWide + j] = fma(pixel[j], f, sum[i * kWide + j]);
+                    }
+                }
+            }
+            OWL_BARRIER();
+        }
+        OWL_THREADS(t) {
+            OWL_UNROLL
+            for (int j = 0; j < kWide; ++j) {
+                int64_t image = first_pixel + t % kColumns + j * kColumns;
+                const int64_t at_x = take_digit(image, known[kPixelsX]) * a.x.classes + known[kClassX];
+                const int64_t at_y = take_digit(image, known[kPixelsY]) * a.y.classes + known[kClassY];
+                if (image >= a.batch) continue;
+                OWL_UNROLL
+                for (int i = 0; i < kHigh; ++i) {
+                    const int64_t channel = first_channel + t / kColumns + i * kRows;
+                    if (channel >= a.results) continue;
+                    const int64_t all = group * a.results + channel;
+                    T value = sum[i * kWide + j];
+                    if (a.bias) value = value + static_cast<const T*>(a.bias)[all];
+                    const int64_t row = (image * a.groups * a.results + all) * a.y.result + at_y;
+                    static_cast<T*>(a.result)[row * a.x.result + at_x] = value;
+                }
+            }
+        }
+        OWL_BARRIER();
+    }
+}
+
+// A thread for each element, where a group has few channels: tiles would be nearly empty.
+template <class T>
+OWL_DEVICE void convolve_single(const ConvLaunch& a) {
+    OWL_THREADS(t) {
+        const int64_t size = a.x.result * a.y.result * a.results * a.groups * a.batch;
+        for (int64_t at = OWL_BLOCK() * kConvThreads + t; at < size; at += OWL_BLOCKS() * kConvThreads) {
+            int64_t image = at;
+            const int64_t at_x = take_digit(image, a.x.result), at_y = take_digit(image, a.y.result);
+            const int64_t channel = take_digit(image, a.results), group = take_digit(image, a.groups);
+            const int64_t pixel_x = quotient(at_x, a.x.classes), pixel_y = quotient(at_y, a.y.classes);
+            const ConvClass x = class_of(a.x, at_x - pixel_x * a.x.classes), y = class_of(a.y, at_y - pixel_y * a.y.classes);
+            const T* filter = static_cast<const T*>(a.filter) + channel * a.result_step +
+                              group * a.sources * a.results * a.x.taps * a.y.taps;
+            const T* source = static_cast<const T*>(a.source) + (image * a.groups + group) * a.sources * a.y.source * a.x.source;
+            T sum = T(0);
+            for (int64_t c = 0; c < a.sources; ++c) {
+                for (int64_t tap_y = 0; tap_y < y.taps; ++tap_y) {
+                    const int64_t line = pixel_y * a.y.step + y.origin + tap_y * y.delta;
+                    const T* row = source + (c * a.y.source + line) * a.x.source;
+                    const T* numbers = filter + c * a.source_step + (y.last_number - tap_y * a.y.tap_step) * a.x.taps;
+                    for (int64_t tap_x = 0; tap_x < x.taps; ++tap_x) {
+                        const int64_t column = pixel_x * a.x.step + x.origin + tap_x * x.delta;
+                        const bool exists = inside(line, a.y.source) && inside(column, a.x.source);
+                        sum = fma(exists ? row[column] : T(0), numbers[x.last_number - tap_x * a.x.tap_step], sum);
+                    }
+                }
+            }
+            if (a.bias) sum = sum + static_cast<const T*>(a.bias)[group * a.results + channel];
+            static_cast<T*>(a.result)[at] = sum;
+        }
+    }
+}
+
+}  // namespace cuda
+}  // namespace owl
+
+#define OWL_CONV(T, type)                                                                                    \
+    OWL_KERNEL_AT_ONCE(conv_wide_##type, owl::cuda::ConvLaunch, owl::cuda::kConvThreads, 4) {                \
+        owl::cuda::convolve_tiles<T, owl::cuda::kConvWide<T>>(a);                                            \
+    }                                                                                                        \
+    OWL_KERNEL_AT_ONCE(conv_narrow_##type, owl::cuda::ConvLaunch, owl::cuda::kConvThreads, 5) {              \
+        owl::cuda::convolve_tiles<T, owl::cuda::kConvNarrow>(a);                                             \
+    }                                                                                                        \
+    OWL_KERNEL_AT_ONCE(conv_single_##type, owl::cuda::ConvLaunch, owl::cuda::kConvThreads, 4) {              \
+        owl::cuda::convolve_single<T>(a);                                                                    \
+    }
+OWL_CONV(float, f32)
+OWL_CONV(double, f64)
+#undef OWL_CONV
