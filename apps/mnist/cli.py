@@ -28,8 +28,8 @@ gzipped or not; without either, the cache ($XDG_CACHE_HOME/owl/mnist) is used or
 and where there is no network scikit-learn's digits stand in. {MIRRORS_VARIABLE} names other mirrors,
 separated by blanks.
 
-GPUs: owl has no CUDA kernels yet for what these programs compute; with OWL_GPU_FALLBACK=cpu a CPU device stands in for
-a GPU that cannot be used.
+GPUs: what they need stands in docs/devices.md; with OWL_GPU_FALLBACK=cpu a CPU device stands in for one that cannot be
+used.
 
 several devices: --devices cpu:0,cpu:1 divides each batch among them; the result is that of one device.
 

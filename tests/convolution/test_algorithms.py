@@ -37,6 +37,7 @@ def directions(c: Convolution, x: np.ndarray, w: np.ndarray, g: np.ndarray, wino
         _runtime.set_winograd(was)
 
 
+@pytest.mark.cpu_kernels("Winograd's algorithm")
 @pytest.mark.parametrize(("kernel", "pad", "size"), SHAPES)
 @pytest.mark.parametrize("spread", [1.0, 1e4])
 def test_winograd_is_within_its_bound(kernel, pad, size, spread, rng):

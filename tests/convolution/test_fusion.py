@@ -90,6 +90,7 @@ def kernels(prepare: Callable[[int], Recording]) -> list[str]:
     return [kernel.name for kernel in plan.kernels]
 
 
+@pytest.mark.cpu_kernels("what shares a convolution's pass")
 def test_convolution_relu_and_pooling_are_one_kernel():
     convolver, pooler = conv.Convolver(2, 2, 1, 1), conv.Pooler(2, 2, 2, 2)
 
@@ -110,6 +111,7 @@ def test_convolution_relu_and_pooling_are_one_kernel():
 BACKWARD = ["conv_backward_data", "conv_backward_filter"]
 
 
+@pytest.mark.cpu_kernels("what shares a convolution's pass")
 @pytest.mark.parametrize(
     ("op", "rectify", "forward"),
     [
@@ -166,6 +168,7 @@ def test_bits_do_not_depend_on_fusion(dtype, drawn, kernel, rectify, other_mask,
         same_bits(left, right)
 
 
+@pytest.mark.cpu_kernels("what shares a convolution's pass")
 def test_the_gradient_of_a_mean_needs_no_forward_pass():
     """The pooling may have run long ago; of a mean, the gradient alone is spread."""
     convolver, pooler = conv.Convolver(1, 1, 1, 1), conv.Pooler(2, 2, 2, 2, op=conv.pool_op.avg)

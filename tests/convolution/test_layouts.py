@@ -128,6 +128,7 @@ def test_other_readers_get_plain_values(reader):
     compare(record)
 
 
+@pytest.mark.cpu_kernels("the blocked layout")
 def test_explain_tells_which_values_are_in_blocks():
     x, w = owl.randn([12, 12, 16, 4]), owl.randn([3, 3, 16, 16], 0, 0.1)
     for array in (x, w):

@@ -62,6 +62,7 @@ def test_a_kernel_of_the_cpu_that_is_given_a_remote_address_faults():
     assert faulted(done)
 
 
+@pytest.mark.cpu_kernels("no copy goes from a remote device to a GPU")
 def test_values_go_there_and_back(remote, cpu):
     x = np.random.default_rng(1).standard_normal((37, 53)).astype(np.float32)
     with cpu:
