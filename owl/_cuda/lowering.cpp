@@ -209,13 +209,29 @@ class Lowerer {
                                         blocks_for(args.size, kRandomThreads, kPerThread)));
     }
 
+    // The number of the memory where a run puts a value. One that is sent to the host gets there if it is stored outside; within
+    // the plan it stays on the device.
+    int memory_of(Ref ref) const {
+        if (ref < 0) return plan_.inputs[~ref].memory;
+        const bool outside = plan_.slots[placement_.value_slot[ref]].kind == Slot::output;
+        return plan_.nodes[ref].pushed && outside ? kHostMemory : plan_.memory;
+    }
+
     // Between memories. Within one it is no step.
     void lower_transfer(int i, const PlanNode& node) {
-        StepBuilder<Transfer> builder("transfer", nullptr, placement_);
         const Ref ref = f_.operands[i][0].ref;
+        const int from = memory_of(ref), to = memory_of(i);
+        if (from == to) {  // to the host and back, which nothing else sees
+            auto builder = copy_step(node);
+            dense_strides(node.shape, builder.args.src_stride);
+            builder.point(builder.args.src, ref);
+            builder.point(builder.args.dst, i);
+            return push_copy(&builder, i);
+        }
+        StepBuilder<Transfer> builder("transfer", nullptr, placement_);
         builder.args.bytes = static_cast<uint64_t>(node.shape.size()) * dtype_size(node.dtype);
-        builder.args.from_memory = ref < 0 ? plan_.inputs[~ref].memory : plan_.memory;
-        builder.args.to_memory = node.pushed ? kHostMemory : plan_.memory;
+        builder.args.from_memory = from;
+        builder.args.to_memory = to;
         builder.point(builder.args.from, ref);
         builder.point(builder.args.to, i);
         builder.step().operations.push_back(i);

@@ -163,3 +163,14 @@ def test_the_example_of_the_page_about_devices(python):
     example = page.split("```python\n")[1].split("```")[0]
     done = python(example)
     assert (done.stdout, done.stderr) == ("[0. 2. 4.] gpu:1\n", "")
+
+
+def test_a_value_goes_to_the_host_and_back_in_one_plan(program):
+    # Once, it was copied back as if it lay on the device.
+    program("""
+    cpu = owl.create_cpu_device()
+    with gpu:
+        x = owl.ones([100]) * 3
+        back = x.to(cpu).to(gpu) + 1
+        assert (back.to_numpy() == 4).all()
+    """)
