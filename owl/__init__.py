@@ -13,7 +13,7 @@ from pkgutil import extend_path as _extend_path
 __path__ = _extend_path(__path__, __name__)  # run from a checkout's root, an installed extension is found too
 
 from owl import conv, elewise
-from owl._config import initialize, show_config
+from owl._config import initialize, memory_info, show_config
 from owl._explain import explain
 from owl._runtime import (
     AxisError,
@@ -82,6 +82,7 @@ __all__ = [
     "get_num_threads",
     "has_cuda",
     "initialize",
+    "memory_info",
     "ones",
     "randb",
     "randn",

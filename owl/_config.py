@@ -73,3 +73,24 @@ def show_config(verbose: bool = False, file=None) -> None:
     width = max(map(len, found))
     for name, value in found.items():
         print(f"{name:<{width}}  {value}", file=file or sys.stdout)
+
+
+def memory_info(device: int | None = None) -> dict[str, int]:
+    """What is known of a device's memory, in bytes.
+
+    ``in_use``; ``cached`` for the next arrays; ``peak``, the most ever in use at once; ``limit``, 0 for none
+    (`owl.testing.memory_limit`). All CPU devices share the host's memory.
+
+    Parameters
+    ----------
+    device : owl.Device, optional
+        By default the current device.
+
+    Evaluates nothing and does not block; any thread may call it.
+
+    Examples
+    --------
+    >>> sorted(owl.memory_info())
+    ['cached', 'in_use', 'limit', 'peak']
+    """
+    return _runtime.memory_info(_runtime.get_device() if device is None else device)

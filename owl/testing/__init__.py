@@ -25,6 +25,7 @@ import numpy as np
 
 import owl
 from owl import _runtime
+from owl._config import memory_info
 from owl._runtime import promise
 from owl.testing._standin import standin
 
@@ -196,22 +197,6 @@ def memory_limit(bytes: int, beyond_current: bool = False, device: owl.Device | 
         yield
     finally:
         _runtime.set_memory_limit(None, limited)
-
-
-def memory_info(device: owl.Device | None = None) -> dict[str, int]:
-    """What is known of a device's memory, in bytes.
-
-    ``in_use``; ``cached`` for the next arrays; ``peak``, the most ever in use at once; ``limit``, 0 for none.
-
-    Parameters
-    ----------
-    device : owl.Device, optional
-        By default the current device.
-
-    Evaluates nothing and does not block; any thread may call it.
-
-    """
-    return _runtime.memory_info(owl.get_device() if device is None else device)
 
 
 def trim_memory(device: owl.Device | None = None) -> None:

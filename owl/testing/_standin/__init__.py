@@ -81,7 +81,8 @@ def standin(
         for the same seed. By default each stream has a thread.
     checked : bool, optional
         Find operations that touch the same memory without an order between them, whether or not they happened to run in
-        a right one, and races between the threads of a kernel. ``problems()`` of the result tells them.
+        a right one, and races between the threads of a kernel. ``problems()`` of the result tells them. By default as
+        ``OWL_STANDIN_CHECKED=1`` says, or not.
 
     Returns
     -------
@@ -104,7 +105,7 @@ def standin(
         memory=_whole("OWL_STANDIN_MEMORY", os.environ.get("OWL_STANDIN_MEMORY", str(2 << 30))),
         seed=0,
         lazy=False,
-        checked=False,
+        checked=os.environ.get("OWL_STANDIN_CHECKED", "0") == "1",
     )
     wanted = _Configuration(
         devices=now.devices if devices is None else devices,

@@ -6,7 +6,7 @@ import sys
 import time
 from collections.abc import Sequence
 
-from owl.testing import fuzz
+from owl.testing import _standin, fuzz
 from owl.testing.fuzz.check import SETTINGS, SETTINGS_BESIDES
 from owl.testing.fuzz.run import KINDS
 from owl.testing.fuzz.worlds import DEVICES, choose_devices
@@ -39,6 +39,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         passed = fuzz.run(options.programs, options.seed, options.seconds, options.first, tell, options.kind)
     except fuzz.ProgramError as error:
         print(error, file=sys.stderr)
+        return 1
+    driver = _standin.chosen()
+    if driver and (problems := driver.problems()):
+        print(*problems, sep="\n", file=sys.stderr)
         return 1
     seconds = time.monotonic() - start
     rate = passed / seconds if seconds else 0.0
