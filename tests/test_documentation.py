@@ -19,7 +19,7 @@ DOCS = sorted((ROOT / "docs").glob("*.md"))
 PAGES = [ROOT / "README.md", *DOCS]
 SOURCES = {".py", ".pyi", ".pyx", ".pxd", ".pxi", ".h", ".cpp", ".def"}
 # Pieces of programs, which need more around them than a page has room for.
-FRAGMENTS = {"aio.md", "pipeline.md"}
+FRAGMENTS = {"aio.md", "devices.md", "pipeline.md"}  # tests of their own run what can run there
 
 
 def page(name: str) -> str:

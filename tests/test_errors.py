@@ -260,7 +260,7 @@ def test_running_out_of_memory_leaves_inputs_intact():
     assert float(x.sum()) == 50_000
 
 
-@pytest.mark.cpu_kernels("the host's memory is what is short")
+@pytest.mark.cpu("the host's memory is what is short")
 def test_from_numpy_raises_when_memory_is_short():
     x = np.ones(1 << 20, np.float32)
     with memory_limit(1 << 16, beyond_current=True), pytest.raises(owl.OutOfMemoryError, match=r"\[from_numpy\]"):

@@ -113,7 +113,7 @@ def test_descriptors_do_not_grow_with_loops_closed_without_care(loop_kind):
     assert open_descriptors() <= before
 
 
-@pytest.mark.cpu_kernels("a GPU ends many runs, each with a wake-up, where a CPU ends one")
+@pytest.mark.cpu("a device that runs ahead ends many runs, each with a wake-up")
 def test_many_completions_are_one_wake_up(run):
     async def main():
         promises = [_runtime.promise([1]) for _ in range(50)]

@@ -148,7 +148,7 @@ def test_tasks_that_wait_for_room_are_woken_one_by_one(run, tight):
     run(main)
 
 
-@pytest.mark.cpu_kernels("two runs ahead are many")
+@pytest.mark.cpu("two runs ahead are many")
 def test_a_cancelled_task_passes_room_on(run, tight):
     async def main():
         order = []

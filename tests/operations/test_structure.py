@@ -199,6 +199,7 @@ def test_other_elements_are_converted_in_whatever_order_they_lie(dtype, wanted, 
             same_bits(owl.from_numpy(x, wanted, copy).to_numpy(), np.array(x, wanted))
 
 
+@pytest.mark.cpu("the array is read where it lies")
 def test_copy_none_borrows_what_it_can():
     x = np.ones(100, np.float32)
     borrowed, copied = owl.from_numpy(x, copy=None), owl.from_numpy(x[::2], copy=None)
