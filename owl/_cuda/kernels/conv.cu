@@ -215,7 +215,7 @@ OWL_DEVICE void convolve_single(const ConvLaunch& a) {
     OWL_KERNEL_AT_ONCE(conv_wide_##type, owl::cuda::ConvLaunch, owl::cuda::kConvThreads, 4) {                \
         owl::cuda::convolve_tiles<T, owl::cuda::kConvWide<T>>(a);                                            \
     }                                                                                                        \
-    OWL_KERNEL_AT_ONCE(conv_narrow_##type, owl::cuda::ConvLaunch, owl::cuda::kConvThreads, 5) {              \
+    OWL_KERNEL_AT_ONCE(conv_narrow_##type, owl::cuda::ConvLaunch, owl::cuda::kConvThreads, 4) {              \
         owl::cuda::convolve_tiles<T, owl::cuda::kConvNarrow>(a);                                             \
     }                                                                                                        \
     OWL_KERNEL_AT_ONCE(conv_single_##type, owl::cuda::ConvLaunch, owl::cuda::kConvThreads, 4) {              \

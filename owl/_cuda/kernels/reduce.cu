@@ -5,6 +5,7 @@
 // thread has a group, and a second launch adds the groups. Long runs: lanes of a block add pieces of kReducePiece numbers;
 // kReducePieces of them are a group, and a second launch adds the groups by halves.
 #include "args.h"
+#include "indices.cuh"
 #include "simt.cuh"
 
 namespace owl {
@@ -28,8 +29,6 @@ struct Min {
     template <class T> static OWL_DEVICE T identity() { return infinity<T>(); }
     template <class T> static OWL_DEVICE T apply(T x, T y) { return x <= y || x != x ? x : y; }
 };
-
-OWL_DEVICE int64_t smaller(int64_t x, int64_t y) { return x < y ? x : y; }
 
 template <class T>
 OWL_DEVICE T scaled(T x, double scale) {
