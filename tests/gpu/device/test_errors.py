@@ -217,7 +217,8 @@ def test_flat_memory(program):
         owl.wait_for_all()
         after = sizes()
     assert after[0] <= before[0] and after[1] == before[1], (before, after)
-    assert after[2] < before[2] + (4 << 10), (before, after)
+    if not os.environ.get("OWL_SANITIZE"):  # which has memory of its own
+        assert after[2] < before[2] + (4 << 10), (before, after)
     """,
         "",
         timeout=120,
