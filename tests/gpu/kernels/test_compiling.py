@@ -10,7 +10,8 @@ from owl._cuda.catalogue import sources
 from tests.gpu.kernels.library import ROOT, catalogue
 
 KERNELS = sorted((ROOT / "owl" / "_cuda" / "kernels").glob("*.cu"))
-ARCHITECTURES = [75, 80, 90, 100, 120]
+# One of them beside the other tests, the rest with those that take longer.
+ARCHITECTURES = [90, *(pytest.param(number, marks=pytest.mark.standin) for number in (75, 80, 100, 120))]
 MOST_REGISTERS = 96
 # A thread has its part of a tile's sums, and what it fetches next, in registers.
 MOST_REGISTERS_OF = {"conv": 128, "conv_filter": 128, "gemm": 128, "gemm_program": 128}
