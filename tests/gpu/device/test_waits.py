@@ -29,10 +29,13 @@ def test_each_wait_of_the_host(program):
     assert count >= 6, count
     missed = []
     for nth in range(1, count + 1):
-        control.skip_wait(nth)
-        for k in range(3):
-            round_trip(k)
-        if not control.problems():
+        for attempt in range(5):  # two threads wait, so the same number is not always the same wait
+            control.skip_wait(nth)
+            for k in range(3):
+                round_trip(k)
+            if control.problems():
+                break
+        else:
             missed.append(nth)
     # The end of the second upload comes before the end of what is computed from it.
     print(count, len(missed))
