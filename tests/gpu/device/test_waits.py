@@ -50,7 +50,7 @@ def test_each_wait_of_the_host(program):
 def test_computing_waits_for_copies(program):
     program(
         """
-    for k in range(40):
+    for k in range(2000):  # until a copy is still under way when computing comes to it
         control.skip_wait(1, "cuStreamWaitEvent")
         with gpu:
             x = owl.from_numpy(np.full((300, 300), k, np.float32))
