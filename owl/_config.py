@@ -76,17 +76,22 @@ def show_config(verbose: bool = False, file=None) -> None:
 
 
 def memory_info(device: int | None = None) -> dict[str, int]:
-    """What is known of a device's memory, in bytes.
-
-    ``in_use``; ``cached`` for the next arrays; ``peak``, the most ever in use at once; ``limit``, 0 for none
-    (`owl.testing.memory_limit`). All CPU devices share the host's memory.
+    """The sizes of a device's memory, in bytes.
 
     Parameters
     ----------
     device : owl.Device, optional
-        By default the current device.
+        By default the current device. All CPU devices share the host's memory.
 
-    Evaluates nothing and does not block; any thread may call it.
+    Returns
+    -------
+    dict
+        ``in_use``; ``cached`` for the next arrays; ``peak``, the most ever in use at once; ``limit``, 0 for none
+        (`owl.testing.memory_limit`).
+
+    Notes
+    -----
+    It evaluates nothing and does not block; any thread may call it.
 
     Examples
     --------

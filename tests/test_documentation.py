@@ -133,7 +133,8 @@ def read_by_the_code() -> set[str]:
         *(path for folder in ("owl", "apps", "tests") for path in (ROOT / folder).rglob("*") if path.suffix in SOURCES),
         ROOT / "setup.py",
     ]
-    pattern = r"""(?:environ(?:\.get\(|\.setdefault\(|\[)|getenv\(|setting\(|_VARIABLE = )\s*["'](OWL_\w+)["']"""
+    ways = r"environ(?:\.get\(|\.setdefault\(|\[)|getenv\(|setting\(|standin_number\(|_VARIABLE = "
+    pattern = rf"""(?:{ways})\s*["'](OWL_\w+)["']"""
     return {name for path in files for name in re.findall(pattern, path.read_text())}
 
 

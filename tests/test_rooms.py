@@ -19,7 +19,7 @@ KERNELS = {"_engine/graph/words.h", "_engine/graph/convolution.h", "_engine/grap
 # What computes one number at a time has the mathematics of the CPU's vectors.
 ARITHMETIC = {
     *("_cpu/kernels/arithmetic.h", "_cpu/kernels/scalars.h"),
-    *("_cpu/kernels/random/distributions.h", "_cpu/kernels/random/philox.h"),
+    *("_cpu/kernels/random/distributions.h", "_cpu/kernels/random/philox.h", "_cpu/kernels/reduce/grouped_sum.h"),
 }
 
 

@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+from owl import _cache
 from owl.apps.mnist import idx
 from owl.apps.mnist.dataset import Dataset
 from owl.apps.mnist.digits import load_digits
@@ -61,9 +62,8 @@ def read_path(path: Path) -> Dataset:
 
 
 def cache_folder() -> Path:
-    """``$XDG_CACHE_HOME/owl/mnist``, with ``~/.cache`` where the variable is unset, empty or not absolute."""
-    base = Path(os.environ.get("XDG_CACHE_HOME", ""))
-    return (base if base.is_absolute() else Path.home() / ".cache") / "owl" / "mnist"
+    """``$XDG_CACHE_HOME/owl/mnist``."""
+    return _cache.cache_folder("mnist")
 
 
 def read_cache(folder: Path) -> Dataset | None:

@@ -4,6 +4,7 @@
 #include <cassert>
 #include <cstddef>
 
+#include "_engine/plan/copies.h"
 #include "_engine/plan/program_builder.h"
 #include "_engine/plan/workspace.h"
 
@@ -108,65 +109,25 @@ class Lowerer {
 
     void lower_single(int i) {
         const PlanNode& node = plan_.nodes[i];
+        if (only_moves(node.op)) return lower_copies(i, node);
         switch (node.op) {
-            case Op::transpose: return lower_transpose(i, node);
-            case Op::slice: return lower_slice(i, node);
-            case Op::concat: return lower_concat(i, node);
+            case Op::to_device: return lower_copies(i, node);  // a transfer within one memory is no step
             case Op::reduce: return lower_reduce(i, node);
             case Op::softmax: return lower_softmax(i, node, SoftmaxKind::plain);
             case Op::log_softmax: return lower_softmax(i, node, SoftmaxKind::logarithm);
             case Op::cross_entropy: return lower_softmax(i, node, SoftmaxKind::loss);
             case Op::cross_entropy_back: return lower_softmax(i, node, SoftmaxKind::difference);
             case Op::random: return lower_random(i, node);
-            case Op::to_device: return lower_transfer(i, node);
             default: assert(false);
         }
     }
 
-    StepBuilder<CopyArgs> copy_step(const PlanNode& node) {
-        StepBuilder<CopyArgs> builder(kernels_.copy.name, &kernels_.copy, placement_);
-        builder.args.from = builder.args.to = node.dtype;
-        builder.args.ndim = node.shape.ndim;
-        std::copy_n(node.shape.dim, node.shape.ndim, builder.args.shape);
-        dense_strides(node.shape, builder.args.dst_stride);
-        return builder;
-    }
-
-    void lower_transpose(int i, const PlanNode& node) {
-        auto builder = copy_step(node);
-        int64_t source[kMaxDims];
-        const Operand& operand = f_.operands[i][0];
-        dense_strides(operand.view, source);
-        const auto order = attributes_of<TransposeAttributes>(node);
-        for (int d = 0; d < node.shape.ndim; ++d) builder.args.src_stride[d] = source[order.source(d)];
-        builder.point(builder.args.src, operand.ref);
-        builder.point(builder.args.dst, i);
-        push(&builder, i);
-    }
-
-    void lower_slice(int i, const PlanNode& node) {
-        auto builder = copy_step(node);
-        std::copy_n(attributes_of<SliceAttributes>(node).stride, node.shape.ndim, builder.args.src_stride);
-        builder.point(builder.args.src, f_.operands[i][0].ref, 0, node.first_argument, dtype_size(node.dtype));
-        builder.point(builder.args.dst, i);
-        push(&builder, i);
-    }
-
-    void lower_concat(int i, const PlanNode& node) {
-        const int dim = static_cast<int>(attributes_of<ConcatAttributes>(node).dimension);
-        int64_t stride[kMaxDims];
-        dense_strides(node.shape, stride);
-        int64_t offset = 0;
-        for (const Operand& operand : f_.operands[i]) {
-            auto builder = copy_step(node);
-            builder.args.shape[dim] = operand.view.dim[dim];
-            dense_strides(operand.view, builder.args.src_stride);
-            builder.point(builder.args.src, operand.ref);
-            builder.point(builder.args.dst, i, offset * stride[dim] * static_cast<int64_t>(dtype_size(node.dtype)));
-            builder.step().continues = offset > 0;
-            offset += operand.view.dim[dim];
-            push(&builder, i);
-        }
+    void lower_copies(int i, const PlanNode& node) {
+        const StepBuilder<CopyArgs> blank(kernels_.copy.name, &kernels_.copy, placement_);
+        owl::lower_copies(node, i, f_.operands[i], blank, [&](StepBuilder<CopyArgs>* builder) {
+            builder->args.from = builder->args.to = node.dtype;
+            push(builder, i);
+        });
     }
 
     void lower_reduce(int i, const PlanNode& node) {
@@ -217,15 +178,6 @@ class Lowerer {
         args.p0 = attributes.p0;
         args.p1 = attributes.p1;
         builder.point(args.y, i);
-        push(&builder, i);
-    }
-
-    // Between memories. Within one it is no step.
-    void lower_transfer(int i, const PlanNode& node) {
-        auto builder = copy_step(node);
-        dense_strides(node.shape, builder.args.src_stride);
-        builder.point(builder.args.src, f_.operands[i][0].ref);
-        builder.point(builder.args.dst, i);
         push(&builder, i);
     }
 

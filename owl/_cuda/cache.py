@@ -1,4 +1,4 @@
-"""What was compiled, kept on disk: `owl/kernels` under `$XDG_CACHE_HOME`, or under ~/.cache.
+"""Compiled kernels, kept on disk: `owl/kernels` under `$XDG_CACHE_HOME`, or under ~/.cache.
 
 A file begins with the checksum of what follows, so that one that is cut or damaged is as good as none. Files are moved
 into place when they are complete. A folder that cannot be used is no error: everything is compiled each time then.
@@ -13,15 +13,14 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+from owl._cache import cache_folder
+
 MOST_FILES = 128  # about a dozen pairs of a version of owl and an architecture, some 40 MB
 
 
 def folder() -> Path:
     """Where files are kept; it need not exist."""
-    base = Path(os.environ.get("XDG_CACHE_HOME", ""))
-    if not base.is_absolute():  # XDG's specification: such a path is ignored
-        base = Path("~/.cache").expanduser()
-    return base / "owl" / "kernels"
+    return cache_folder("kernels")
 
 
 def kept(key: str, make: Callable[[], bytes]) -> bytes:

@@ -1,4 +1,4 @@
-"""The kernels: their texts, and what NVRTC makes of them for an architecture.
+"""The kernels: their texts, and the cubins that NVRTC makes of them for an architecture.
 
 Each .cu file is a cubin of its own: they are compiled side by side, a thread for each, and one that has changed leaves
 the others as they are. A cubin is kept on disk (`owl._cuda.cache`) under a hash of all that it was made of.

@@ -8,9 +8,10 @@ is nothing to destroy.
 from __future__ import annotations
 
 import contextlib
-import os
 from dataclasses import dataclass
 from typing import Any
+
+from owl._cuda import nvml
 
 EVENTS = 64  # of each stream: as many runs, or copies, can be under way
 
@@ -28,19 +29,9 @@ class OpenedGpu:
     functions: list[Any]  # in the order of the catalogue
 
 
-def is_standin() -> bool:
-    """Whether the driver that runs on the host stands in for NVIDIA's."""
-    chosen = os.environ.get("OWL_CUDA_DRIVER", "")
-    if chosen not in ("", "standin"):
-        from owl._runtime import DeviceError
-
-        raise DeviceError(f"OWL_CUDA_DRIVER={chosen!r} is not known; 'standin' is the only other driver")
-    return chosen == "standin"
-
-
 def driver_library() -> str:
     """The library that has the driver's functions."""
-    if not is_standin():
+    if not nvml.standin():
         return "libcuda.so.1"
     from owl.testing import _standin
 
@@ -48,7 +39,7 @@ def driver_library() -> str:
 
 
 def _cupy() -> Any:
-    if is_standin():
+    if nvml.standin():
         from owl.testing._standin import cupy as standin_cupy
 
         return standin_cupy
@@ -58,7 +49,7 @@ def _cupy() -> Any:
 
 
 def _images(capability: str) -> list[bytes]:
-    if is_standin():
+    if nvml.standin():
         from owl.testing import _standin
 
         return [_standin.module_image()]
@@ -88,7 +79,7 @@ def open_gpu(index: int) -> OpenedGpu:
     except DeviceError:
         raise
     except Exception as error:  # CuPy's own, of several kinds
-        raise DeviceError(f"[create_gpu_device] GPU {index} cannot be used: {error}") from error
+        raise DeviceError(str(error)) from error
     return OpenedGpu(device, compute, copy, events[:EVENTS], events[EVENTS:], modules, functions)
 
 

@@ -4,7 +4,7 @@
 #include <condition_variable>
 #include <cstring>
 
-#include "_engine/run/threaded_executor.h"
+#include "_engine/run/issuing_executor.h"
 #include "backend.h"
 #include "calls.h"
 #include "kernels/args.h"
@@ -16,8 +16,6 @@ namespace cuda {
 namespace {
 
 constexpr Result kInvalidDevice = 101;
-constexpr int kRunsAhead = 16;             // as many are issued before recording waits
-constexpr size_t kShareAhead = 4;          // and what they store is at most a fourth of the device's memory
 constexpr size_t kPiece = size_t{32} << 20;  // bytes that are fetched at a time: as much pinned memory is kept
 
 constexpr const char* kForked =
@@ -46,10 +44,10 @@ const int kThreads[] = {
 #undef OWL_CUDA_KERNEL
 };
 
-class CudaExecutor final : public ThreadedExecutor, private Courier {
+class CudaExecutor final : public IssuingExecutor, private Courier {
    public:
     CudaExecutor(const Device& device, const Backend& backend, IdleListener* listener)
-        : ThreadedExecutor(listener), device_(device), backend_(backend) {
+        : IssuingExecutor(listener), device_(device), backend_(backend) {
         std::lock_guard<std::mutex> guard(devices().mutex);
         devices().all.push_back({memory_.number, &device_});
     }
@@ -61,22 +59,9 @@ class CudaExecutor final : public ThreadedExecutor, private Courier {
         return pinned ? pinned : host_memory().allocate(bytes);
     }
 
-    // Uploads do not count: a batch that is on its way ahead of its step is what recording is for.
-    bool has_room(int bound) override {
-        const int planned = planned_.load(std::memory_order_acquire);
-        if (!planned) return true;
-        return planned < std::max(bound, kRunsAhead) &&
-               stored_ahead_.load(std::memory_order_relaxed) < device_.total_bytes / kShareAhead;
-    }
-
     void submit(Run* run) override {
-        if (run->plan) {
-            planned_.fetch_add(1, std::memory_order_release);
-            stored_ahead_.fetch_add(run->plan->output_bytes, std::memory_order_relaxed);
-        } else if (device_.driver->host_access) {
-            device_.driver->host_access(run->upload->data, run->upload->bytes, 1);
-        }
-        ThreadedExecutor::submit(run);
+        if (run->upload) tell_of_access(run->upload, true);
+        IssuingExecutor::submit(run);
     }
 
     void freeze() override {
@@ -103,8 +88,7 @@ class CudaExecutor final : public ThreadedExecutor, private Courier {
         if (!forked_.load()) device_.driver->push_context(device_.context);
     }
     void forget() override {
-        planned_.store(0);
-        stored_ahead_.store(0);
+        IssuingExecutor::forget();
         forked_.store(true);
         pinned_.forget_driver();
     }
@@ -120,71 +104,44 @@ class CudaExecutor final : public ThreadedExecutor, private Courier {
 
     // ---------------------------------------------------------------------------------------------------------- runs
 
-    void execute(Run* run) override {
-        result_.buffers.assign(run->outputs.size(), nullptr);
-        result_.failures.assign(run->outputs.size(), nullptr);
-        {
-            std::lock_guard<GraphLock> guard(graph().mutex);
-            run->begun = true;
-            if (!bind(run)) {
-                count_end_of(run);
-                finish_run(run, &result_);
-                let_go_of_failures();
-                return recycle_run(run);
-            }
-        }
+    void begin_run(const Run* run) override {
         if (run->plan) issued_.fetch_add(1, std::memory_order_release);
-        perform(run);
-        {
-            std::lock_guard<GraphLock> guard(graph().mutex);
-            issue_run(run, &result_, memory_);
-            let_go_of_failures();
-        }
-        result_.buffers.clear();
-        (run->plan ? computing_ : copying_).mark([this, run](Result error, bool lost) { end(run, error, lost); });
     }
 
-    void end(Run* run, Result error, bool lost) {
-        std::lock_guard<GraphLock> guard(graph().mutex);
-        count_end_of(run);
+    void mark_end(Run* run) override {
+        (run->plan ? computing_ : copying_).mark([this, run](Result error, bool lost) {
+            end(run, error ? failure_of_device(run, error, lost) : nullptr);
+        });
+    }
+
+    void before_end(const Run* run, bool failed) override {
         if (run->plan) over_.fetch_add(1, std::memory_order_release);
-        if (error) {
-            auto* failure = new Failure(FailureKind::device, "CUDA: " + device_.driver->describe(error));
-            std::vector<int32_t> all;
-            for (const Step& step : run->plan ? run->plan->steps : std::vector<Step>{})
-                all.insert(all.end(), step.operations.begin(), step.operations.end());
-            if (run->plan) failure->origins = origins(all, run, *run->plan);
-            if (lost) lose(failure->message);
-            fail_run(run, failure);
-            if (failure->refs.load() == 1) failure->observed.store(true);  // no value is left that it could be told of
-            failure->release();
-        } else {
-            tell_of_reads(run);
-            finish_run(run);
-        }
-        recycle_run(run);
+        if (failed) return;
+        // The host may read what was sent to it.
+        for (const Node* node : run->outputs)
+            if (node->issued && node->buffer) tell_of_access(node->buffer, false);
     }
 
-    // The host may read what was sent to it.
-    void tell_of_reads(const Run* run) {
-        if (!device_.driver->host_access) return;
-        for (const Node* node : run->outputs) {
-            const Buffer* buffer = node->issued ? node->buffer : nullptr;
-            if (buffer && buffer->memory == &pinned_) device_.driver->host_access(buffer->data, buffer->bytes, 0);
-        }
+    // All operations of the run are named: the driver does not tell which it was.
+    Failure* failure_of_device(Run* run, Result error, bool lost) {
+        auto* failure = new Failure(FailureKind::device, "CUDA: " + device_.driver->describe(error));
+        if (lost) lose(failure->message);
+        if (!run->plan) return failure;
+        std::vector<int32_t> all;
+        for (const Step& step : run->plan->steps) all.insert(all.end(), step.operations.begin(), step.operations.end());
+        failure->origins = origins(all, run, *run->plan);
+        return failure;
+    }
+
+    void tell_of_access(const Buffer* buffer, bool written) const {
+        if (device_.driver->host_access && buffer->memory->host) device_.driver->host_access(buffer->data, buffer->bytes, written);
     }
 
     // The driver answers with an error whatever it is asked from now on.
     void lose(const std::string& message) {
-        if (!lost_.load())
-            lost_.store(new std::string(message + "; the device cannot be used any more in this process"), std::memory_order_release);
-    }
-
-    void count_end_of(const Run* run) {
-        count_end();
-        if (!run->plan) return;
-        planned_.fetch_sub(1, std::memory_order_release);
-        stored_ahead_.fetch_sub(run->plan->output_bytes, std::memory_order_relaxed);
+        const std::string* none = nullptr;
+        auto* told = new std::string(message + "; the device cannot be used any more in this process");
+        if (!lost_.compare_exchange_strong(none, told)) delete told;
     }
 
     // --------------------------------------------------------------------------------------------------------- steps
@@ -327,8 +284,6 @@ class CudaExecutor final : public ThreadedExecutor, private Courier {
     PinnedMemory pinned_{device_};
     Queue computing_{device_, device_.compute, device_.compute_events};
     Queue copying_{device_, device_.copy, device_.copy_events};
-    std::atomic<int> planned_{0};
-    std::atomic<size_t> stored_ahead_{0};
     std::atomic<uint64_t> issued_{0}, over_{0};  // runs of plans
     std::atomic<const std::string*> lost_{nullptr};
     std::atomic<bool> forked_{false};

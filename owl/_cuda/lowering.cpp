@@ -1,6 +1,7 @@
 // From a plan's groups to launches of CUDA kernels.
 #include "lowering.h"
 
+#include "_engine/plan/copies.h"
 #include "_engine/plan/workspace.h"
 #include "backend.h"
 
@@ -76,7 +77,7 @@ class Lowerer {
         const int wide = !fits_32_bits(args.size, blocks, threads);
         // In the catalogue the registers change first, then the indices' width.
         const Kernel first = doubles ? Kernel::elementwise_f64_i32_16 : Kernel::elementwise_f32_i32_16;
-        out_.push(&builder, "elementwise", launch(offset(first, 2 * wide + many), blocks));
+        out_.push(&builder, launch(offset(first, 2 * wide + many), blocks));
     }
 
     // With sums over columns. Several groups of columns leave their sums in the workspace.
@@ -101,15 +102,13 @@ class Lowerer {
             call.launches[1] = {doubles ? Kernel::elementwise_groups_f64 : Kernel::elementwise_groups_f32,
                                 static_cast<uint32_t>(stretches)};
         }
-        out_.push(builder, "elementwise", call, groups > 1 ? bytes * args.n_sums : 0);
+        out_.push(builder, call, groups > 1 ? bytes * args.n_sums : 0);
     }
 
     void lower_single(int i) {
         const PlanNode& node = plan_.nodes[i];
+        if (only_moves(node.op)) return lower_copies(i, node);
         switch (node.op) {
-            case Op::transpose: return lower_transpose(i, node);
-            case Op::slice: return lower_slice(i, node);
-            case Op::concat: return lower_concat(i, node);
             case Op::random: return lower_random(i, node);
             case Op::to_device: return lower_transfer(i, node);
             case Op::reduce:
@@ -121,12 +120,9 @@ class Lowerer {
         }
     }
 
-    StepBuilder<CopyLaunch> copy_step(const PlanNode& node) {
-        StepBuilder<CopyLaunch> builder("copy", nullptr, placement_);
-        builder.args.ndim = node.shape.ndim;
-        std::copy_n(node.shape.dim, node.shape.ndim, builder.args.shape);
-        dense_strides(node.shape, builder.args.dst_stride);
-        return builder;
+    void lower_copies(int i, const PlanNode& node) {
+        const StepBuilder<CopyLaunch> blank("copy", nullptr, placement_);
+        owl::lower_copies(node, i, f_.operands[i], blank, [&](StepBuilder<CopyLaunch>* builder) { push_copy(builder, i); });
     }
 
     void push_copy(StepBuilder<CopyLaunch>* builder, int i) {
@@ -135,7 +131,7 @@ class Lowerer {
         args.size = 1;
         for (int d = 0; d < args.ndim; ++d) args.size *= args.shape[d];
         builder->step().operations.push_back(i);
-        out_.push(builder, "copy", args.size ? copy_call(args, dtype) : Call());  // of a concatenation a part may be empty
+        out_.push(builder, args.size ? copy_call(args, dtype) : Call());  // of a concatenation a part may be empty
     }
 
     static Call copy_call(const CopyLaunch& args, DType dtype) {
@@ -155,43 +151,6 @@ class Lowerer {
         return launch(offset(first, wide), blocks);
     }
 
-    void lower_transpose(int i, const PlanNode& node) {
-        auto builder = copy_step(node);
-        int64_t source[kMaxDims];
-        const Operand& operand = f_.operands[i][0];
-        dense_strides(operand.view, source);
-        const auto order = attributes_of<TransposeAttributes>(node);
-        for (int d = 0; d < node.shape.ndim; ++d) builder.args.src_stride[d] = source[order.source(d)];
-        builder.point(builder.args.src, operand.ref);
-        builder.point(builder.args.dst, i);
-        push_copy(&builder, i);
-    }
-
-    void lower_slice(int i, const PlanNode& node) {
-        auto builder = copy_step(node);
-        std::copy_n(attributes_of<SliceAttributes>(node).stride, node.shape.ndim, builder.args.src_stride);
-        builder.point(builder.args.src, f_.operands[i][0].ref, 0, node.first_argument, dtype_size(node.dtype));
-        builder.point(builder.args.dst, i);
-        push_copy(&builder, i);
-    }
-
-    void lower_concat(int i, const PlanNode& node) {
-        const int dim = static_cast<int>(attributes_of<ConcatAttributes>(node).dimension);
-        int64_t stride[kMaxDims];
-        dense_strides(node.shape, stride);
-        int64_t offset = 0;
-        for (const Operand& operand : f_.operands[i]) {
-            auto builder = copy_step(node);
-            builder.args.shape[dim] = operand.view.dim[dim];
-            dense_strides(operand.view, builder.args.src_stride);
-            builder.point(builder.args.src, operand.ref);
-            builder.point(builder.args.dst, i, offset * stride[dim] * static_cast<int64_t>(dtype_size(node.dtype)));
-            builder.step().continues = offset > 0;
-            offset += operand.view.dim[dim];
-            push_copy(&builder, i);
-        }
-    }
-
     void lower_random(int i, const PlanNode& node) {
         StepBuilder<RandomLaunch> builder("random", nullptr, placement_);
         RandomLaunch& args = builder.args;
@@ -205,7 +164,7 @@ class Lowerer {
         args.p1 = attributes.p1;
         builder.point(args.y, i);
         builder.step().operations.push_back(i);
-        out_.push(&builder, "random", launch(node.dtype == DType::f64 ? Kernel::random_f64 : Kernel::random_f32,
+        out_.push(&builder, launch(node.dtype == DType::f64 ? Kernel::random_f64 : Kernel::random_f32,
                                         blocks_for(args.size, kRandomThreads, kPerThread)));
     }
 
@@ -221,13 +180,7 @@ class Lowerer {
     void lower_transfer(int i, const PlanNode& node) {
         const Ref ref = f_.operands[i][0].ref;
         const int from = memory_of(ref), to = memory_of(i);
-        if (from == to) {  // to the host and back, which nothing else sees
-            auto builder = copy_step(node);
-            dense_strides(node.shape, builder.args.src_stride);
-            builder.point(builder.args.src, ref);
-            builder.point(builder.args.dst, i);
-            return push_copy(&builder, i);
-        }
+        if (from == to) return lower_copies(i, node);  // to the host and back, which nothing else sees
         StepBuilder<Transfer> builder("transfer", nullptr, placement_);
         builder.args.bytes = static_cast<uint64_t>(node.shape.size()) * dtype_size(node.dtype);
         builder.args.from_memory = from;
@@ -237,7 +190,7 @@ class Lowerer {
         builder.step().operations.push_back(i);
         Call call;
         call.kind = CallKind::copy;
-        out_.push(&builder, "transfer", call);
+        out_.push(&builder, call);
     }
 
     Plan& plan_;
@@ -254,7 +207,7 @@ void lower_missing(Lowered* out, const Placement& placement, const Group& group)
     for (int sum : group.sums) builder.step().operations.push_back(sum);
     Call call;
     call.kind = CallKind::missing;
-    out->push(&builder, "missing", call);
+    out->push(&builder, call);
 }
 
 }  // namespace cuda

@@ -16,10 +16,9 @@ struct Lowered {
     std::vector<size_t> workspace;
 
     template <class Args>
-    void push(StepBuilder<Args>* builder, const char* name, const Call& call, size_t bytes = 0) {
+    void push(StepBuilder<Args>* builder, const Call& call, size_t bytes = 0) {
         auto kept = std::make_shared<const Call>(call);
         Step& step = builder->step();
-        step.name = name;
         step.kernel = kept.get();
         step.program = std::move(kept);
         steps.push_back(builder->finish());
@@ -61,8 +60,10 @@ constexpr int64_t kMostBlocks = 1 << 14;
 
 inline int64_t ceil_div(int64_t n, int64_t by) { return (n + by - 1) / by; }
 
+inline uint32_t blocks_of(int64_t pieces) { return static_cast<uint32_t>(std::clamp<int64_t>(pieces, 1, kMostBlocks)); }
+
 inline uint32_t blocks_for(int64_t elements, int threads, int per_thread) {
-    return static_cast<uint32_t>(std::clamp<int64_t>(ceil_div(elements, int64_t{threads} * per_thread), 1, kMostBlocks));
+    return blocks_of(ceil_div(elements, int64_t{threads} * per_thread));
 }
 
 // The kernels' counters go one step beyond the end.
@@ -71,6 +72,9 @@ inline bool fits_32_bits(int64_t elements, uint32_t blocks, int threads) {
 }
 
 inline Kernel offset(Kernel first, int by) { return static_cast<Kernel>(static_cast<int>(first) + by); }
+
+// In the catalogue a kernel's form for float64 comes after the one for float32.
+inline Kernel typed(Kernel f32, DType dtype) { return offset(f32, dtype == DType::f64); }
 
 inline Call launch(Kernel kernel, uint32_t blocks) {
     Call call;

@@ -12,8 +12,6 @@ constexpr int64_t kBlocksWanted = 1024;  // enough to fill any device
 constexpr int64_t kLeastPositions = 2048;  // of a part: below, its sums cost as much as its products
 constexpr int64_t kMostPartNumbers = int64_t{4} << 20;
 
-uint32_t blocks_of(int64_t tiles) { return static_cast<uint32_t>(std::clamp<int64_t>(tiles, 1, kMostBlocks)); }
-
 ConvAxis forward_axis(int64_t n, int64_t taps, int64_t out, int64_t pad, int64_t stride, int64_t dilation) {
     return {n, out, taps, stride, 1, -pad, dilation, 1};
 }
@@ -44,12 +42,11 @@ class ConvolutionLowerer {
     Ref operand(int k) const { return f_.operands[id_][k].ref; }
     const Shape& view(int k) const { return f_.operands[id_][k].view; }
 
-    // In the catalogue a kernel's form for float64 comes after the one for float32.
-    Kernel typed(Kernel first) const { return offset(first, doubles_); }
+    Kernel typed(Kernel first) const { return cuda::typed(first, node_.dtype); }
 
     template <class Args>
-    StepBuilder<Args> step() const {
-        StepBuilder<Args> builder("", nullptr, placement_);
+    StepBuilder<Args> step(const char* name) const {
+        StepBuilder<Args> builder(name, nullptr, placement_);
         builder.step().operations.push_back(id_);
         return builder;
     }
@@ -58,7 +55,7 @@ class ConvolutionLowerer {
 
     void forward() {
         const ConvolutionSizes s = convolution_sizes(node_, view(0), view(1), node_.shape);
-        auto builder = step<ConvLaunch>();
+        auto builder = step<ConvLaunch>("conv_forward");
         ConvLaunch& args = builder.args;
         args.x = forward_axis(s.w, s.kw, s.out_w, s.pad_w, s.stride_w, s.dilation_w);
         args.y = forward_axis(s.h, s.kh, s.out_h, s.pad_h, s.stride_h, s.dilation_h);
@@ -67,12 +64,12 @@ class ConvolutionLowerer {
         args.source_step = s.kw * s.kh;
         args.result_step = args.source_step * args.sources;
         if (f_.operands[id_].size() > 2) builder.point(args.bias, operand(2));
-        push(&builder, "conv_forward", s);
+        push(&builder, s);
     }
 
     void backward_data() {
         const ConvolutionSizes s = convolution_sizes(node_, node_.shape, view(1), view(0));
-        auto builder = step<ConvLaunch>();
+        auto builder = step<ConvLaunch>("conv_backward_data");
         ConvLaunch& args = builder.args;
         args.x = adjoint_axis(s.w, s.kw, s.out_w, s.pad_w, s.stride_w, s.dilation_w);
         args.y = adjoint_axis(s.h, s.kh, s.out_h, s.pad_h, s.stride_h, s.dilation_h);
@@ -80,10 +77,10 @@ class ConvolutionLowerer {
         args.results = s.c_in / s.groups;
         args.result_step = s.kw * s.kh;
         args.source_step = args.result_step * args.results;
-        push(&builder, "conv_backward_data", s);
+        push(&builder, s);
     }
 
-    void push(StepBuilder<ConvLaunch>* builder, const char* name, const ConvolutionSizes& s) {
+    void push(StepBuilder<ConvLaunch>* builder, const ConvolutionSizes& s) {
         ConvLaunch& args = builder->args;
         args.groups = s.groups;
         args.batch = s.batch;
@@ -91,7 +88,7 @@ class ConvolutionLowerer {
         builder->point(args.filter, operand(1));
         builder->point(args.result, id_);
         if (args.results <= kConvFewChannels) {
-            out_.push(builder, name, launch(typed(Kernel::conv_single_f32), blocks_for(node_.shape.size(), kConvThreads, 1)));
+            out_.push(builder, launch(typed(Kernel::conv_single_f32), blocks_for(node_.shape.size(), kConvThreads, 1)));
             return;
         }
         const bool narrow = args.results <= kConvNarrow;
@@ -99,11 +96,11 @@ class ConvolutionLowerer {
         const int64_t pixels = ceil_div(args.x.result, args.x.classes) * ceil_div(args.y.result, args.y.classes) * args.batch;
         const int64_t classes = std::min(args.x.result, args.x.classes) * std::min(args.y.result, args.y.classes);
         const int64_t tiles = ceil_div(args.results, channels) * ceil_div(pixels, kConvPixels) * args.groups * classes;
-        out_.push(builder, name, launch(typed(narrow ? Kernel::conv_narrow_f32 : Kernel::conv_wide_f32), blocks_of(tiles)));
+        out_.push(builder, launch(typed(narrow ? Kernel::conv_narrow_f32 : Kernel::conv_wide_f32), blocks_of(tiles)));
     }
 
     void backward_filter() {
-        auto builder = step<ConvGradientLaunch>();
+        auto builder = step<ConvGradientLaunch>("conv_backward_filter");
         ConvGradientLaunch& args = builder.args;
         args.sizes = convolution_sizes(node_, view(1), node_.shape, view(0));
         builder.point(args.x, operand(1));
@@ -113,17 +110,17 @@ class ConvolutionLowerer {
         const int64_t numbers = args.sizes.c_in / args.sizes.groups * args.sizes.kw * args.sizes.kh;
         const int64_t tiles = ceil_div(out, outputs) * ceil_div(numbers, kConvNumbers) * args.sizes.groups;
         const Kernel kernel = few ? Kernel::conv_filter_few_f32 : Kernel::conv_filter_f32;
-        push(&builder, "conv_backward_filter", kernel, tiles, kConvStretch);
+        push(&builder, kernel, tiles, kConvStretch);
     }
 
     void backward_bias() {
-        auto builder = step<ConvGradientLaunch>();
+        auto builder = step<ConvGradientLaunch>("conv_backward_bias");
         builder.args.sizes = bias_gradient_sizes(view(0));
-        push(&builder, "conv_backward_bias", Kernel::conv_bias_f32, node_.shape.size(), kConvThreads);
+        push(&builder, Kernel::conv_bias_f32, node_.shape.size(), kConvThreads);
     }
 
     // `tiles`: blocks for a part, which is a multiple of so many positions. The division into parts depends on shapes alone.
-    void push(StepBuilder<ConvGradientLaunch>* builder, const char* name, Kernel kernel, int64_t tiles, int64_t multiple) {
+    void push(StepBuilder<ConvGradientLaunch>* builder, Kernel kernel, int64_t tiles, int64_t multiple) {
         ConvGradientLaunch& args = builder->args;
         args.elements = node_.shape.size();
         const int64_t positions = args.sizes.out_w * args.sizes.out_h * args.sizes.batch;
@@ -136,36 +133,36 @@ class ConvolutionLowerer {
         Call call = launch(typed(kernel), blocks_of(tiles * args.parts));
         if (args.parts == 1) {
             builder->point(args.part, id_);
-            return out_.push(builder, name, call);
+            return out_.push(builder, call);
         }
         builder->use_workspace(args.part);
         builder->point(args.gradient, id_);
         call.n_launches = 2;
         call.launches[1] = {typed(Kernel::conv_parts_f32), blocks_for(args.elements, kConvThreads, 1)};
-        out_.push(builder, name, call, static_cast<size_t>(args.elements * args.parts) * dtype_size(node_.dtype));
+        out_.push(builder, call, static_cast<size_t>(args.elements * args.parts) * dtype_size(node_.dtype));
     }
 
     // ----------------------------------------------------------------------------------------------------- poolings
 
     void pool_forward() {
-        auto builder = step<PoolLaunch>();
+        auto builder = step<PoolLaunch>("pool_forward");
         builder.args.sizes = pool_sizes(plan_, id_, view(0));
         builder.point(builder.args.x, operand(0));
         builder.point(builder.args.y, id_);
         const uint32_t blocks = blocks_for(node_.shape.size(), kPoolThreads, 1);
-        out_.push(&builder, "pool_forward", launch(typed(Kernel::pool_forward_f32), blocks));
+        out_.push(&builder, launch(typed(Kernel::pool_forward_f32), blocks));
     }
 
     // Of a maximum: a first launch finds where it was.
     void pool_backward() {
-        auto builder = step<PoolLaunch>();
+        auto builder = step<PoolLaunch>("pool_backward");
         PoolLaunch& args = builder.args;
         args.sizes = pool_sizes(plan_, id_, node_.shape);
         builder.point(args.y_diff, operand(0));
         builder.point(args.x_diff, id_);
         const Launch gradients = {typed(Kernel::pool_backward_f32), blocks_for(node_.shape.size(), kPoolThreads, 1)};
         if (args.sizes.window.op == PoolOp::average)
-            return out_.push(&builder, "pool_backward", launch(gradients.kernel, gradients.blocks));
+            return out_.push(&builder, launch(gradients.kernel, gradients.blocks));
         const int64_t windows = view(0).size();
         builder.point(args.x, operand(2));
         builder.use_workspace(args.positions);
@@ -173,7 +170,7 @@ class ConvolutionLowerer {
         Call call = launch(typed(Kernel::pool_forward_f32), blocks_for(windows, kPoolThreads, 1));
         call.n_launches = 2;
         call.launches[1] = gradients;
-        out_.push(&builder, "pool_backward", call, static_cast<size_t>(windows * args.position_bytes));
+        out_.push(&builder, call, static_cast<size_t>(windows * args.position_bytes));
     }
 
     // ----------------------------------------------------------------------------------------------- normalizations
@@ -191,17 +188,17 @@ class ConvolutionLowerer {
     uint32_t lrn_blocks() const { return blocks_for(node_.shape.size(), kLrnThreads, 1); }
 
     void lrn_forward() {
-        auto builder = step<LrnLaunch>();
+        auto builder = step<LrnLaunch>("lrn_forward");
         LrnLaunch& args = builder.args;
         const LrnSizes s = set_sizes(&args, node_);
         args.share = s.alpha / static_cast<double>(s.local_size);
         builder.point(args.x, operand(0));
         builder.point(node_.op == Op::lrn_scale ? args.scale : args.y, id_);
-        out_.push(&builder, "lrn_forward", launch(typed(Kernel::lrn_forward_f32), lrn_blocks()));
+        out_.push(&builder, launch(typed(Kernel::lrn_forward_f32), lrn_blocks()));
     }
 
     void lrn_backward() {
-        auto builder = step<LrnBackwardLaunch>();
+        auto builder = step<LrnBackwardLaunch>("lrn_backward");
         LrnBackwardLaunch& args = builder.args;
         const LrnSizes s = set_sizes(&args, node_);
         args.factor = 2 * s.alpha * s.beta / static_cast<double>(s.local_size);
@@ -210,7 +207,7 @@ class ConvolutionLowerer {
         builder.point(args.scale, operand(2));
         builder.point(args.y_diff, operand(3));
         builder.point(args.x_diff, id_);
-        out_.push(&builder, "lrn_backward", launch(typed(Kernel::lrn_backward_f32), lrn_blocks()));
+        out_.push(&builder, launch(typed(Kernel::lrn_backward_f32), lrn_blocks()));
     }
 
     Lowered& out_;

@@ -19,11 +19,11 @@ template <class T>
 bool has_large_tiles(const GemmLaunch& a) { return tiles_of<LargeTile<T>>(a) >= kManyTiles; }
 
 template <class T>
-uint32_t blocks_of(const GemmLaunch& a, bool large) {
+uint32_t tile_blocks(const GemmLaunch& a, bool large) {
     return static_cast<uint32_t>(std::max<int64_t>(1, large ? tiles_of<LargeTile<T>>(a) : tiles_of<SmallTile<T>>(a)));
 }
 
-// What the arguments of both kinds of products have in common. `args` is a part of the builder's.
+// The arguments that both kinds of products share. `args` is a part of the builder's.
 template <class Args>
 void describe_product(GemmLaunch* args, StepBuilder<Args>* builder, const PlanNode& node, const Operand& a, const Operand& b) {
     args->m = node.shape.dim[0];
@@ -42,7 +42,7 @@ void describe_product(GemmLaunch* args, StepBuilder<Args>* builder, const PlanNo
 Call call_of(const GemmLaunch& a, DType dtype, Kernel f32, Kernel f64, bool small) {
     const bool doubles = dtype == DType::f64;
     const bool large = !small && (doubles ? has_large_tiles<double>(a) : has_large_tiles<float>(a));
-    const uint32_t blocks = doubles ? blocks_of<double>(a, large) : blocks_of<float>(a, large);
+    const uint32_t blocks = doubles ? tile_blocks<double>(a, large) : tile_blocks<float>(a, large);
     return launch(offset(doubles ? f64 : f32, large), blocks);  // in the catalogue the large tile comes after the small one
 }
 
@@ -59,14 +59,14 @@ void lower_product(Lowered* out, Plan* plan, const Fusion& fusion, const Placeme
         builder.point(builder.args.c, product);
         builder.step().operations.push_back(product);
         const Call call = call_of(builder.args, node.dtype, Kernel::gemm_f32_small, Kernel::gemm_f64_small, false);
-        return out->push(&builder, "gemm", call);
+        return out->push(&builder, call);
     }
     StepBuilder<GemmProgramStep> builder("gemm", nullptr, placement);
     GemmLaunch& args = builder.args.product;
     describe_product(&args, &builder, node, a, b);
     ProgramBuilder(plan, fusion, id).build(&builder, product);
     const bool many = builder.args.n_registers > kFewRegisters;
-    out->push(&builder, "gemm",
+    out->push(&builder,
               many ? call_of(args, node.dtype, Kernel::gemm_program_f32_small_64, Kernel::gemm_program_f64_small_64, true)
                    : call_of(args, node.dtype, Kernel::gemm_program_f32_small_16, Kernel::gemm_program_f64_small_16, false));
 }

@@ -1,4 +1,4 @@
-// Reductions, softmax and what is made of it: from a node to launches.
+// Reductions, softmax and the cross entropy: from a node to launches.
 #include "lowering.h"
 
 namespace owl {
@@ -38,8 +38,6 @@ void describe(ReduceLaunch* a, const Shape& shape, uint32_t axes) {
     for (int k = runs; k < n; ++k) add(reduced[k] ? &a->reduced : &a->kept, count[k], stride[k]);
 }
 
-uint32_t blocks_of(int64_t n) { return static_cast<uint32_t>(std::clamp<int64_t>(n, 1, kMostBlocks)); }
-
 void lower_reduce(Lowered* out, const Fusion& fusion, const Placement& placement, const PlanNode& node, int i) {
     StepBuilder<ReduceLaunch> builder("reduce", nullptr, placement);
     const Operand& operand = fusion.operands[static_cast<size_t>(i)][0];
@@ -57,12 +55,11 @@ void lower_reduce(Lowered* out, const Fusion& fusion, const Placement& placement
 
     const bool is_long = args.run > kReduceShortRun;
     const int64_t outputs = args.kept.total;
-    const int doubles = node.dtype == DType::f64;  // in the catalogue the second of each kernel
     const uint32_t threads = blocks_for(outputs, kReduceThreads, 1);
     if (args.op == Reduction::argmax)
-        return out->push(&builder, "reduce",
-                         is_long ? launch(offset(Kernel::argmax_long_f32, doubles), blocks_of(outputs))
-                                 : launch(offset(Kernel::argmax_lines_f32, doubles), threads));
+        return out->push(&builder,
+                         is_long ? launch(typed(Kernel::argmax_long_f32, node.dtype), blocks_of(outputs))
+                                 : launch(typed(Kernel::argmax_lines_f32, node.dtype), threads));
     Call call;
     bool split;
     if (is_long) {
@@ -70,20 +67,20 @@ void lower_reduce(Lowered* out, const Fusion& fusion, const Placement& placement
         args.groups = ceil_div(pieces, kReducePieces);
         split = args.groups > 1;
         const int64_t units = split ? outputs * args.groups : ceil_div(outputs, kReducePieces / std::max<int64_t>(1, pieces));
-        call = launch(offset(Kernel::reduce_pieces_f32, doubles), blocks_of(units));
-        call.launches[1] = {offset(Kernel::reduce_pairs_f32, doubles), blocks_of(outputs)};
+        call = launch(typed(Kernel::reduce_pieces_f32, node.dtype), blocks_of(units));
+        call.launches[1] = {typed(Kernel::reduce_pairs_f32, node.dtype), blocks_of(outputs)};
     } else {
         args.groups = std::max<int64_t>(1, ceil_div(args.reduced.total, kSumGroup));
         split = args.groups > 1 && outputs < kFewOutputs;
-        call = launch(offset(Kernel::reduce_lines_f32, doubles),
+        call = launch(typed(Kernel::reduce_lines_f32, node.dtype),
                       blocks_for(split ? outputs * args.groups : outputs, kReduceThreads, 1));
-        call.launches[1] = {offset(Kernel::reduce_groups_f32, doubles), threads};
+        call.launches[1] = {typed(Kernel::reduce_groups_f32, node.dtype), threads};
     }
     if (split) {
         call.n_launches = 2;
         builder.use_workspace(args.part);
     }
-    out->push(&builder, "reduce", call, split ? static_cast<size_t>(outputs * args.groups) * dtype_size(node.dtype) : 0);
+    out->push(&builder, call, split ? static_cast<size_t>(outputs * args.groups) * dtype_size(node.dtype) : 0);
 }
 
 void lower_softmax(Lowered* out, const Fusion& fusion, const Placement& placement, const PlanNode& node, int i,
@@ -101,14 +98,13 @@ void lower_softmax(Lowered* out, const Fusion& fusion, const Placement& placemen
     if (kind == SoftmaxKind::loss || kind == SoftmaxKind::difference) builder.point(args.label, operands[1].ref);
     builder.point(args.y, i);
     builder.step().operations.push_back(i);
-    const int doubles = node.dtype == DType::f64;
     if (args.inner == 1 && args.length > kSoftmaxShortLine) {
         const int64_t lanes = kSoftmaxLaneBytes / static_cast<int64_t>(dtype_size(node.dtype));
         const uint32_t blocks = blocks_of(ceil_div(args.outer, kSoftmaxThreads / lanes));
-        return out->push(&builder, "softmax", launch(offset(Kernel::softmax_long_f32, doubles), blocks));
+        return out->push(&builder, launch(typed(Kernel::softmax_long_f32, node.dtype), blocks));
     }
     const uint32_t blocks = blocks_for(args.inner * args.outer, kSoftmaxThreads, 1);
-    out->push(&builder, "softmax", launch(offset(Kernel::softmax_lines_f32, doubles), blocks));
+    out->push(&builder, launch(typed(Kernel::softmax_lines_f32, node.dtype), blocks));
 }
 
 }  // namespace

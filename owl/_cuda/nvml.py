@@ -90,16 +90,24 @@ def _text(function, *arguments) -> str:
 
 def standin() -> bool:
     """Whether the stand-in takes the place of NVIDIA's driver."""
-    return os.environ.get("OWL_CUDA_DRIVER", "") == "standin"
+    chosen = os.environ.get("OWL_CUDA_DRIVER", "")
+    if chosen not in ("", "standin"):
+        raise OwlValueError(f"OWL_CUDA_DRIVER is standin, not {chosen!r}")
+    return chosen == "standin"
+
+
+def standin_number(variable: str, default: int) -> int:
+    """A size of the stand-in's, from the environment."""
+    text = os.environ.get(variable, "") or str(default)
+    if not text.isdecimal() or not int(text):
+        raise OwlValueError(f"{variable} is a whole number above 0, not {text!r}")
+    return int(text)
 
 
 def gpu_count() -> int:
     """How many GPUs CUDA would show to this process; 0 where there is no driver."""
     if standin():
-        devices = os.environ.get("OWL_STANDIN_DEVICES", "") or "1"
-        if not devices.isdecimal():
-            raise OwlValueError(f"OWL_STANDIN_DEVICES is a whole number, not {devices!r}")
-        return int(devices)
+        return standin_number("OWL_STANDIN_DEVICES", 1)
     return len(_visible(machine().uuids))
 
 

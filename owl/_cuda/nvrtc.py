@@ -131,11 +131,6 @@ def compiler(newest: int = MAJORS[0]) -> Compiler:
     raise _error(f"NVRTC of CUDA {newest} is not found: pip install 'owl-runtime[cuda{newest}]'")
 
 
-def compile(sources: Mapping[str, str], architecture: int) -> bytes:
-    """Compiles a program to a cubin by this machine's newest NVRTC: see `Compiler.compile`."""
-    return compiler().compile(sources, architecture)
-
-
 def _places(newest: int) -> Iterator[str]:
     """Where NVRTC may be, the best place first."""
     majors = [major for major in MAJORS if major <= newest]

@@ -19,10 +19,12 @@ uint64_t Queue::mark(Over over) {
     changed_.wait(lock, [this] { return marks_.size() < events_.size(); });
     lock.unlock();
     const uint64_t number = ++made_;
-    // Without an event the end of all that the stream has is waited for.
-    const bool recorded = device_.driver->record_event(event_of(number), stream_) == kSuccess;
+    Mark mark{number, true, kSuccess, std::move(over)};
+    mark.recorded = device_.driver->record_event(event_of(number), stream_) == kSuccess;
+    // Without an event nothing could come after the mark, so it is reached before anything else is issued.
+    if (!mark.recorded) mark.error = device_.driver->synchronize_stream(stream_);
     lock.lock();
-    marks_.push_back({number, recorded, std::move(over)});
+    marks_.push_back(std::move(mark));
     lock.unlock();
     changed_.notify_all();
     return number;
@@ -56,22 +58,23 @@ void Queue::loop() {
 }
 
 Result Queue::wait_for(const Mark& mark, bool* lost) const {
-    const Driver& driver = *device_.driver;
-    Result error = kNotReady;
-    if (mark.recorded) {
-        const auto until = std::chrono::steady_clock::now() + kAsk;
-        do {
-            error = driver.query_event(event_of(mark.number));
-            pause_briefly();
-        } while (error == kNotReady && std::chrono::steady_clock::now() < until);
-        if (error == kNotReady) error = driver.synchronize_event(event_of(mark.number));
-        if (error == kSuccess) return kSuccess;
+    if (!mark.recorded) {
+        *lost = mark.error != kSuccess;
+        return mark.error;
     }
+    const Driver& driver = *device_.driver;
+    Result error;
+    const auto until = std::chrono::steady_clock::now() + kAsk;
+    do {
+        error = driver.query_event(event_of(mark.number));
+        pause_briefly();
+    } while (error == kNotReady && std::chrono::steady_clock::now() < until);
+    if (error == kNotReady) error = driver.synchronize_event(event_of(mark.number));
+    if (error == kSuccess) return kSuccess;
     // The call may have failed, or what it waits for. Of the first kind, the stream goes on.
     const Result stream_error = driver.synchronize_stream(stream_);
     *lost = stream_error != kSuccess;
-    if (*lost) return stream_error;
-    return mark.recorded ? error : kSuccess;
+    return *lost ? stream_error : error;
 }
 
 void Queue::resume(bool in_child) {

@@ -40,6 +40,7 @@ class Queue {
     struct Mark {
         uint64_t number;
         bool recorded;
+        Result error;  // of waiting for it at once, where no event could be recorded
         Over over;
     };
     Event event_of(uint64_t number) const { return events_[number % events_.size()]; }

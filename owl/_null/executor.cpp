@@ -4,7 +4,7 @@
 
 #include "_cpu/backend.h"
 #include "_cpu/team.h"
-#include "_engine/run/threaded_executor.h"
+#include "_engine/run/issuing_executor.h"
 #include "memory.h"
 #include "remote.h"
 #include "stream.h"
@@ -12,11 +12,9 @@
 namespace owl {
 namespace {
 
-constexpr int kRunsAhead = 16;  // as many are issued before recording waits
-
-class RemoteExecutor final : public ThreadedExecutor {
+class RemoteExecutor final : public IssuingExecutor {
    public:
-    RemoteExecutor(const Backend& backend, IdleListener* listener) : ThreadedExecutor(listener), backend_(backend) {}
+    RemoteExecutor(const Backend& backend, IdleListener* listener) : IssuingExecutor(listener), backend_(backend) {}
 
     ~RemoteExecutor() override {
         stop();
@@ -26,13 +24,6 @@ class RemoteExecutor final : public ThreadedExecutor {
     const Backend& backend() const override { return backend_; }
     Memory& memory() override { return memory_; }
     Buffer* stage(size_t bytes) override { return host_memory().allocate(bytes); }
-    // Uploads do not count: a batch that is on its way ahead of its step is what recording is for.
-    bool has_room(int bound) override { return planned_.load(std::memory_order_acquire) < std::max(bound, kRunsAhead); }
-
-    void submit(Run* run) override {
-        if (run->plan) planned_.fetch_add(1, std::memory_order_release);
-        ThreadedExecutor::submit(run);
-    }
     void quiesce() override {
         ThreadedExecutor::quiesce();
         stream_.quiesce();
@@ -53,45 +44,14 @@ class RemoteExecutor final : public ThreadedExecutor {
     }
 
     void forget() override {
-        planned_.store(0);
+        IssuingExecutor::forget();
         region_.forget();
         scratch_bytes_ = 0;
         scratch_threads_ = 0;
     }
 
-    void execute(Run* run) override {
-        result_.buffers.assign(run->outputs.size(), nullptr);
-        result_.failures.assign(run->outputs.size(), nullptr);
-        {
-            std::lock_guard<GraphLock> guard(graph().mutex);
-            run->begun = true;
-            if (!bind(run)) {
-                count_end_of(run);
-                finish_run(run, &result_);
-                let_go_of_failures();
-                return recycle_run(run);
-            }
-        }
-        perform(run);
-        {
-            std::lock_guard<GraphLock> guard(graph().mutex);
-            issue_run(run, &result_, memory_);
-            let_go_of_failures();
-        }
-        result_.buffers.clear();
+    void mark_end(Run* run) override {
         stream_.push([this, run] { end(run); }, true);
-    }
-
-    void end(Run* run) {
-        std::lock_guard<GraphLock> guard(graph().mutex);
-        count_end_of(run);
-        finish_run(run);
-        recycle_run(run);
-    }
-
-    void count_end_of(const Run* run) {
-        count_end();
-        if (run->plan) planned_.fetch_sub(1, std::memory_order_release);
     }
 
     bool launch(const Step& step, char* args) override {
@@ -142,7 +102,6 @@ class RemoteExecutor final : public ThreadedExecutor {
     AttachedRegion region_;
     size_t scratch_bytes_ = 0;
     int scratch_threads_ = 0;
-    std::atomic<int> planned_{0};
 };
 
 }  // namespace

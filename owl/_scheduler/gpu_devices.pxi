@@ -36,42 +36,44 @@ def create_gpu_device(index=0):
     fallback = os.environ.get("OWL_GPU_FALLBACK", "")
     if fallback not in ("", "cpu"):
         raise DeviceError(f"[create_gpu_device] OWL_GPU_FALLBACK={fallback!r} is not known; 'cpu' is the only fallback")
-    missing = missing_for_gpu(index)
-    if missing is None:
+    check_number_of_devices("create_gpu_device")
+    try:
+        check_gpu(index)
         with devices_lock:
             return Device(add_gpu_device(index))
-    if fallback:
-        if "cpu" not in warned_fallbacks:
-            warned_fallbacks.add("cpu")
-            warnings.warn(f"OWL_GPU_FALLBACK=cpu: a CPU device stands in for GPU {index}: {missing}", stacklevel=1)
-        return create_cpu_device()
-    raise DeviceError(f"[create_gpu_device] GPU {index} cannot be used: {missing}; OWL_GPU_FALLBACK=cpu lets such a script "
-                      "run on a CPU")
+    except DeviceError as error:
+        reason = error
+    if not fallback:
+        raise DeviceError(f"[create_gpu_device] GPU {index} cannot be used: {reason}; OWL_GPU_FALLBACK=cpu lets such a script "
+                          "run on a CPU") from reason.__cause__
+    if "cpu" not in warned_fallbacks:
+        warned_fallbacks.add("cpu")
+        warnings.warn(f"OWL_GPU_FALLBACK=cpu: a CPU device stands in for GPU {index}: {reason}", stacklevel=1)
+    return create_cpu_device()
 
 
 cdef set warned_fallbacks = set()
 
 
-# Why a GPU cannot be used and what to do; None if it can.
-cdef object missing_for_gpu(int index):
+# Raises what can be seen to be missing without touching the driver, and says what to do.
+cdef int check_gpu(int index) except -1:
     from owl._cuda import nvml
 
     if opened_gpus and gpu_process != os.getpid():
-        return ("CUDA cannot be used in a child that was forked after its parent had created a GPU device: start the process "
-                "by multiprocessing's \"spawn\" or \"forkserver\" instead")
+        raise DeviceError("CUDA cannot be used in a child that was forked after its parent had created a GPU device: start the "
+                          "process by multiprocessing's \"spawn\" or \"forkserver\" instead")
     missing = nvml.missing()
     if missing is not None:
-        return missing
+        raise DeviceError(missing)
     count = nvml.gpu_count()
     if index >= count:
-        return f"there {'is one GPU' if count == 1 else f'are {count} GPUs'}, and numbers start at 0"
-    return None
+        raise DeviceError(f"there {'is one GPU' if count == 1 else f'are {count} GPUs'}, and numbers start at 0")
+    return 0
 
 
 # With the lock of devices held.
 cdef int add_gpu_device(int index) except -1:
     global cuda_backend, gpu_process
-    check_number_of_devices("create_gpu_device")
     host_memory()  # its number is the first
     from owl._cuda import edge
 
@@ -80,7 +82,7 @@ cdef int add_gpu_device(int index) except -1:
     library = os.fsencode(edge.driver_library())
     device.driver = load_driver(library, &error)
     if device.driver is NULL:
-        raise DeviceError(f"[create_gpu_device] GPU {index} cannot be used: {error.decode(errors='replace')}")
+        raise DeviceError(error.decode(errors="replace"))
     opened = edge.open_gpu(index)
     device.index = index
     device.compute = <Stream><uintptr_t>opened.compute.ptr
@@ -92,9 +94,9 @@ cdef int add_gpu_device(int index) except -1:
     for function in opened.functions:
         device.functions.push_back(<Function><uintptr_t>function.ptr)
     device.blocking = setting("OWL_CUDA_BLOCKING", "0", ("0", "1")) == "1"
-    check_driver(device, device.driver.init(0), index)
-    check_driver(device, device.driver.retain_context(&device.context, index), index)
-    find_memory(device, index)
+    check_driver(device, device.driver.init(0))
+    check_driver(device, device.driver.retain_context(&device.context, index))
+    find_memory(device)
     if cuda_backend is NULL:
         cuda_backend = new CudaBackend()
     cdef unique_ptr[Executor] executor = make_cuda_executor(device, dereference(<Backend*>cuda_backend), &scheduler())
@@ -104,18 +106,18 @@ cdef int add_gpu_device(int index) except -1:
     return number
 
 
-cdef int check_driver(const CudaDevice& device, int error, int index) except -1:
+cdef int check_driver(const CudaDevice& device, int error) except -1:
     if error:
-        raise DeviceError(f"[create_gpu_device] GPU {index} cannot be used: {device.driver.describe(error).decode()}")
+        raise DeviceError(device.driver.describe(error).decode())
     return 0
 
 
-cdef int find_memory(CudaDevice& device, int index) except -1:
+cdef int find_memory(CudaDevice& device) except -1:
     cdef size_t free = 0
     cdef ContextGuard* guard = new ContextGuard(device)
     cdef int error = device.driver.memory_info(&free, &device.total_bytes)
     del guard
-    return check_driver(device, error, index)
+    return check_driver(device, error)
 
 
 # The stream that the device computes on, as CuPy knows it.
@@ -137,7 +139,7 @@ def get_gpu_device_count():
 
 
 def has_cuda():
-    """Whether a GPU can be used here: there is one, with its driver, and CuPy is installed. It leaves CUDA alone."""
+    """Whether a GPU can be used here: there is one, with its driver, CuPy and NVRTC. It leaves CUDA alone."""
     from owl._cuda import nvml
 
     return nvml.missing() is None

@@ -141,5 +141,5 @@ def test_the_standin_has_as_many_gpus_as_it_is_told():
     asked = ["nvml.gpu_count()", "nvml.gpu_names()", "nvml.missing()"]
     assert ask(asked, OWL_CUDA_DRIVER="standin") == [1, ["stand-in"], None]
     assert ask(asked, OWL_CUDA_DRIVER="standin", OWL_STANDIN_DEVICES="2") == [2, ["stand-in"] * 2, None]
-    with pytest.raises(AssertionError, match="OWL_STANDIN_DEVICES is a whole number, not 'two'"):
+    with pytest.raises(AssertionError, match="OWL_STANDIN_DEVICES is a whole number above 0, not 'two'"):
         ask(asked, OWL_CUDA_DRIVER="standin", OWL_STANDIN_DEVICES="two")

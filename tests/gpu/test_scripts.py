@@ -91,7 +91,7 @@ def test_check_writes_its_report_without_a_gpu(tmp_path):
     report = (tmp_path / "new" / "folder" / "gpu-report.md").read_text()
     assert "**No GPU can be used: " in report
     assert "| versions | passed |" in report
-    for stage in ("facts", "build", "contract", "kernels", "suite", "memcheck", "benchmarks.step"):
+    for stage in ("facts", "build", "kernels", "suite", "memcheck"):
         assert f"| {stage} | skipped: no GPU | 0.0 |" in report
 
 

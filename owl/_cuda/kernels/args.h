@@ -57,10 +57,6 @@ struct RandomLaunch {
 static_assert(sizeof(RandomLaunch) == 64, "the same in both compilers");
 
 constexpr int kReduceThreads = 256;
-constexpr int kReduceLaneBytes = 256;  // the numbers of a piece are added in so many bytes of lanes
-constexpr int64_t kReducePiece = 2048;  // numbers
-constexpr int kReducePieces = 16;       // of a group, added one after the other
-constexpr int64_t kReduceShortRun = 64;  // up to here a run is added number by number
 constexpr int kReducePair = 8;           // so many groups of pieces are added one after the other, more by halves
 
 // The product of some dimensions, the first one fastest, as a sequence of positions. Neighboring dimensions are of two kinds.
@@ -84,8 +80,6 @@ struct ReduceLaunch {
 static_assert(sizeof(ReduceLaunch) == 224, "the same in both compilers");
 
 constexpr int kSoftmaxThreads = 256;
-constexpr int kSoftmaxLaneBytes = 256;    // the numbers of a long line are added in so many bytes of lanes
-constexpr int64_t kSoftmaxShortLine = 64;  // up to here a thread has a line
 
 struct SoftmaxLaunch {
     int64_t inner, length, outer;

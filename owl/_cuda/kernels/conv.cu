@@ -16,7 +16,6 @@
 namespace owl {
 namespace cuda {
 
-constexpr int64_t kFarAway = -(int64_t{1} << 60);  // inside of nothing, whatever is added
 
 // One class of positions of the result along a dimension: their number, and their taps. Position j reads, for tap t, position
 // step * j + origin + t * delta of the source, times the filter's number `last_number - t * tap_step`.
@@ -38,8 +37,8 @@ OWL_DEVICE ConvClass class_of(const ConvAxis& axis, int64_t r) {
     return found;
 }
 
-// What all threads know of a tile, in shared memory: there are too few registers for it beside the sums.
-enum ConvTile { kTapsX, kTapsY, kDeltaX, kDeltaY, kLastX, kLastY, kPixelsX, kPixelsY, kClassX, kClassY, kConvTile };
+// A tile's facts that all threads need, in shared memory: there are too few registers for them beside the sums.
+enum TileFact { kTapsX, kTapsY, kDeltaX, kDeltaY, kLastX, kLastY, kPixelsX, kPixelsY, kClassX, kClassY, kTileFacts };
 
 template <class T, int kChannels>
 OWL_DEVICE void convolve_tiles(const ConvLaunch& a) {
@@ -48,12 +47,12 @@ OWL_DEVICE void convolve_tiles(const ConvLaunch& a) {
     constexpr int kPitch = kChannels + 1;  // so that one channel's numbers lie in different banks
     OWL_SHARED(T, data, kConvDepth * kConvPixels);
     OWL_SHARED(T, filters, kConvDepth * kPitch);
-    // Of the products in shared memory: what to add to a pixel's place in the source, and the place in a channel's filter.
+    // Of the products in shared memory: the offset to add to a pixel's place in the source, and the place in a channel's filter.
     OWL_SHARED(int64_t, offset, kConvDepth);
     OWL_SHARED(int64_t, line, kConvDepth);
     OWL_SHARED(int64_t, column, kConvDepth);
     OWL_SHARED(int64_t, number, kConvDepth);
-    OWL_SHARED(int64_t, known, kConvTile);
+    OWL_SHARED(int64_t, known, kTileFacts);
     OWL_PRIVATE(T, sum, kHigh * kWide);
     OWL_PRIVATE(int64_t, place, 3);  // of the pixel that a thread loads: all in all, its line, its column
 

@@ -24,7 +24,6 @@ OWL_DEVICE void correlate_tiles(const ConvGradientLaunch& a) {
     constexpr int kColumns = 16, kRows = kConvThreads / kColumns;  // of threads: numbers and output channels
     constexpr int kWide = kConvNumbers / kColumns, kHigh = kOutputs / kRows;
     constexpr int kOutputPitch = kOutputs + 1, kNumberPitch = kConvNumbers + 1;  // for different banks
-    constexpr int64_t kOutside = -(int64_t{1} << 60);
     OWL_SHARED(T, gradient, kConvDepth * kOutputPitch);
     OWL_SHARED(T, data, kConvDepth * kNumberPitch);
     // Of the positions in shared memory: the place in y_diff and in x, and the line and the column in x.
@@ -32,7 +31,7 @@ OWL_DEVICE void correlate_tiles(const ConvGradientLaunch& a) {
     OWL_SHARED(int64_t, place_x, kConvDepth);
     OWL_SHARED(int64_t, line, kConvDepth);
     OWL_SHARED(int64_t, column, kConvDepth);
-    // Of the filter's numbers: what to add to these.
+    // Of the filter's numbers: the offsets to add to these.
     OWL_SHARED(int64_t, offset, kConvNumbers);
     OWL_SHARED(int64_t, down, kConvNumbers);
     OWL_SHARED(int64_t, right, kConvNumbers);
@@ -54,7 +53,7 @@ OWL_DEVICE void correlate_tiles(const ConvGradientLaunch& a) {
         const auto describe = [&](int d, int64_t position) {
             if (position >= last) {
                 place_y[d] = -1;
-                line[d] = kOutside;
+                line[d] = kFarAway;
                 return;
             }
             int64_t image = position;
@@ -70,7 +69,7 @@ OWL_DEVICE void correlate_tiles(const ConvGradientLaunch& a) {
                 int64_t channel = first_number + t;
                 const bool exists = channel < numbers;
                 const int64_t tap_x = take_digit(channel, s.kw), tap_y = take_digit(channel, s.kh);
-                down[t] = exists ? tap_y * s.dilation_h : kOutside;
+                down[t] = exists ? tap_y * s.dilation_h : kFarAway;
                 right[t] = tap_x * s.dilation_w;
                 offset[t] = ((group * in + channel) * s.h + tap_y * s.dilation_h) * s.w + tap_x * s.dilation_w;
             }

@@ -1,4 +1,5 @@
-// For NVRTC, which has neither C's headers nor g++'s built-in functions: what the kernels use of both. It is included before all else.
+// For NVRTC, which has neither C's headers nor g++'s built-in functions: the parts of both that kernels use. It is included
+// before all else.
 #pragma once
 #ifdef __CUDACC_RTC__
 

@@ -12,8 +12,8 @@ OWL_DEVICE void multiply(const GemmLaunch& a) {
     using Sizes = GemmSizes<T, Tile>;
     OWL_SHARED(T, shared, Sizes::kShared);
     OWL_PRIVATE(T, sums, Sizes::kOwn);
-    const int64_t tiles = (a.m + Tile::kRows - 1) / Tile::kRows;
-    const int64_t row = OWL_BLOCK() % tiles * Tile::kRows, column = OWL_BLOCK() / tiles * Tile::kColumns;
+    const int64_t down = (a.m + Tile::kRows - 1) / Tile::kRows;
+    const int64_t row = OWL_BLOCK() % down * Tile::kRows, column = OWL_BLOCK() / down * Tile::kColumns;
     multiply_tile<T, Tile>(a, row, column, shared, sums);
     OWL_ROLLED
     for (int j = 0; j < Tile::kThreadColumns; ++j) {

@@ -1,4 +1,4 @@
-// A block's tile of a matrix product, in registers: what the kernels of products share.
+// A block's tile of a matrix product, in registers: shared by the kernels of products.
 //
 // Panels of A and B, kDepth rows of k each, go through shared memory: while the threads multiply one, they fetch the next.
 // Each element has one accumulator that starts at 0 and adds its products by fma in the order of k, as on the CPU, whatever
@@ -10,13 +10,13 @@
 namespace owl {
 namespace cuda {
 
-// The sizes of what a tile needs, in elements. A thread's rows lie in groups of kVector, 16 bytes, and so do its columns:
+// A tile's memory, in elements. A thread's rows lie in groups of kVector, 16 bytes, and so do its columns:
 // shared memory is read by whole groups, of which neighboring threads have neighboring ones.
 template <class T, class Tile>
 struct GemmSizes {
     static constexpr int kVector = 16 / static_cast<int>(sizeof(T));
     static constexpr int kAcross = Tile::kRows / Tile::kThreadRows, kDown = Tile::kColumns / Tile::kThreadColumns;  // threads
-    // One group more than it holds, so that what is adjacent along k lies in different banks.
+    // One group more than it holds, so that neighbors along k lie in different banks.
     static constexpr int kPitchA = Tile::kRows + kVector, kPitchB = Tile::kColumns + kVector;
     static constexpr int kPanelA = Tile::kDepth * kPitchA, kPanels = kPanelA + Tile::kDepth * kPitchB;
     static constexpr int kShared = 2 * kPanels;
@@ -41,7 +41,7 @@ class PanelShare {
         step_ = along_ ? kLevelStep * level_stride : kRowStep * stride;
         rows_ = static_cast<int>(rows - first < kLength ? rows - first : kLength) - row_;
     }
-    // From row `level` of k on. What lies beyond is taken for 0.
+    // From row `level` of k on. Numbers beyond the end are taken for 0.
     OWL_DEVICE void fetch(int64_t level) {
         const int levels = static_cast<int>(levels_ - level < kDepth ? levels_ - level : kDepth) - level_;
         const T* from = from_ + (level + level_) * level_stride_;

@@ -5,7 +5,7 @@
 namespace owl {
 namespace cuda {
 
-constexpr int kProgramBytes = 16 << 10;  // of shared memory for the program's registers, beside what is staged
+constexpr int kProgramBytes = 16 << 10;  // of shared memory for the program's registers, beside the staged column
 
 template <class T, class Tile, int kRegisters>
 OWL_DEVICE void multiply_and_run(const GemmProgramLaunch& a) {
@@ -16,8 +16,8 @@ OWL_DEVICE void multiply_and_run(const GemmProgramLaunch& a) {
     constexpr int kNeeded = Sizes::kStage + kRegisters * kLanes;
     OWL_SHARED(T, shared, kNeeded < Sizes::kShared ? Sizes::kShared : kNeeded);
     OWL_PRIVATE(T, sums, Sizes::kOwn);
-    const int64_t m = a.product.m, n = a.product.n, tiles = (m + Tile::kRows - 1) / Tile::kRows;
-    const int64_t row = OWL_BLOCK() % tiles * Tile::kRows, column = OWL_BLOCK() / tiles * Tile::kColumns;
+    const int64_t m = a.product.m, n = a.product.n, down = (m + Tile::kRows - 1) / Tile::kRows;
+    const int64_t row = OWL_BLOCK() % down * Tile::kRows, column = OWL_BLOCK() / down * Tile::kColumns;
     multiply_tile<T, Tile>(a.product, row, column, shared, sums);
     OWL_ROLLED
     for (int j = 0; j < Tile::kThreadColumns; ++j) {

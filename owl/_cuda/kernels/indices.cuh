@@ -20,7 +20,9 @@ OWL_DEVICE int64_t take_digit(int64_t& rest, int64_t base) {
 
 OWL_DEVICE int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
 OWL_DEVICE int64_t larger(int64_t a, int64_t b) { return a > b ? a : b; }
-OWL_DEVICE int64_t tiles_of(int64_t n, int64_t tile) { return (n + tile - 1) / tile; }
+OWL_DEVICE int64_t tiles_of(int64_t n, int64_t tile) { return quotient(n + tile - 1, tile); }
+
+constexpr int64_t kFarAway = -(int64_t{1} << 60);  // inside of nothing, whatever is added to it
 
 // Does a place, perhaps a negative one, lie in [0, n)?
 OWL_DEVICE bool inside(int64_t place, int64_t n) { return static_cast<uint64_t>(place) < static_cast<uint64_t>(n); }

@@ -45,7 +45,7 @@ OWL_DEVICE void normalize_backward(const LrnBackwardLaunch& a) {
         for (int64_t at = OWL_BLOCK() * kLrnThreads + t; at < size; at += OWL_BLOCKS() * kLrnThreads) {
             const T *y = static_cast<const T*>(a.y) + at, *y_diff = static_cast<const T*>(a.y_diff) + at;
             const T* scale = static_cast<const T*>(a.scale) + at;
-            // As on the CPU, which has nothing but 0 in a vector's lanes beyond the data.
+            // The CPU divides by 1 where the scale is 0, so that its vectors' unused lanes stay finite.
             const auto divisor = [&](int64_t beside) { return scale[beside] == T(0) ? T(1) : scale[beside]; };
             const T direct = *y_diff * pow(divisor(0), power);
             const T sum = sum_around<T>(a, channel_of(a, at),

@@ -1,4 +1,4 @@
-// The interpreter of element-wise programs, for kernels that run one on what they have in hand.
+// The interpreter of element-wise programs, for every kernel that runs one.
 //
 // A thread's registers are a column of a shared array: register r lies at r * kPitch + t. `Args` is a launch that carries a
 // program, of args.h.

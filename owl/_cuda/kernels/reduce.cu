@@ -38,10 +38,7 @@ OWL_DEVICE T scaled(T x, double scale) {
 OWL_DEVICE int64_t position(const ReduceWalk& walk, int64_t i) {
     int64_t at = 0;
     int last = 0;
-    for (; last + 1 < walk.ndim; ++last) {
-        at += i % walk.count[last] * walk.stride[last];
-        i /= walk.count[last];
-    }
+    for (; last + 1 < walk.ndim; ++last) at += take_digit(i, walk.count[last]) * walk.stride[last];
     return at + i * walk.stride[last];
 }
 
@@ -72,10 +69,11 @@ OWL_DEVICE void reduce_lines(const ReduceLaunch& a) {
     OWL_THREADS(t) {
         const int64_t items = a.kept.total * (a.part ? a.groups : 1), step = OWL_BLOCKS() * kReduceThreads;
         for (int64_t item = OWL_BLOCK() * kReduceThreads + t; item < items; item += step) {
-            const int64_t output = a.part ? item % a.kept.total : item;
+            int64_t group_of_item = item;
+            const int64_t output = a.part ? take_digit(group_of_item, a.kept.total) : item;
             const T* x = static_cast<const T*>(a.x) + position(a.kept, output);
             if (a.part) {
-                static_cast<T*>(a.part)[item] = reduce_group<T, Op>(a, x, item / a.kept.total);
+                static_cast<T*>(a.part)[item] = reduce_group<T, Op>(a, x, group_of_item);
             } else {
                 T total = reduce_group<T, Op>(a, x, 0);
                 for (int64_t group = 1; group < a.groups; ++group) total = Op::apply(total, reduce_group<T, Op>(a, x, group));
@@ -255,7 +253,7 @@ OWL_DEVICE void argmax_long(const ReduceLaunch& a) {
     OWL_KERNEL(reduce_lines_##type, owl::cuda::ReduceLaunch) { OWL_BY_REDUCTION(reduce_lines, T, a) }    \
     OWL_KERNEL(reduce_groups_##type, owl::cuda::ReduceLaunch) { OWL_BY_REDUCTION(reduce_groups, T, a) }  \
     OWL_KERNEL(reduce_pieces_##type, owl::cuda::ReduceLaunch) {                                          \
-        OWL_SHARED(T, lanes, owl::cuda::kReducePieces * owl::cuda::kReduceLanes<T>);                     \
+        OWL_SHARED(T, lanes, owl::kReducePieces * owl::cuda::kReduceLanes<T>);                           \
         OWL_BY_REDUCTION(reduce_pieces, T, a, lanes)                                                     \
     }                                                                                                    \
     OWL_KERNEL(reduce_pairs_##type, owl::cuda::ReduceLaunch) { OWL_BY_REDUCTION(reduce_pairs, T, a) }    \

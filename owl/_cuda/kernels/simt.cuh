@@ -10,7 +10,7 @@
 // A CUDA compiler makes threads of it, a C++ compiler loops over the threads of a block, in an order that depends on a seed.
 // With OWL_CHECKED each element of a shared array knows which thread wrote and which read it since the last barrier: what two
 // threads do to one element without a barrier between them is an error, whatever the order. Control flow around phases
-// and barriers is the same for all threads of a block. What a thread keeps from one phase to the next is an OWL_PRIVATE array,
+// and barriers is the same for all threads of a block. Values that a thread keeps from one phase to the next are an OWL_PRIVATE array,
 // to be used within phases alone (OWL_OWN(sum, t) is a pointer to thread t's): registers, where its indices are constants.
 // OWL_KERNEL_AT_ONCE is a kernel of which a multiprocessor holds so many blocks at once: the compiler then takes no more
 // registers than that leaves.

@@ -5,36 +5,14 @@
 // many as on a CPU, whose sums are added by halves. Exponentials are computed anew where they are needed again.
 #define OWL_ISA cuda
 #define OWL_SCALARS 1
-#include "_cpu/kernels/arithmetic.h"
+#include "_cpu/kernels/reduce/grouped_sum.h"
 #include "args.h"
-#include "simt.cuh"
+#include "indices.cuh"
 
 namespace owl {
 namespace cuda {
 
-// Adds numbers one after the other, but in groups, so that the error of long sums stays small.
-template <class T>
-struct GroupedSum {
-    T total = T(0), group = T(0);
-    int64_t in_group = 0;
-
-    OWL_INLINE void add(T x) {
-        group = group + x;
-        if (++in_group < kSumGroup) return;
-        total = total + group;
-        group = T(0);
-        in_group = 0;
-    }
-    OWL_INLINE T result() const { return total + group; }
-};
-
-// A class that does not occur costs nothing, however impossible it is.
-template <class T>
-OWL_DEVICE T cost(T label, T logarithm) {
-    return label != T(0) ? label * -logarithm : T(0);
-}
-
-// What a number comes to. `sum` is the exponentials', or its logarithm where that is wanted.
+// The result for one number. `sum` is the exponentials', or its logarithm where that is wanted.
 template <SoftmaxKind K, class T>
 OWL_DEVICE T outcome(const T* x, const T* label, int64_t at, T top, T sum) {
     if constexpr (K == SoftmaxKind::plain) return exp(x[at] - top) / sum;
@@ -50,7 +28,8 @@ OWL_DEVICE T logarithm_where_wanted(T sum) {
 
 template <class T, SoftmaxKind K>
 OWL_DEVICE void run_line(const SoftmaxLaunch& a, int64_t line) {
-    const int64_t first = line % a.inner + line / a.inner * a.length * a.inner, step = a.inner;
+    int64_t outer = line;
+    const int64_t inner = take_digit(outer, a.inner), first = inner + outer * a.length * a.inner, step = a.inner;
     const int64_t end = first + a.length * step;
     const T* x = static_cast<const T*>(a.x);
     const T* label = static_cast<const T*>(a.label);
@@ -110,10 +89,15 @@ OWL_DEVICE void run_long(const SoftmaxLaunch& a, Lanes& tops, Lanes& sums, Lanes
     for (int64_t line = OWL_BLOCK() * kLines; line < a.outer; line += OWL_BLOCKS() * kLines) {
         const int64_t first = line * a.length;
         const int64_t lines = a.outer - line < kLines ? a.outer - line : kLines;
+        // The numbers of thread t's lane.
+        const auto each = [&](int t, auto visit) {
+            if (t / kLanes >= lines) return;
+            const int64_t begin = first + t / kLanes * a.length;
+            for (int64_t at = begin + t % kLanes; at < begin + a.length; at += kLanes) visit(at);
+        };
         OWL_THREADS(t) {
             T top = -Constants<T>::infinity;
-            const int64_t end = t / kLanes < lines ? first + (t / kLanes + 1) * a.length : 0;
-            for (int64_t at = first + t / kLanes * a.length + t % kLanes; at < end; at += kLanes) top = max(top, x[at]);
+            each(t, [&](int64_t at) { top = max(top, x[at]); });
             tops[t] = top;
         }
         OWL_BARRIER();
@@ -121,9 +105,7 @@ OWL_DEVICE void run_long(const SoftmaxLaunch& a, Lanes& tops, Lanes& sums, Lanes
         OWL_THREADS(t) {
             const T top = tops[t / kLanes * kLanes];
             GroupedSum<T> powers;
-            const int64_t end = t / kLanes < lines ? first + (t / kLanes + 1) * a.length : 0;
-            for (int64_t at = first + t / kLanes * a.length + t % kLanes; at < end; at += kLanes)
-                powers.add(exp(x[at] - top));
+            each(t, [&](int64_t at) { powers.add(exp(x[at] - top)); });
             sums[t] = powers.result();
         }
         OWL_BARRIER();
@@ -132,12 +114,11 @@ OWL_DEVICE void run_long(const SoftmaxLaunch& a, Lanes& tops, Lanes& sums, Lanes
             const T top = tops[t / kLanes * kLanes];
             const T sum = logarithm_where_wanted<K, T>(sums[t / kLanes * kLanes]);
             GroupedSum<T> loss;
-            const int64_t end = t / kLanes < lines ? first + (t / kLanes + 1) * a.length : 0;
-            for (int64_t at = first + t / kLanes * a.length + t % kLanes; at < end; at += kLanes) {
+            each(t, [&](int64_t at) {
                 const T y = outcome<K>(x, label, at, top, sum);
                 if constexpr (K == SoftmaxKind::loss) loss.add(y);
                 else static_cast<T*>(a.y)[at] = y;
-            }
+            });
             if constexpr (K == SoftmaxKind::loss) losses[t] = loss.result();
         }
         OWL_BARRIER();

@@ -52,6 +52,12 @@ constexpr int kScalarOperand = 128;  // an operand from here on is a scalar, the
 // A sum over columns adds groups of this many columns one after the other, then the groups' sums one after the other:
 // the order that a sum on its own and a sum in another kernel's pass have in common.
 constexpr int64_t kSumGroup = 240;
+// Longer sums of adjacent numbers, on every device: a run is cut into pieces, whose numbers are added in lanes and the lanes by
+// halves; pieces are added one after the other, up to so many. Shorter runs, and lines of softmax, are added number by number.
+constexpr int64_t kReducePiece = 2048;
+constexpr int64_t kReducePieces = 16;
+constexpr int64_t kReduceShortRun = 64, kSoftmaxShortLine = 64;
+constexpr int kReduceLaneBytes = 256, kSoftmaxLaneBytes = 256;
 
 struct Instruction {
     Elementwise op;

@@ -51,7 +51,7 @@ inline PoolWindow pool_window(const Plan& plan, int pool) {
     return {static_cast<PoolOp>(a.op), a.w, a.h, a.stride_w, a.stride_h, a.pad_w, a.pad_h, y.dim[0], y.dim[1]};
 }
 
-// `x`: the shape of what is pooled.
+// `x`: the shape of the data.
 inline PoolSizes pool_sizes(const Plan& plan, int pool, const Shape& x) {
     return {x.dim[0], x.dim[1], x.dim[2] * x.dim[3], pool_window(plan, pool)};
 }

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import owl
+from owl._cuda import nvml
 from owl.testing._standin.building import build
 from owl.testing._standin.control import Control
 
@@ -40,14 +41,11 @@ def _start(wanted: _Configuration) -> Control:
     return control
 
 
-def _whole(variable: str, text: str) -> int:
-    try:
-        number = int(text)
-    except ValueError:
-        number = 0
-    if number < 1:
-        raise owl.DeviceError(f"[standin] {variable}={text!r} is not a whole number above 0")
-    return number
+def _checked() -> bool:
+    text = os.environ.get("OWL_STANDIN_CHECKED", "")
+    if text not in ("", "0", "1"):
+        raise owl.OwlValueError(f"OWL_STANDIN_CHECKED is 0 or 1, not {text!r}")
+    return text == "1"
 
 
 def standin(
@@ -96,16 +94,16 @@ def standin(
 
     Notes
     -----
-    Sets ``OWL_CUDA_DRIVER=standin`` in this process, and so for those that it starts. A second call may change `seed`
-    and `fail`; what it leaves out stays.
+    Sets ``OWL_CUDA_DRIVER=standin`` and ``OWL_STANDIN_DEVICES`` in this process, and so for those that it starts; the
+    other choices are this process's alone. A second call may change `seed` and `fail`; what it leaves out stays.
 
     """
     now = _chosen or _Configuration(
-        devices=_whole("OWL_STANDIN_DEVICES", os.environ.get("OWL_STANDIN_DEVICES", "1")),
-        memory=_whole("OWL_STANDIN_MEMORY", os.environ.get("OWL_STANDIN_MEMORY", str(2 << 30))),
+        devices=nvml.standin_number("OWL_STANDIN_DEVICES", 1),
+        memory=nvml.standin_number("OWL_STANDIN_MEMORY", 2 << 30),
         seed=0,
         lazy=False,
-        checked=os.environ.get("OWL_STANDIN_CHECKED", "0") == "1",
+        checked=_checked(),
     )
     wanted = _Configuration(
         devices=now.devices if devices is None else devices,
@@ -115,9 +113,9 @@ def standin(
         checked=now.checked if checked is None else checked,
     )
     if _control is None:
+        control = _start(wanted)
         os.environ["OWL_CUDA_DRIVER"] = "standin"
         os.environ["OWL_STANDIN_DEVICES"] = str(wanted.devices)
-        control = _start(wanted)
     else:
         control = _control
         fixed = [

@@ -17,6 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import owl
+from owl._cache import cache_folder
 
 HERE = Path(__file__).resolve().parent
 PACKAGE = HERE.parent.parent
@@ -67,8 +68,7 @@ def digest(kind: str) -> str:
 def build(checked: bool) -> Path:
     """The library, compiled if no process has done so before: with checks of order and of shared arrays, or without."""
     kind = "checked" if checked else "plain"
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    folder = cache / "owl" / "standin" / digest(kind)
+    folder = cache_folder("standin") / digest(kind)
     target = folder / f"libcuda-{kind}.so"
     if target.exists():
         return target

@@ -176,6 +176,14 @@ class Stream(_Owner):
     def synchronize(self) -> None:
         _call("cuStreamSynchronize", ctypes.c_void_p(self.ptr))
 
+    def record(self, event: Event | None = None) -> Event:
+        event = Event() if event is None else event
+        _call("cuEventRecord", ctypes.c_void_p(event.ptr), ctypes.c_void_p(self.ptr))
+        return event
+
+    def wait_event(self, event: Event) -> None:
+        _call("cuStreamWaitEvent", ctypes.c_void_p(self.ptr), ctypes.c_void_p(event.ptr), ctypes.c_uint(0))
+
 
 class Event(_Owner):
     """A place in a stream that others wait for."""

@@ -7,9 +7,9 @@
 #include "_cuda/kernels/accesses.h"
 #include "_cuda/kernels/simt.cuh"
 
-// The texts are compiled each for itself. Of a row without a text, the address is null.
+// The texts are compiled each for itself.
 using namespace owl::cuda;
-#define OWL_CUDA_KERNEL(name, Args, threads) __attribute__((weak)) void name(const Args&);
+#define OWL_CUDA_KERNEL(name, Args, threads) void name(const Args&);
 #include "_cuda/kernels/catalogue.def"
 #undef OWL_CUDA_KERNEL
 
@@ -43,7 +43,7 @@ std::string run(const char* name, const void* arguments, int64_t blocks, uint64_
 std::map<std::string, Kernel> all_kernels() {
     std::map<std::string, Kernel> kernels;
 #define OWL_CUDA_KERNEL(name, Args, threads) \
-    if (::name) kernels[#name] = {#name, sizeof(Args), static_cast<unsigned>(threads), visit<Args>, run<Args, ::name, threads>};
+    kernels[#name] = {#name, sizeof(Args), static_cast<unsigned>(threads), visit<Args>, run<Args, ::name, threads>};
 #include "_cuda/kernels/catalogue.def"
 #undef OWL_CUDA_KERNEL
     return kernels;

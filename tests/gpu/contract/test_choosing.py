@@ -54,7 +54,7 @@ def test_variables_choose_where_nothing_else_does(python):
 def test_a_variable_that_is_no_number_is_named(python, variable):
     done = python(BY_VARIABLES, **{variable: "many"})
     assert done.returncode == 1
-    assert f"{variable}='many'" in done.stderr
+    assert f"{variable} is a whole number above 0, not 'many'" in done.stderr
 
 
 def test_the_library_is_built_once(path, capfd, monkeypatch):

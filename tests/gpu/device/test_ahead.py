@@ -21,7 +21,7 @@ def test_runs_are_issued_ahead(program):
         steps[-1].wait_for_eval()
         assert all(step.state == "done" for step in steps)
     """,
-        "",
+        arguments="",
     )
 
 
@@ -39,7 +39,7 @@ def test_recording_waits_for_a_device_that_is_behind(program):
         assert 3 < most <= 20, most
         x.wait_for_eval()
     """,
-        "",
+        arguments="",
     )
 
 
@@ -58,5 +58,5 @@ def test_an_upload_overtakes_computing(program):
         assert x.state == "submitted"
         x.wait_for_eval()
     """,
-        "",
+        arguments="",
     )

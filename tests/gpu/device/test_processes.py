@@ -56,7 +56,7 @@ def test_a_program_ends(program, way):
     if way == "a daemon thread that goes on" and os.environ.get("OWL_SANITIZE") == "address":
         pytest.skip("the sanitizer's runtime reports a variable of its own where Python unwinds a thread through C++")
     text, code = ENDS[way]
-    program(BEGIN + text, "", code=code, checks=False, timeout=10)
+    program(BEGIN, text, arguments="", code=code, checks=False, timeout=10)
 
 
 def test_an_exception_ends_a_program(python):
@@ -94,12 +94,9 @@ def test_a_forked_child(program):
         calls = [control.calls(symbol) for symbol in symbols]
         try:
             def refused(act, text):
-                try:
+                with pytest.raises(owl.OwlError) as caught:
                     act()
-                except owl.OwlError as error:
-                    assert text in str(error), error
-                else:
-                    raise AssertionError(text)
+                assert text in str(caught.value)
             refused(done.to_numpy, "forked child")
             refused(recorded.to_numpy, "forked")
             with gpu:
@@ -127,10 +124,9 @@ def test_asking_for_gpus_leaves_the_driver_alone(program):
     # CUDA is broken in the forked children of a process that has started it.
     program(
         """
-    owl.has_cuda(), owl.get_gpu_device_count()
+    assert owl.has_cuda() and owl.get_gpu_device_count() == 1
     owl.show_config(file=open(os.devnull, "w"))
     assert not control.calls("cuInit")
-    assert os.path.basename(str(control.path)) not in open("/proc/self/maps").read() or not control.calls("cuInit")
     child = os.fork()
     if child == 0:
         gpu = owl.create_gpu_device(0)
@@ -138,6 +134,6 @@ def test_asking_for_gpus_leaves_the_driver_alone(program):
             ok = (owl.ones([3]) + 1).to_numpy().tolist() == [2, 2, 2]
         os._exit(0 if ok else 1)
     assert os.waitpid(child, 0)[1] == 0
-    """.replace("\n    ", "\n"),
+    """,
         device=False,
     )

@@ -40,7 +40,7 @@ def test_each_wait_of_the_host(program):
     # The end of the second upload comes before the end of what is computed from it.
     print(count, len(missed))
     """,
-        "checked=True, lazy=True",
+        arguments="checked=True, lazy=True",
         timeout=120,
     )
     count, missed = map(int, found.split())
@@ -62,7 +62,7 @@ def test_computing_waits_for_copies(program):
         raise AssertionError("computing never waited")
     assert control.problems()
     """,
-        "checked=True, lazy=True",
+        arguments="checked=True, lazy=True",
     )
 
 
@@ -84,5 +84,5 @@ def test_memory_goes_back_when_nothing_uses_it(program):
         control.reset_problems()
     assert found
     """,
-        "checked=True, lazy=True, memory=16 << 20",
+        arguments="checked=True, lazy=True, memory=16 << 20",
     )

@@ -1,4 +1,4 @@
-"""What the CUDA kernels for convolution, pooling and normalization are launched with, and numbers for them.
+"""Launches of the CUDA kernels for convolution, pooling and normalization, and numbers for them.
 
 Arrays are NumPy's: data ``[batch, channels, h, w]``, filters ``[out, in, kh, kw]``.
 """
@@ -12,10 +12,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from tests.agreement import same_bits
 from tests.convolution_reference import Convolution, Pooling, pooled_size
-
-DTYPES = [np.float32, np.float64]
 
 
 def words(names: str) -> list[tuple[str, type]]:
@@ -92,11 +89,6 @@ class LrnBackward(ctypes.Structure):
         ("power", ctypes.c_double),
         *addresses("x y scale y_diff x_diff"),
     ]
-
-
-def bits_but_for_nans(found: np.ndarray, wanted: np.ndarray) -> None:
-    """Which NaN it is differs between processors."""
-    same_bits(np.where(np.isnan(found), np.nan, found), np.where(np.isnan(wanted), np.nan, wanted))
 
 
 def numbers(rng: np.random.Generator, shape: Sequence[int], dtype: type, *, special: bool = False) -> np.ndarray:

@@ -11,7 +11,8 @@ import pytest
 
 import owl
 from owl import _runtime
-from tests.gpu.kernels.convolving import DTYPES, Case, Gradient, bits_but_for_nans, numbers
+from tests.agreement import DTYPES, same_numbers
+from tests.gpu.kernels.convolving import Case, Gradient, numbers
 
 pytestmark = pytest.mark.skipif(_runtime.isa() == "generic", reason="it rounds twice where the others fuse")
 
@@ -45,10 +46,10 @@ def test_both_directions_have_the_bits_of_the_cpu(kernels, seed, kind, dtype):
     wanted = convolver.ff(data, filters, *([] if bias is None else [owl.from_numpy(bias, dtype)])).to_numpy()
     y = np.full_like(g, 7)
     kernels.run(name(kind, dtype), case.launch(x, w, bias, y, adjoint=False), 1 + seed % 7, seed)
-    bits_but_for_nans(y, wanted)
+    same_numbers(y, wanted)
     x_diff = np.full_like(x, 7)
     kernels.run(name(kind, dtype), case.launch(g, w, None, x_diff, adjoint=True), 1 + seed % 5, seed)
-    bits_but_for_nans(x_diff, convolver.bp(gradient, data, filters).to_numpy())
+    same_numbers(x_diff, convolver.bp(gradient, data, filters).to_numpy())
 
 
 def gradient_launch(case, parts, multiple, elements):
@@ -91,7 +92,7 @@ def test_the_gradient_of_filters_is_within_its_bound(kernels, seed, kind, dtype)
     run_gradient(
         kernels, f"conv_{'filter' if 'few' in kind else 'filter_few'}_f{8 * w.itemsize}", launch, again, seed + 1
     )
-    bits_but_for_nans(again, found)
+    same_numbers(again, found)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

@@ -8,7 +8,7 @@ import pytest
 
 import owl
 from owl import _runtime
-from tests.agreement import DTYPES, same_bits
+from tests.agreement import DTYPES, same_bits, same_numbers
 from tests.gpu.kernels.launching import (
     INPUTS,
     INSTRUCTIONS,
@@ -109,11 +109,6 @@ def on_cuda(kernels, a, b, tile, seed=1):
     return c[: m * n].reshape(n, m)
 
 
-def compare(found, wanted):
-    """Which NaN it is differs between processors."""
-    same_bits(np.where(np.isnan(found), np.nan, found), np.where(np.isnan(wanted), np.nan, wanted))
-
-
 @pytest.mark.parametrize("tile", ["small", "large"])
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("seed", range(24))
@@ -122,7 +117,7 @@ def test_random_products(kernels, seed, dtype, tile):
     m, n, k = (coin.randint(1, coin.choice([4, 40, 130])) for _ in range(3))
     a = numbers(rng, (k, m), dtype, coin.choice(LAYOUTS), specials=coin.choice([0, 0.02]))
     b = numbers(rng, (n, k), dtype, coin.choice(LAYOUTS), specials=coin.choice([0, 0.02]))
-    compare(on_cuda(kernels, a, b, tile, seed), on_cpu(a, b))
+    same_numbers(on_cuda(kernels, a, b, tile, seed), on_cpu(a, b))
 
 
 @pytest.mark.parametrize("tile", ["small", "large"])
@@ -197,7 +192,7 @@ def check_program(kernels, seed, dtype, tile, registers):
     program = random_program(seed, registers=registers, first=product)
     wanted, _ = program.expected()
     for left, right in zip(run_program(kernels, program, a, b, tile, seed), wanted, strict=True):
-        compare(left, right)
+        same_numbers(left, right)
 
 
 @pytest.mark.parametrize("tile", ["small", "large"])

@@ -2,8 +2,8 @@
 //
 // Neighbouring dimensions that are both reduced or both kept are merged first. If dimension 0 is kept, its numbers lie
 // in vectors, and the reduced dimensions are a sequence of columns that is added in the order written at kSumGroup. If
-// dimension 0 is reduced and long, each run of it is cut into pieces of kPiece numbers that are added in lanes, the
-// lanes by halving, kPieces pieces one after the other, and what results pairwise; if it is short, tiles are transposed
+// dimension 0 is reduced and long, each run of it is cut into pieces of kReducePiece numbers that are added in lanes, the
+// lanes by halving, kReducePieces pieces one after the other, and what results pairwise; if it is short, tiles are transposed
 // in registers, so that neighbouring outputs lie in vectors. The number of lanes is the same for all instruction sets,
 // so a sum has the same bits on all of them. Where few outputs reduce many numbers, groups of columns or pieces are
 // chunks of their own and a second phase combines them; that depends on the shape alone.
@@ -20,10 +20,6 @@ namespace OWL_ISA {
 namespace {
 
 constexpr int64_t kChunk = 32768;    // numbers that are worth a chunk
-constexpr int64_t kPiece = 2048;     // numbers of a run that are added in lanes
-constexpr int64_t kPieces = 16;      // pieces added one after the other
-constexpr int64_t kShortRun = 64;    // runs up to here are transposed
-constexpr int kLaneBytes = 256;      // four AVX-512 registers
 constexpr int kPanelVectors = 8;
 
 template <class T>
@@ -128,18 +124,18 @@ Plan make_plan(const ReduceArgs& a) {
         }
     } else {
         p.outputs = p.kept.total;
-        if (p.rows <= kShortRun) {
+        if (p.rows <= kReduceShortRun) {
             p.path = Path::short_runs;
             const int64_t lanes = p.kept.ndim ? p.kept.count[0] : 1;
             p.items = lanes ? ceil_div(lanes, width) * (p.kept.total / lanes) : 0;
             work = width * p.rows * p.reduced.total;
         } else {
             p.path = Path::long_runs;
-            p.pieces = ceil_div(p.rows, kPiece);
-            if (a.op != Reduction::argmax) p.groups = max64(1, ceil_div(p.pieces * p.reduced.total, kPieces));
+            p.pieces = ceil_div(p.rows, kReducePiece);
+            if (a.op != Reduction::argmax) p.groups = max64(1, ceil_div(p.pieces * p.reduced.total, kReducePieces));
             p.split = p.groups > 1;
             p.items = p.outputs * p.groups;
-            work = p.split ? min64(p.rows, kPiece) * kPieces : p.rows * p.reduced.total;
+            work = p.split ? min64(p.rows, kReducePiece) * kReducePieces : p.rows * p.reduced.total;
         }
     }
     if (p.outputs == 0) p.items = 0;
@@ -212,7 +208,7 @@ void reduce_columns(const ReduceArgs& a, const Plan& p, int64_t item) {
 
 template <class T, class Op>
 T reduce_piece(const T* x, int64_t n) {
-    constexpr int L = kLaneBytes / int(sizeof(T)), NV = L / kWidth<T>;
+    constexpr int L = kReduceLaneBytes / int(sizeof(T)), NV = L / kWidth<T>;
     Vec<T> acc[NV];
     for (int v = 0; v < NV; ++v) acc[v] = set1(Op::template identity<T>());
     int64_t i = 0;
@@ -234,12 +230,12 @@ template <class T, class Op>
 void reduce_long(const ReduceArgs& a, const Plan& p, int64_t item) {
     const int64_t output = item / p.groups, group = item % p.groups;
     const T* x = static_cast<const T*>(a.x) + p.kept.offset(output);
-    const int64_t end = min64(p.pieces * p.reduced.total, (group + 1) * kPieces);
+    const int64_t end = min64(p.pieces * p.reduced.total, (group + 1) * kReducePieces);
     T total = Op::template identity<T>();
-    for (int64_t i = group * kPieces; i < end; ++i) {
-        const int64_t first = i % p.pieces * kPiece;
+    for (int64_t i = group * kReducePieces; i < end; ++i) {
+        const int64_t first = i % p.pieces * kReducePiece;
         const T* run = x + p.reduced.offset(i / p.pieces) + first;
-        total = Op::apply(total, reduce_piece<T, Op>(run, min64(kPiece, p.rows - first)));
+        total = Op::apply(total, reduce_piece<T, Op>(run, min64(kReducePiece, p.rows - first)));
     }
     if (p.split) static_cast<T*>(a.workspace)[item] = total;
     else static_cast<T*>(a.y)[output] = scaled(total, a.scale);

@@ -9,7 +9,7 @@
 #include <string.h>
 
 #include "_cpu/kernels/kernel_maker.h"
-#include "_cpu/kernels/arithmetic.h"
+#include "_cpu/kernels/reduce/grouped_sum.h"
 #include "_cpu/kernels/transpose.h"
 
 namespace owl {
@@ -17,42 +17,17 @@ namespace OWL_ISA {
 namespace {
 
 constexpr int64_t kChunk = 16384;
-constexpr int64_t kShortLine = 64;
-constexpr int kLaneBytes = 256;
-
-// Adds numbers one after the other, but in groups, so that the error of long sums stays small.
-template <class T>
-struct GroupedSum {
-    Vec<T> total{}, group{};
-    int64_t in_group = 0;
-
-    OWL_INLINE void add(Vec<T> x) {
-        group = group + x;
-        if (++in_group == kSumGroup) {
-            total = total + group;
-            group = Vec<T>{};
-            in_group = 0;
-        }
-    }
-    OWL_INLINE Vec<T> result() const { return total + group; }
-};
 
 // What a line comes to, once its maximum and the logarithm of its sum are known.
 template <class T>
 OWL_INLINE Vec<T> log_softmax(Vec<T> x, Vec<T> top, Vec<T> log_sum) { return (x - top) - log_sum; }
-
-// A class that does not occur costs nothing, however impossible it is.
-template <class T>
-OWL_INLINE Vec<T> cost(Vec<T> label, Vec<T> logarithm) {
-    return select(ne(label, Vec<T>{}), label * -logarithm, Vec<T>{});
-}
 
 // `lanes` neighbouring lines whose numbers are `stride` apart.
 template <class T, SoftmaxKind K>
 void lines_across(const T* x, T* y, int64_t length, int64_t stride, int lanes) {
     Vec<T> top = load_lanes(x, lanes);
     for (int64_t i = 1; i < length; ++i) top = max(top, load_lanes(x + i * stride, lanes));
-    GroupedSum<T> sum;
+    GroupedSum<Vec<T>> sum;
     for (int64_t i = 0; i < length; ++i) {
         const Vec<T> e = exp(load_lanes(x + i * stride, lanes) - top);
         if (K == SoftmaxKind::plain) store_lanes(y + i * stride, e, lanes);
@@ -87,7 +62,7 @@ template <class T, SoftmaxKind K>
 void lines_short(const T* x, const T* label, T* y, int64_t length, int lanes) {
     constexpr int N = kWidth<T>;
     constexpr bool kLogarithm = K == SoftmaxKind::logarithm || K == SoftmaxKind::loss;
-    Vec<T> e[kShortLine], labels[K == SoftmaxKind::plain ? 1 : kShortLine];
+    Vec<T> e[kSoftmaxShortLine], labels[K == SoftmaxKind::plain ? 1 : kSoftmaxShortLine];
     e[0] = labels[0] = Vec<T>{};  // lines have numbers, which the compiler cannot know
     load_across(x, length, lanes, e);
     if (K == SoftmaxKind::loss || K == SoftmaxKind::difference) load_across(label, length, lanes, labels);
@@ -102,7 +77,7 @@ void lines_short(const T* x, const T* label, T* y, int64_t length, int lanes) {
     const Vec<T> log_sum = kLogarithm ? log(sum) : sum;
     if (K == SoftmaxKind::loss) {
         Vec<T> loss{};
-        for (int64_t i = 0; i < length; ++i) loss = loss + cost<T>(labels[i], log_softmax<T>(e[i], top, log_sum));
+        for (int64_t i = 0; i < length; ++i) loss = loss + cost<Vec<T>>(labels[i], log_softmax<T>(e[i], top, log_sum));
         store_lanes(y, loss, lanes);
         return;
     }
@@ -133,7 +108,7 @@ OWL_INLINE T sum_of_lanes(const Vec<T>* total) {
 
 template <class T, SoftmaxKind K>
 void line_long(const T* x, const T* label, T* y, int64_t length) {
-    constexpr int L = kLaneBytes / int(sizeof(T)), NV = L / kWidth<T>, W = kWidth<T>;
+    constexpr int L = kSoftmaxLaneBytes / int(sizeof(T)), NV = L / kWidth<T>, W = kWidth<T>;
     constexpr bool kStored = K == SoftmaxKind::plain || K == SoftmaxKind::difference;  // powers wait in the result
     Vec<T> top[NV], group[NV], total[NV];
     T lanes[L];
@@ -181,7 +156,7 @@ void line_long(const T* x, const T* label, T* y, int64_t length) {
                 const int n = int(max64(0, min64(W, length - i - v * W)));
                 if (n == 0) continue;  // lanes beyond the end are zeros, as are their labels
                 const Vec<T> logarithm = log_softmax<T>(load_lanes(x + i + v * W, n), peak, log_sum);
-                group[v] = group[v] + cost<T>(load_lanes(label + i + v * W, n), logarithm);
+                group[v] = group[v] + cost<Vec<T>>(load_lanes(label + i + v * W, n), logarithm);
             }
             if ((i / L + 1) % kSumGroup == 0)
                 for (int v = 0; v < NV; ++v) {
@@ -208,7 +183,7 @@ struct Plan {
 
 Plan make_plan(const SoftmaxArgs& a) {
     const int64_t width = kVectorBytes / int64_t(dtype_size(a.dtype));
-    const bool short_lines = a.inner == 1 && a.length <= kShortLine;
+    const bool short_lines = a.inner == 1 && a.length <= kSoftmaxShortLine;
     Plan p;
     p.blocks = ceil_div(short_lines ? a.outer : a.inner, width);
     p.items = a.length == 0 ? 0 : short_lines ? p.blocks : p.blocks * a.outer;
@@ -225,7 +200,7 @@ void run_kind(const SoftmaxArgs& a, int64_t begin, int64_t end) {
     T* y = static_cast<T*>(a.y);
     for (int64_t i = begin * p.per_chunk; i < min64(p.items, end * p.per_chunk); ++i) {
         if (a.inner == 1) {
-            const bool is_short = a.length <= kShortLine;
+            const bool is_short = a.length <= kSoftmaxShortLine;
             const int64_t line = is_short ? i * W : i, at = line * a.length, to = K == SoftmaxKind::loss ? line : at;
             const T* labels = K == SoftmaxKind::loss || K == SoftmaxKind::difference ? label + at : nullptr;
             if (is_short) lines_short<T, K>(x + at, labels, y + to, a.length, int(min64(W, a.outer - line)));
