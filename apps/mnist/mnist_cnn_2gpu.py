@@ -37,7 +37,8 @@ def train(options, devices):
 if __name__ == "__main__":
     owl.initialize(sys.argv)
     command = mnist_cnn.parser("Train a convolution net on MNIST, on two devices.")
-    command.add_argument("--cpu", action="store_true", help="two CPU devices instead of two GPUs; there are none yet")
+    command.add_argument("--cpu", action="store_true", help="two CPU devices instead of GPUs")
     options = command.parse_args()
     with one_line_errors("mnist_cnn_2gpu.py"):
-        train(options, [owl.create_cpu_device() if options.cpu else owl.create_gpu_device(i) for i in range(2)])
+        gpus = max(1, owl.get_gpu_device_count())  # two devices on one GPU have two streams
+        train(options, [owl.create_cpu_device() if options.cpu else owl.create_gpu_device(i % gpus) for i in range(2)])
