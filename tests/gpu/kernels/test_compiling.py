@@ -1,8 +1,11 @@
 """What NVIDIA's compiler makes of the kernels, for each architecture that owl is for."""
 
+import importlib.machinery
+import importlib.util
 import re
 import shutil
 import subprocess
+import sys
 
 import pytest
 
@@ -20,6 +23,25 @@ MOST_SHARED_BYTES = 32 << 10
 pytestmark = pytest.mark.skipif(not shutil.which("nvcc"), reason="nvcc is not installed")
 
 
+@pytest.fixture(scope="module")
+def table():
+    """scripts/kernel-table as a module."""
+    loader = importlib.machinery.SourceFileLoader("kernel_table", str(ROOT / "scripts" / "kernel-table"))
+    module = importlib.util.module_from_spec(importlib.util.spec_from_loader("kernel_table", loader))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "dont_write_bytecode", True)
+        patch.setitem(sys.modules, "kernel_table", module)  # where dataclasses look
+        loader.exec_module(module)
+    return module
+
+
+def rows_of_the_page():
+    """Of the table in docs/devices.md: the cells by kernel, and the head as one of them."""
+    lines = (ROOT / "docs" / "devices.md").read_text().partition("| kernel | variants")[2].partition("\n\n")[0]
+    rows = ["| kernel | variants" + lines.splitlines()[0], *lines.splitlines()[2:]]
+    return {cells[0]: cells[1:] for cells in ([cell.strip() for cell in row.strip("|").split("|")] for row in rows)}
+
+
 def nvcc(source, target, *options):
     command = ["nvcc", "-std=c++17", f"-I{ROOT / 'owl'}", f"-I{ROOT}", *options, str(source), "-o", str(target)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -29,7 +51,7 @@ def nvcc(source, target, *options):
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 @pytest.mark.parametrize("source", KERNELS, ids=lambda path: path.stem)
-def test_kernels_keep_within_their_budgets(source, architecture, tmp_path):
+def test_kernels_keep_within_their_budgets(source, architecture, table, tmp_path):
     told = nvcc(source, tmp_path / "out.cubin", "--fmad=false", f"-arch=sm_{architecture}", "-Xptxas", "-v", "--cubin")
     assert "warning" not in told
     kernels = re.findall(r"Compiling entry function '(\w+)'", told)
@@ -42,6 +64,33 @@ def test_kernels_keep_within_their_budgets(source, architecture, tmp_path):
     assert len(registers) == len(kernels)
     assert max(registers) <= MOST_REGISTERS_OF.get(source.stem, MOST_REGISTERS)
     assert max(map(int, re.findall(r"(\d+) bytes smem", told)), default=0) <= MOST_SHARED_BYTES
+    if "release 13.0," in subprocess.run(["nvcc", "--version"], capture_output=True, text=True, check=True).stdout:
+        page = rows_of_the_page()
+        column = page["kernel"].index(f"sm_{architecture}")
+        for kernel, (taken, _) in table.usage(told).items():
+            least, _, most = page[table.family(kernel)][column].partition(",")[0].partition("-")
+            assert int(least) <= taken <= int(most or least), f"{kernel}: run scripts/kernel-table"
+
+
+def test_the_page_has_every_kernel(table):
+    rows = rows_of_the_page()
+    assert rows.pop("kernel")[3:] == [f"sm_{number}" for number in table.ARCHITECTURES]
+    families = [table.family(kernel) for kernel in catalogue()]
+    assert {name: int(cells[0]) for name, cells in rows.items()} == {name: families.count(name) for name in families}
+
+
+@pytest.mark.parametrize(
+    ("architecture", "threads", "registers", "shared", "share"),
+    [
+        (90, 1024, 32, 0, 1.0),  # 64 warps
+        (90, 256, 33, 0, 6 * 8 / 64),  # 40 registers a thread: 6 blocks of 8 warps
+        (80, 128, 64, 48 << 10, 3 * 4 / 64),  # three blocks' 49 KiB in 164
+        (75, 32, 16, 0, 16 / 32),  # no more than 16 blocks
+        (120, 64, 255, 0, 4 * 2 / 48),
+    ],
+)
+def test_occupancy_by_hand(table, architecture, threads, registers, shared, share):
+    assert table.ARCHITECTURES[architecture].occupancy(threads, registers, shared) == share
 
 
 @pytest.mark.parametrize("source", KERNELS, ids=lambda path: path.stem)
