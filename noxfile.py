@@ -124,7 +124,9 @@ def sanitized(session: nox.Session, kind: str, runtime: str, **options: str) -> 
 @nox.session
 def asan(session: nox.Session) -> None:
     # Leaks are not looked for, as python keeps much until the end. Allocations that tests make fail return null.
-    sanitized(session, "address", "libasan.so", ASAN_OPTIONS="detect_leaks=0:allocator_may_return_null=1")
+    suppressions = ROOT / "tests" / "sanitizers" / "asan-suppressions.txt"
+    options = f"detect_leaks=0:allocator_may_return_null=1:suppressions={suppressions}"
+    sanitized(session, "address", "libasan.so", ASAN_OPTIONS=options)
 
 
 @nox.session
