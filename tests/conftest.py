@@ -40,6 +40,7 @@ hypothesis.settings.load_profile(os.environ.get("OWL_TEST_PROFILE", "default"))
 
 FAILED = pytest.StashKey[bool]()
 STDERR = pytest.StashKey[int]()
+ABOUT_CPUS = "about CPUs: "
 MOST_SECONDS = 600  # of one test, if it does not say that it takes minutes: something hangs
 
 
@@ -61,8 +62,24 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         return
     kinds_of_others = ["cpu", "cpu_kernels"] if "gpu" in config.getoption("--device") else ["cpu"]
     for item in items:
-        for mark in filter(None, map(item.get_closest_marker, kinds_of_others)):
-            item.add_marker(pytest.mark.skip(reason=f"about CPUs: {mark.args[0]}"))
+        marks = [mark for mark in map(item.get_closest_marker, kinds_of_others) if mark]
+        if marks:
+            item.add_marker(pytest.mark.skip(reason=f"{ABOUT_CPUS}{marks[0].args[0]}"))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    if config.getoption("--device") == "cpu":
+        return
+    reports = [report for kind in ("passed", "failed", "skipped") for report in terminalreporter.getreports(kind)]
+    tests = {report.nodeid for report in reports}
+    skipped = {
+        report.nodeid
+        for report in terminalreporter.getreports("skipped")
+        if isinstance(report.longrepr, tuple) and ABOUT_CPUS in report.longrepr[2]
+    }
+    terminalreporter.line(
+        f"{len(skipped)} of {len(tests)} tests are about CPUs: not run on {config.getoption('--device')}"
+    )
 
 
 @pytest.hookimpl(wrapper=True)

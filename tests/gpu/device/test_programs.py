@@ -35,6 +35,21 @@ def test_values_have_the_cpus_bits(program):
     """)
 
 
+def test_a_cpu_without_fma_rounds_twice(program):
+    program(
+        """
+    x = np.random.default_rng(1).standard_normal(10_000).astype(np.float32)
+    found = []
+    for device in (owl.create_cpu_device(), gpu):
+        with device:
+            found.append(ele.exp(owl.from_numpy(x)).to_numpy())
+    apart = np.abs(found[0].view(np.int32) - found[1].view(np.int32))
+    assert 0 < apart.max() <= 2, apart.max()
+    """,
+        OWL_ISA="generic",
+    )
+
+
 def test_random_numbers_have_the_cpus_bits(program):
     program("""
     cpu = owl.create_cpu_device()

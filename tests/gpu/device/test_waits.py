@@ -56,11 +56,10 @@ def test_computing_waits_for_copies(program):
             x = owl.from_numpy(np.full((300, 300), k, np.float32))
             y = x + 1
             y.wait_for_eval()
-        if not control.skip_is_pending():
+        if control.problems():  # none if the host saw the copy's end just before the launch
             break
     else:
-        raise AssertionError("computing never waited")
-    assert control.problems()
+        raise AssertionError("computing never waited for a copy that it needed")
     """,
         arguments="checked=True, lazy=True",
     )
