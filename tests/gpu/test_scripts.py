@@ -91,7 +91,7 @@ def test_check_writes_its_report_without_a_gpu(tmp_path):
     report = (tmp_path / "new" / "folder" / "gpu-report.md").read_text()
     assert "**No GPU can be used: " in report
     assert "| versions | passed |" in report
-    for stage in ("facts", "build", "kernels", "suite", "memcheck"):
+    for stage in ("facts", "build", "libraries", "suite", "memcheck"):
         assert f"| {stage} | skipped: no GPU | 0.0 |" in report
 
 
@@ -141,5 +141,5 @@ def test_all_that_passes_or_is_skipped_is_a_success(check, tmp_path, monkeypatch
 def test_stages_name_what_is_there(check, tmp_path):
     made = {stage.name: stage for stage in check.stages(tmp_path, tmp_path / "wheels")}
     assert list(made)[:3] == ["versions", "packages", "facts"]
-    assert made["kernels"].skip() == ""
+    assert made["libraries"].skip() == ""
     assert made["facts"].skip() == ""

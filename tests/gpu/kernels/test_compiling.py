@@ -13,14 +13,13 @@ from owl._cuda.catalogue import sources
 from tests.gpu.kernels.library import ROOT, catalogue
 
 KERNELS = sorted((ROOT / "owl" / "_cuda" / "kernels").glob("*.cu"))
-# One of them beside the other tests, the rest with those that take longer.
-ARCHITECTURES = [90, *(pytest.param(number, marks=pytest.mark.standin) for number in (75, 80, 100, 120))]
+ARCHITECTURES = [75, 80, 90, 100, 120]
 MOST_REGISTERS = 96
 # A thread has its part of a tile's sums, and what it fetches next, in registers.
 MOST_REGISTERS_OF = {"conv": 128, "conv_filter": 128, "gemm": 128, "gemm_program": 128}
 MOST_SHARED_BYTES = 32 << 10
 
-pytestmark = pytest.mark.skipif(not shutil.which("nvcc"), reason="nvcc is not installed")
+needs_nvcc = pytest.mark.skipif(not shutil.which("nvcc"), reason="nvcc is not installed")
 
 
 @pytest.fixture(scope="module")
@@ -49,6 +48,7 @@ def nvcc(source, target, *options):
     return done.stdout + done.stderr
 
 
+@needs_nvcc
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 @pytest.mark.parametrize("source", KERNELS, ids=lambda path: path.stem)
 def test_kernels_keep_within_their_budgets(source, architecture, table, tmp_path):
@@ -93,6 +93,7 @@ def test_occupancy_by_hand(table, architecture, threads, registers, shared, shar
     assert table.ARCHITECTURES[architecture].occupancy(threads, registers, shared) == share
 
 
+@needs_nvcc
 @pytest.mark.parametrize("source", KERNELS, ids=lambda path: path.stem)
 def test_nothing_is_contracted_or_flushed(source, tmp_path):
     texts = {}
