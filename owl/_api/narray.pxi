@@ -325,6 +325,30 @@ cdef class NArray:
         value = to_numpy(self)
         return value if dtype is None else value.astype(dtype)
 
+    def __dlpack_device__(self):
+        """DLPack's kind and number of the value's device: ``(1, 0)`` for a CPU's, ``(2, i)`` for that of ``gpu:i``."""
+        return dlpack_device_of(self)
+
+    def __dlpack__(self, *, stream=None, max_version=None, dl_device=None, copy=None):
+        """The value as a DLPack capsule, for `numpy.from_dlpack`, `torch.from_dlpack` and their like.
+
+        Of a CPU device's value it is the value's own memory, read-only and never written again while the capsule or what
+        was made of it lives; a later in-place update of the array goes elsewhere. It is a copy if `copy` is True, if
+        `max_version` is below 1.0, so that the other side cannot be told that the memory is read-only, and if `dl_device` asks
+        for a GPU's value on the host. Evaluates and blocks, without the GIL; raises BufferError for what cannot be had, and
+        as `to_numpy` does.
+
+        Examples
+        --------
+        >>> x = owl.ones([3, 2])
+        >>> view = np.from_dlpack(x)
+        >>> x += 1
+        >>> view
+        array([[1., 1., 1.],
+               [1., 1., 1.]], dtype=float32)
+        """
+        return dlpack_of(self, stream, max_version, dl_device, copy)
+
     def __reduce__(self):
         return from_numpy, (to_numpy(self), dtype_object(self.node.dtype))
 

@@ -11,7 +11,6 @@ struct Block;
 
 struct Buffer {
     std::atomic<int32_t> refs{1};
-    std::atomic<int32_t> exports{0};  // handed to other libraries: read-only until they let go
     void* data = nullptr;
     size_t bytes = 0;
     Memory* memory = nullptr;  // where it lies
@@ -25,9 +24,7 @@ struct Buffer {
     // By any thread.
     void release();
     // The content has no other reader, and it is ours to write.
-    bool exclusive() const {
-        return block && refs.load(std::memory_order_acquire) == 1 && exports.load(std::memory_order_acquire) == 0;
-    }
+    bool exclusive() const { return block && refs.load(std::memory_order_acquire) == 1; }
 };
 
 int64_t live_buffers();
