@@ -90,7 +90,7 @@ def test_what_dlpack_has_of_a_gpu(program):
         with pytest.raises(BufferError, match="only memory of the host"):
             x.__dlpack__(max_version=(1, 0))
         y = owl.from_dlpack(view)
-        assert y.device.name == "cpu:0"
+        assert y.device.name.startswith("cpu:")
     """)
 
 
