@@ -6,6 +6,7 @@ fuzz     random programs under every setting of the planner: ``nox -s fuzz -- --
 asan     the rules' tests and random programs under AddressSanitizer; ubsan and tsan likewise. ``-- -k NAME`` runs a
          part of the tests, ``-- --seconds 600 --seed 3`` more random programs
 remote   the whole suite and random programs on the remote device, and on it beside a CPU
+gpu      the whole suite and random programs on a GPU, or on the stand-in where there is none
 bench    the benchmarks that docs/performance.md quotes
 """
 
@@ -150,6 +151,14 @@ def remote(session: nox.Session) -> None:
     for devices in ("remote", "cpu+remote"):
         session.run("python", "-m", "pytest", "-q", "--device", devices)
         session.run("python", "-m", "owl.testing.fuzz", "--programs", "5000", "--devices", devices)
+
+
+@nox.session
+def gpu(session: nox.Session) -> None:
+    install_copy(session, "test")
+    session.run("python", "-m", "pytest", "-q", "--device", "gpu:0")
+    for devices in ("gpu:0", "cpu+gpu:0"):
+        session.run("python", "-m", "owl.testing.fuzz", "--programs", "2000", "--devices", devices)
 
 
 @nox.session
