@@ -276,6 +276,31 @@ def test_a_slow_stream_passes_on_what_has_arrived():
         assert list(items) == [500]
 
 
+def test_a_slow_stream_passes_on_what_its_thread_has_read_late(monkeypatch):
+    """Once, what a thread read that had begun more than a millisecond late waited for the end of its turn."""
+    import threading
+    import time
+
+    from owl.aio.pipeline import source
+
+    run, more = source._Reader.run, threading.Event()
+
+    def late(self, chunk):
+        time.sleep(10e-3)
+        return run(self, chunk)
+
+    def burst_then_wait():
+        yield from range(500)
+        assert more.wait(30)
+        yield 500
+
+    monkeypatch.setattr(source._Reader, "run", late)
+    with Pipeline(burst_then_wait) as items:
+        assert [next(items) for _ in range(500)] == list(range(500))
+        more.set()
+        assert list(items) == [500]
+
+
 @pytest.mark.parametrize(
     ("declare", "error"),
     [

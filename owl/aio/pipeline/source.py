@@ -164,7 +164,7 @@ class ThreadStream(_Stream):
             while len(jobs) < (1 if direct else 2):
                 jobs.append(Job(Chunk([self._read], [0], [_DIRECTLY if direct else self._pace.items])))
                 self._workers.submit(jobs[-1])
-            await self._wait()
+            await self._wait(many=jobs[0].chunk.values[0] > 1)
             self._pulled.clear()
             outcome = jobs[0].outcome
             await self._flush()
@@ -180,18 +180,22 @@ class ThreadStream(_Stream):
                 self._output.close()
                 return
 
-    async def _wait(self) -> None:
-        """For the end of the pull, or a millisecond if something has arrived by then."""
+    async def _wait(self, many: bool) -> None:
+        """For the end of the pull, or, where that is of many items, a millisecond and something that has arrived."""
         timer = None
-        if self._pace.items > 1:
-            timer = asyncio.get_running_loop().call_later(TARGET_SECONDS, self._look)
+        if many:
+            loop = asyncio.get_running_loop()
+            timer = loop.call_later(TARGET_SECONDS, self._look, partial(call_soon, loop, self._pulled.set))
         try:
             await self._pulled.wait()
         finally:
             if timer is not None:
                 timer.cancel()
+            self._reader.tell = None
 
-    def _look(self) -> None:
+    def _look(self, tell: Callable[[], object]) -> None:
+        # Nothing has arrived where the thread began late. Asking comes before looking: one of the two sees the other.
+        self._reader.tell = tell
         if self._reader.arrived:
             self._pulled.set()
 
@@ -229,6 +233,7 @@ class _Reader:
 
     def __init__(self, stream: ThreadStream) -> None:
         self.arrived: list[tuple[int, int, Any]] = []
+        self.tell: Callable[[], object] | None = None  # to be called, once, when an item has arrived
         self.blocked = 0.0
         self._over = False
         self._stream = stream
@@ -255,6 +260,10 @@ class _Reader:
                 if placed is not None:
                     if limit != _DIRECTLY:
                         arrived.append(placed)
+                        tell = self.tell
+                        if tell is not None:
+                            self.tell = None
+                            tell()
                     else:
                         before = time.perf_counter()
                         put = self._put(placed)
