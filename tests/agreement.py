@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import owl
+from owl import _runtime
 
 DTYPES = [np.float32, np.float64]
 SIZES = [0, 1, 1, 2, 3, 5, 8, 17, 33, 64, 130]  # around the widths of vectors, unrolled loops and blocks
@@ -90,3 +91,11 @@ def same_numbers(left: NDArray, right: NDArray) -> None:
     """Asserts that two arrays are equal to the last bit. Which NaN it is differs between processors."""
     assert left.dtype == right.dtype
     same_bits(*(np.where(np.isnan(x), left.dtype.type(np.nan), x) for x in (left, right)))
+
+
+def same_on_a_gpu(cpu: NDArray[Any], gpu: NDArray[Any]) -> None:
+    """The same numbers; nearly the same where the CPU has no FMA, so that it rounds twice."""
+    if _runtime.isa() == "generic":
+        np.testing.assert_allclose(cpu, gpu, rtol=1e-3, atol=1e-4)
+    else:
+        same_numbers(cpu, gpu)

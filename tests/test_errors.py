@@ -276,7 +276,7 @@ def test_execution_errors_travel_between_processes():
     assert (str(again), again.kind, again.origins) == (str(caught.value), caught.value.kind, caught.value.origins)
 
 
-def test_a_failure_that_nobody_looked_at_prints_one_line(python):
+def test_an_exception_that_was_never_retrieved_prints_one_line(python):
     done = python("""
 import owl, owl.testing
 with owl.testing.faults("exp"):
@@ -287,7 +287,7 @@ with owl.testing.faults("exp"):
     assert done.returncode == 0
     lines = done.stderr.splitlines()
     assert len(lines) == 1
-    assert "nobody looked at" in lines[0]
+    assert "exception was never retrieved" in lines[0]
     assert "program.py:4" in lines[0]
 
 

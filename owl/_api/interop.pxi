@@ -5,6 +5,7 @@ cdef dict DLPACK_KINDS = {"cpu": 1, "gpu": 2, "remote": 12}
 cdef tuple DLPACK_CPU = (1, 0)
 cdef tuple DLPACK_ON_THE_HOST = (1, 3)  # kDLCPU, kDLCUDAHost
 cdef bint NUMPY_TELLS = tuple(map(int, np.__version__.split(".")[:2])) >= (2, 1)  # that an array is read-only
+cdef object home_lock = threading.Lock()
 cdef object home_device = None  # a CPU device for memory of the host's, where the current device is none
 
 
@@ -120,6 +121,7 @@ cdef object home_of_host_memory():
     cdef int device = current_device(current_stream())
     if not has_own_memory[device]:
         return Device(device)
-    if home_device is None:
-        home_device = create_cpu_device()
-    return home_device
+    with home_lock:
+        if home_device is None:
+            home_device = create_cpu_device()
+        return home_device

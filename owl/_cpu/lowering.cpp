@@ -111,7 +111,7 @@ class Lowerer {
         const PlanNode& node = plan_.nodes[i];
         if (only_moves(node.op)) return lower_copies(i, node);
         switch (node.op) {
-            case Op::to_device: return lower_copies(i, node);  // a transfer within one memory is no step
+            case Op::to_device: return lower_copies(i, node);  // between memories; within one it is no step
             case Op::reduce: return lower_reduce(i, node);
             case Op::softmax: return lower_softmax(i, node, SoftmaxKind::plain);
             case Op::log_softmax: return lower_softmax(i, node, SoftmaxKind::logarithm);

@@ -108,7 +108,7 @@ cdef void report_unobserved_failures() noexcept:
         try:
             text = failure_text(failures[i], failure_origins(failures[i]))
             if sys is not None and sys.stderr is not None:
-                sys.stderr.write(f"owl: a failure that nobody looked at: {text}\n")
+                sys.stderr.write(f"owl: exception was never retrieved: {text}\n")
         except Exception:
             pass
         del failures[i]

@@ -23,7 +23,7 @@ def _finish():
     report_unobserved_failures()
     cdef vector[Failure*] held = held_unobserved_failures()
     for i in range(held.size()):
-        sys.stderr.write(f"owl: a failure that nobody looked at: {failure_text(held[i], failure_origins(held[i]))}\n")
+        sys.stderr.write(f"owl: exception was never retrieved: {failure_text(held[i], failure_origins(held[i]))}\n")
         held[i].observed.store(True)
 
 

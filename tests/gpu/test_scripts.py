@@ -1,7 +1,5 @@
 """scripts/gpu-facts and scripts/gpu-check, as far as they go without a GPU."""
 
-import importlib.machinery
-import importlib.util
 import os
 import shlex
 import shutil
@@ -13,9 +11,10 @@ import pytest
 
 from owl._cuda import nvrtc
 from tests.gpu.test_driver_table import headers
+from tests.support import scripts
+from tests.support.scripts import SCRIPTS
 
 ROOT = Path(__file__).resolve().parents[2]
-SCRIPTS = ROOT / "scripts"
 
 
 def run(name, *arguments, **env):
@@ -98,12 +97,7 @@ def test_check_writes_its_report_without_a_gpu(tmp_path):
 @pytest.fixture
 def check(monkeypatch):
     """scripts/gpu-check as a module, for a machine that has a GPU."""
-    loader = importlib.machinery.SourceFileLoader("gpu_check", str(SCRIPTS / "gpu-check"))
-    monkeypatch.setattr(sys, "dont_write_bytecode", True)
-    monkeypatch.setattr(sys, "path", list(sys.path))
-    module = importlib.util.module_from_spec(importlib.util.spec_from_loader("gpu_check", loader))
-    monkeypatch.setitem(sys.modules, "gpu_check", module)
-    loader.exec_module(module)
+    module = scripts.load("gpu-check", monkeypatch)
     monkeypatch.setattr(module, "gpu_elsewhere", lambda: "")
     return module
 

@@ -122,7 +122,7 @@ def test_an_exception_in_the_middle_prints_itself_alone():
 
 
 @pytest.mark.parametrize("drop", ["", "del x, y"])
-def test_a_failure_that_nobody_looked_at_prints_one_line(drop):
+def test_an_exception_that_was_never_retrieved_prints_one_line(drop):
     done = run(
         program("""
         _runtime.inject_fault("exp")
@@ -325,7 +325,7 @@ def test_forks_of_forks():
 
 
 def test_a_child_that_exits_the_usual_way_tells_no_failure_of_its_parent():
-    # Once, both processes printed the failure that nobody had looked at.
+    # Once, both processes printed the exception that was never retrieved.
     done = run(
         program("""
         _runtime.inject_fault("exp")

@@ -75,14 +75,14 @@ def _event_loop(trace: Sequence[Step]) -> Iterator[asyncio.AbstractEventLoop | N
 
 
 class _Unobserved(io.TextIOBase):
-    """A stderr that keeps to itself what owl tells of failures that nobody looked at."""
+    """A stderr that swallows owl's lines about exceptions that were never retrieved."""
 
     def __init__(self) -> None:
         self.lines: list[str] = []
         self.other = sys.stderr
 
     def write(self, text: str) -> int:
-        if text.startswith("owl: a failure that nobody looked at"):
+        if text.startswith("owl: exception was never retrieved"):
             self.lines.append(text)
             return len(text)
         return self.other.write(text)

@@ -22,7 +22,7 @@ import owl.elewise as ele
 control = owl.testing.standin({arguments})
 """
 
-UNSEEN = "owl: a failure that nobody looked at: "
+NEVER_RETRIEVED = "owl: exception was never retrieved: "
 
 # At the end of each program: nothing that it did was out of order.
 EPILOGUE = """
@@ -65,7 +65,7 @@ def program(python) -> Callable[..., str]:
         # Each by itself: a part with less margin would make the rest the body of its last function.
         whole = [*before, *map(textwrap.dedent, parts), EPILOGUE if checks else ""]
         done = python("\n".join(whole), timeout=timeout, **env)
-        told = [line for line in done.stderr.splitlines() if not (unseen and line.startswith(UNSEEN))]
+        told = [line for line in done.stderr.splitlines() if not (unseen and line.startswith(NEVER_RETRIEVED))]
         assert (done.returncode, told) == (code, []), done.stderr or done.stdout
         return done.stdout
 

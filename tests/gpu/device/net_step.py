@@ -4,7 +4,7 @@ import numpy as np
 
 import owl
 from owl.apps.mnist.model.cnn import ConvolutionNet
-from tests.agreement import same_numbers
+from tests.agreement import same_on_a_gpu
 from tests.convolution_reference import Convolution
 
 BATCH, UNIT = 96, 2.0**-24
@@ -52,7 +52,7 @@ for device in (owl.create_cpu_device(), owl.create_gpu_device(0)):
 (exactly, _), (there, of_gpu) = found
 assert len(exactly) == 5 + 1 + 3 + 2
 for a, b in zip(exactly, there):
-    same_numbers(a, b)
+    same_on_a_gpu(a, b)
 
 for key, (arguments, result) in of_gpu.items():
     diff = arguments[0]

@@ -1,16 +1,14 @@
 """What NVIDIA's compiler makes of the kernels, for each architecture that owl is for."""
 
-import importlib.machinery
-import importlib.util
 import re
 import shutil
 import subprocess
-import sys
 
 import pytest
 
 from owl._cuda.catalogue import sources
 from tests.gpu.kernels.library import ROOT, catalogue
+from tests.support import scripts
 
 KERNELS = sorted((ROOT / "owl" / "_cuda" / "kernels").glob("*.cu"))
 ARCHITECTURES = [75, 80, 90, 100, 120]
@@ -25,13 +23,8 @@ needs_nvcc = pytest.mark.skipif(not shutil.which("nvcc"), reason="nvcc is not in
 @pytest.fixture(scope="module")
 def table():
     """scripts/kernel-table as a module."""
-    loader = importlib.machinery.SourceFileLoader("kernel_table", str(ROOT / "scripts" / "kernel-table"))
-    module = importlib.util.module_from_spec(importlib.util.spec_from_loader("kernel_table", loader))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "dont_write_bytecode", True)
-        patch.setitem(sys.modules, "kernel_table", module)  # where dataclasses look
-        loader.exec_module(module)
-    return module
+        return scripts.load("kernel-table", patch)
 
 
 def rows_of_the_page():
