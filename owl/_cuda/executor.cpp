@@ -116,7 +116,7 @@ class CudaExecutor final : public IssuingExecutor, private Courier {
 
     void before_end(const Run* run, bool failed) override {
         if (run->plan) over_.fetch_add(1, std::memory_order_release);
-        if (failed) return;
+        if (failed || !device_.driver->host_access) return;
         // The host may read what was sent to it.
         for (const Node* node : run->outputs)
             if (node->issued && node->buffer) tell_of_access(node->buffer, false);

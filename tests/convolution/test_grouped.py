@@ -129,6 +129,7 @@ assert owl._runtime.isa() == sys.argv[1]
 """
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("isa", available())
 def test_every_instruction_set_convolves_groups(isa, python, request):
     done = python(SWEEP, isa, str(request.path.parent.parent), OWL_ISA=isa)

@@ -233,6 +233,7 @@ def follow(
     return errors(CNNModel(), batches, make, told)
 
 
+@pytest.mark.long
 def test_fifty_steps_follow_float64(rng):
     found = errors(CNNModel(0.01), bands(rng), Reference)
     assert max(found.values()) < 1e-3, found

@@ -57,7 +57,7 @@ def driver(tmp_path_factory):
     return folder
 
 
-@pytest.mark.slow
+@pytest.mark.standin
 def test_facts_are_a_table(driver):
     done = run("gpu-facts", LD_LIBRARY_PATH=str(driver), FAKE_SLOW="1")
     assert done.returncode == 2, done.stderr  # cuEventQuery of a passed event says that it is not ready
