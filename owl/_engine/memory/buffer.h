@@ -23,8 +23,8 @@ struct Buffer {
     }
     // By any thread.
     void release();
-    // The content has no other reader, and it is ours to write.
-    bool exclusive() const { return block && refs.load(std::memory_order_acquire) == 1; }
+    // The content has no reader but those `holders`, and it is ours to write.
+    bool exclusive(int holders) const { return block && refs.load(std::memory_order_acquire) == holders; }
 };
 
 int64_t live_buffers();

@@ -25,6 +25,7 @@ std::vector<double> Execution::scalars_of(const Step& step) const {
 void Execution::abandon() {
     release_all(&result_.buffers);
     release_all(&own_);
+    release_all(&kept_);
     if (arena_) arena_->release();
     arena_ = nullptr;
     let_go_of_failures();
@@ -45,6 +46,7 @@ void Execution::perform(Run* run) {
     }
     if (arena_) arena_->release();
     arena_ = nullptr;
+    release_all(&kept_);
     leave();
 }
 
@@ -100,6 +102,7 @@ bool Execution::bind(Run* run) {
     if (run->upload) return true;
     input_.assign(run->inputs.size(), nullptr);
     input_failure_.assign(run->inputs.size(), nullptr);
+    kept_.assign(run->inputs.size(), nullptr);
     bool failed = false;
     for (size_t i = 0; i < run->inputs.size(); ++i) {
         Node* node = run->inputs[i];
@@ -109,18 +112,22 @@ bool Execution::bind(Run* run) {
             failed = true;
         } else {
             input_[i] = node->buffer;
+            if (node->issued) kept_[i] = node->buffer->retain();
         }
     }
     by_values_ = failed;
     donated_.assign(run->inputs.size(), 0);
     for (const PlanOutput& output : plan_->outputs)
-        if (output.donated_input >= 0) donated_[output.donated_input] = may_overwrite(run->inputs[output.donated_input]);
+        if (output.donated_input >= 0) donated_[output.donated_input] = may_overwrite(run, output.donated_input);
     return true;
 }
 
 // Under the graph's lock. Only this run needs the value.
 bool Execution::is_ours(const Node* node) { return !node->live() && node->pins == 1; }
-bool Execution::may_overwrite(const Node* node) { return is_ours(node) && node->buffer && node->buffer->exclusive(); }
+bool Execution::may_overwrite(const Run* run, int32_t input) const {
+    const Node* node = run->inputs[input];
+    return node && is_ours(node) && node->buffer && node->buffer->exclusive(kept_[input] ? 2 : 1);
+}
 
 // All memory or none.
 bool Execution::reserve(Run* run, const Plan& plan) {
@@ -303,8 +310,7 @@ void Execution::make_output(int32_t number, Run* run, const Plan& plan) {
     Buffer* buffer = nullptr;
     if (output.donated_input >= 0) {
         std::lock_guard<GraphLock> guard(graph().mutex);
-        const Node* node = run->inputs[output.donated_input];
-        if (node && may_overwrite(node)) buffer = node->buffer->retain();
+        if (may_overwrite(run, output.donated_input)) buffer = input_[output.donated_input]->retain();
     }
     if (!buffer) buffer = memory_of(plan, output).allocate(output.bytes);
     result_.buffers[number] = buffer;
@@ -339,6 +345,7 @@ void Execution::end_values(const Step& step, Run* run, const Plan& plan) {
             graph().unpin(node);
             run->inputs[slot.number] = nullptr;
             input_[slot.number] = nullptr;
+            let_go(&kept_[slot.number]);
         }
     }
 }

@@ -57,7 +57,7 @@ class Execution : public Executor {
     bool wait_for_memory(Run* run);
     void use_unfused_form();
     static bool is_ours(const Node* node);
-    static bool may_overwrite(const Node* node);
+    bool may_overwrite(const Run* run, int32_t input) const;
     bool reserve(Run* run, const Plan& plan);
     Memory& memory_of(const Plan& plan, const PlanOutput& output);
     bool reserve_outputs(const Plan& plan);
@@ -93,6 +93,7 @@ class Execution : public Executor {
     Plan* plan_ = nullptr;
     Buffer* arena_ = nullptr;
     std::vector<Buffer*> input_, own_;
+    std::vector<Buffer*> kept_;  // by input, where it is issued only: if its run fails, the node lets go of the buffer
     std::vector<Failure*> input_failure_, node_failure_, owned_failures_, held_failures_;
     std::vector<char> donated_, wanted_;
     bool by_values_ = false;  // an input failed: what does not need it is computed all the same

@@ -99,6 +99,30 @@ def test_a_device_that_cannot_be_made(program, symbol):
     )
 
 
+def test_an_upload_that_fails_while_what_reads_it_is_launched(program):
+    # Once, the buffer was gone between the binding of a run and its launch, and the kernel read wherever that led.
+    program(
+        """
+    with gpu, owl.testing.kernel_delay(5000):
+        for k in range(40):
+            control.fail("cuEventQuery", 1, 1)
+            x = owl.from_numpy(np.full((256, 256), k, np.float32))
+            y = ele.tanh(x * 0.01)
+            y.start_eval()
+            del x
+            others = [owl.from_numpy(np.full((256, 256), -1, np.float32)) for _ in range(2)]
+            try:
+                np.testing.assert_allclose(y.to_numpy(), np.tanh(k * 0.01), rtol=1e-5)
+            except owl.ExecutionError as error:
+                assert "CUDA_ERROR_INVALID_VALUE" in str(error)
+    control.fail("cuEventQuery", 1, 0)
+    with gpu:
+        assert (owl.from_numpy(np.ones(5, np.float32)) + 1).to_numpy().sum() == 10
+    """,
+        unseen=True,
+    )
+
+
 def test_the_fallback_takes_a_gpu_that_the_driver_refuses(program):
     # Once, only what could be seen without the driver gave way to a CPU.
     program(
