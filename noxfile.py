@@ -158,7 +158,9 @@ def gpu(session: nox.Session) -> None:
     install_copy(session, "test")
     session.run("python", "-m", "pytest", "-q", "--device", "gpu:0")
     for devices in ("gpu:0", "cpu+gpu:0"):
-        session.run("python", "-m", "owl.testing.fuzz", "--programs", "2000", "--devices", devices)
+        for graphs in ("1", "always"):
+            fuzzing = ["owl.testing.fuzz", "--programs", "2000", "--devices", devices]
+            session.run("python", "-m", *fuzzing, env={"OWL_CUDA_GRAPHS": graphs})
 
 
 @nox.session

@@ -34,6 +34,8 @@ cdef extern from "_cuda/device.h" namespace "owl::cuda" nogil:
         vector[Event] copy_events
         vector[Function] functions
         bool blocking
+        int graph_runs
+        int graph_steps
 
     cppclass ContextGuard:
         ContextGuard(const CudaDevice& device)

@@ -16,6 +16,8 @@ struct Device {
     std::vector<Event> compute_events, copy_events;
     std::vector<Function> functions;  // in the order of catalogue.def
     bool blocking = false;            // OWL_CUDA_BLOCKING=1: each step ends before the next begins, and errors name it
+    int graph_runs = 3;               // from this run of a plan on, it is launched as a graph; 0: never
+    int graph_steps = 4;              // of a plan: with fewer, no graph is worth its making
 };
 
 // Makes the device's context the calling thread's, for as long as this lives; then the thread has its own again.

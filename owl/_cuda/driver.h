@@ -14,6 +14,19 @@ using Context = struct CUctx_st*;
 using Stream = struct CUstream_st*;
 using Event = struct CUevent_st*;
 using Function = struct CUfunc_st*;
+using Graph = struct CUgraph_st*;
+using GraphNode = struct CUgraphNode_st*;
+using GraphExec = struct CUgraphExec_st*;
+
+// CUDA_KERNEL_NODE_PARAMS in its second version.
+struct KernelNodeParameters {
+    Function function;
+    unsigned grid_x, grid_y, grid_z, block_x, block_y, block_z, shared_bytes;
+    void** parameters;
+    void** extra;
+    struct CUkern_st* kernel;  // null: `function` is given
+    Context context;           // null: the current one
+};
 
 constexpr Result kSuccess = 0, kOutOfMemory = 2, kNotReady = 600;
 

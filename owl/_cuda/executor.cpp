@@ -6,8 +6,8 @@
 
 #include "_engine/run/issuing_executor.h"
 #include "backend.h"
-#include "calls.h"
-#include "kernels/args.h"
+#include "block_sizes.h"
+#include "graphs.h"
 #include "memory.h"
 #include "queue.h"
 
@@ -37,12 +37,6 @@ const Device* device_of_memory(int number) {
         if (memory == number) return device;
     return nullptr;
 }
-
-const int kThreads[] = {
-#define OWL_CUDA_KERNEL(name, Args, threads) threads,
-#include "kernels/catalogue.def"
-#undef OWL_CUDA_KERNEL
-};
 
 class CudaExecutor final : public IssuingExecutor, private Courier {
    public:
@@ -162,6 +156,12 @@ class CudaExecutor final : public IssuingExecutor, private Courier {
         return !error_;
     }
 
+    bool launches_together(Plan* plan) override { return !device_.blocking && graphs_.wants(plan); }
+
+    bool launch_together(const Plan& plan) override {
+        return wait_for_copies() == kSuccess && graphs_.launch(plan, issued_.load(), over_.load());
+    }
+
     // What the step in hand touches may still be filled by the copy stream.
     Result wait_for_copies() {
         const uint64_t last = filled_by_;
@@ -174,8 +174,8 @@ class CudaExecutor final : public IssuingExecutor, private Courier {
 
     Result launch_kernel(const Launch& launch, void* args) {
         const auto kernel = static_cast<size_t>(launch.kernel);
-        return device_.driver->launch(device_.functions[kernel], launch.blocks, 1, 1, static_cast<unsigned>(kThreads[kernel]), 1, 1,
-                                      0, device_.compute, &args, nullptr);
+        return device_.driver->launch(device_.functions[kernel], launch.blocks, 1, 1, block_size(launch.kernel), 1, 1, 0,
+                                      device_.compute, &args, nullptr);
     }
 
     // In the order of computing. A step between devices waits on the host until its input exists, so what it reads is there.
@@ -288,6 +288,7 @@ class CudaExecutor final : public IssuingExecutor, private Courier {
     std::atomic<const std::string*> lost_{nullptr};
     std::atomic<bool> forked_{false};
 
+    Graphs graphs_{device_};
     uint64_t waited_for_ = 0;  // computing comes after the copies up to this mark
 
     // The step in hand.

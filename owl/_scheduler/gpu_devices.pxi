@@ -94,6 +94,11 @@ cdef int add_gpu_device(int index) except -1:
     for function in opened.functions:
         device.functions.push_back(<Function><uintptr_t>function.ptr)
     device.blocking = setting("OWL_CUDA_BLOCKING", "0", ("0", "1")) == "1"
+    graphs = setting("OWL_CUDA_GRAPHS", "1", ("0", "1", "always"))
+    if graphs == "0":
+        device.graph_runs = 0
+    elif graphs == "always":
+        device.graph_runs = device.graph_steps = 1
     check_driver(device, device.driver.init(0))
     check_driver(device, device.driver.retain_context(&device.context, index))
     find_memory(device)

@@ -309,7 +309,7 @@ def test_programs_start_as_modules_and_as_scripts_and_explain_themselves(
         ("mnist_mlp", ["--hidden", "0"], "--hidden"),
         ("mnist_mlp", ["--lr", "nan"], "--lr: 'nan' is not a number above 0"),
         ("mnist_mlp", ["--data", "nowhere"], "mnist_mlp.py: error: nowhere.mat: no such file"),
-        ("mnist_mlp", ["--gpu", "0"], "OWL_GPU_FALLBACK"),
+        ("mnist_mlp", ["--gpu", "99"], "OWL_GPU_FALLBACK"),
         ("mnist_mlp", ["--gpu", "x"], "--gpu"),
         ("mnist_cnn", ["--mom", "-1"], "--mom: '-1' is not a number of at least 0"),
         ("mnist_cnn", ["--batch", "none"], "--batch"),

@@ -40,6 +40,27 @@ struct Plain<T*, false> { using type = typename Plain<T>::type*; };
 template <class R, class... P>
 struct Plain<R (*)(P...), false> { using type = typename Plain<R>::type (*)(typename Plain<P>::type...); };
 HANDLES
+template <> struct Plain<::CUkernel, false> { using type = decltype(cuda::KernelNodeParameters::kernel); };
+template <> struct Plain<::CUDA_KERNEL_NODE_PARAMS, false> { using type = cuda::KernelNodeParameters; };
+
+// Fields of a struct, each of the same type and at the same place.
+#define OWL_FIELD(theirs, ours) \\
+    static_assert(std::is_same<Plain<decltype(CUDA_KERNEL_NODE_PARAMS::theirs)>::type, \\
+                               decltype(cuda::KernelNodeParameters::ours)>::value && \\
+                  offsetof(CUDA_KERNEL_NODE_PARAMS, theirs) == offsetof(cuda::KernelNodeParameters, ours), #theirs);
+OWL_FIELD(func, function)
+OWL_FIELD(gridDimX, grid_x)
+OWL_FIELD(gridDimY, grid_y)
+OWL_FIELD(gridDimZ, grid_z)
+OWL_FIELD(blockDimX, block_x)
+OWL_FIELD(blockDimY, block_y)
+OWL_FIELD(blockDimZ, block_z)
+OWL_FIELD(sharedMemBytes, shared_bytes)
+OWL_FIELD(kernelParams, parameters)
+OWL_FIELD(extra, extra)
+OWL_FIELD(kern, kernel)
+OWL_FIELD(ctx, context)
+static_assert(sizeof(CUDA_KERNEL_NODE_PARAMS) == sizeof(cuda::KernelNodeParameters), "");
 
 #define OWL_DRIVER(name, symbol, parameters) \\
     static_assert(std::is_same<Plain<decltype(&::symbol)>::type, cuda::Result (*) parameters>::value, #symbol);

@@ -182,14 +182,14 @@ class Placer {
                 }
                 if (offset == SIZE_MAX) offset = arena.allocate(bytes_of(node));
                 result_.value_slot[node] = static_cast<int32_t>(plan_.slots.size());
-                plan_.slots.push_back({Slot::arena, node, offset});
+                plan_.slots.push_back({Slot::arena, node, offset, bytes_of(node)});
             };
             for (int member : group.members) make_room(member);
             for (int member : group.members) {
                 if (!keeps_positions(member)) continue;
                 const auto bytes = static_cast<size_t>(plan_.nodes[member].shape.size());
                 result_.position_slot[member] = static_cast<int32_t>(plan_.slots.size());
-                plan_.slots.push_back({Slot::arena, member, arena.allocate(bytes)});
+                plan_.slots.push_back({Slot::arena, member, arena.allocate(bytes), bytes});
                 dying_positions[last_use_[member]].push_back(member);
             }
             for (int sum : group.sums) make_room(sum);

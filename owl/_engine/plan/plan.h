@@ -38,6 +38,7 @@ struct Slot {
     enum Kind : uint8_t { input, output, arena, own } kind;
     int32_t number;   // of the input or output, or of the value that has a buffer of its own
     size_t offset;    // in the arena
+    size_t bytes = 0;  // likewise: how many lie there
 };
 
 // "The pointer at `field` of the step's arguments is slot `slot`, plus `offset` bytes, plus argument `argument` elements."
@@ -82,6 +83,12 @@ struct PlanOutput {
     int32_t alias_output = -1;   // the same buffer as this output
 };
 
+// What an executor keeps of a plan from one of its runs to the next. Any thread may destroy it.
+class PlanState {
+   public:
+    virtual ~PlanState() = default;
+};
+
 struct Plan {
     std::vector<uint64_t> key;  // verified on a hit
     uint64_t hash = 0;
@@ -103,6 +110,7 @@ struct Plan {
     size_t scratch_bytes = 0;  // per thread
     size_t output_bytes = 0;   // stored outside, donated ones included
     int n_scalars = 0, n_arguments = 0;
+    std::unique_ptr<PlanState> state;  // of the one executor that runs it; nullptr: none
     Plan* next_dropped = nullptr;  // in the bin
 };
 

@@ -37,7 +37,7 @@ void place_workspaces(Plan* plan, const std::vector<size_t>& bytes) {
         const size_t most = bytes.empty() ? 0 : *std::max_element(bytes.begin(), bytes.end());
         if (!most) return;
         const size_t slot = plan->slots.size();
-        plan->slots.push_back({Slot::arena, -1, plan->arena_bytes});
+        plan->slots.push_back({Slot::arena, -1, plan->arena_bytes, most});
         plan->arena_bytes += most;
         for (Step& step : plan->steps) point_to(&step, slot);
         return;

@@ -183,6 +183,7 @@ char* Execution::address(const Slot& slot, bool transfer) {
 
 void Execution::compute(Run* run, Plan& plan) {
     begin_steps(run, plan);
+    if (compute_together(run, plan)) return;
     for (Step& step : plan.steps) {
         if (Failure* failure = reason_not_to(step, run, plan))
             fail_step(step, failure);
@@ -190,6 +191,16 @@ void Execution::compute(Run* run, Plan& plan) {
             run_step(&step, run, plan);
     }
     fail_outputs(plan);
+}
+
+// Where nothing can keep a step from running: all inputs exist, as always where by_values_ is off.
+bool Execution::compute_together(Run* run, Plan& plan) {
+    if (faults_armed() || kernel_delay() || !launches_together(&plan)) return false;
+    pause_if_asked();
+    if (must_stop()) return false;
+    for (Step& step : plan.steps)
+        if (!step.empty) give_arguments(&step, run, plan);
+    return launch_together(plan);
 }
 
 void Execution::begin_steps(Run* run, const Plan& plan) {
@@ -202,8 +213,7 @@ void Execution::fail_step(const Step& step, Failure* failure) {
     for (int32_t i : step.operations) node_failure_[i] = failure;
 }
 
-void Execution::run_step(Step* step, Run* run, const Plan& plan) {
-    if (const int delay = kernel_delay()) std::this_thread::sleep_for(std::chrono::microseconds(delay));
+void Execution::give_arguments(Step* step, const Run* run, const Plan& plan) {
     auto* args = reinterpret_cast<char*>(step->args.data());
     const bool transfer = plan.nodes[step->operations[0]].op == Op::to_device;
     for (const Patch& patch : step->patches) {
@@ -220,7 +230,14 @@ void Execution::run_step(Step* step, Run* run, const Plan& plan) {
         else
             std::memcpy(args + step->scalars_field, &scalars, sizeof scalars);
     }
-    if (!step->empty && !launch(*step, args)) fail_step(*step, refused(origins(step->operations, run, plan)));
+}
+
+void Execution::run_step(Step* step, Run* run, const Plan& plan) {
+    if (const int delay = kernel_delay()) std::this_thread::sleep_for(std::chrono::microseconds(delay));
+    if (step->empty) return;
+    give_arguments(step, run, plan);
+    if (!launch(*step, reinterpret_cast<char*>(step->args.data())))
+        fail_step(*step, refused(origins(step->operations, run, plan)));
 }
 
 void Execution::fail_outputs(const Plan& plan) {

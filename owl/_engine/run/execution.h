@@ -15,6 +15,11 @@ class Execution : public Executor {
     // Has bytes of the host's memory copied to the device's; the caller keeps `from` alive until the run ends.
     virtual bool launch_upload(const Buffer* from, Buffer* to) = 0;
     virtual std::string launch_error() { return {}; }
+    // For a device to which all steps of a plan can be given in one call: whether it wants to have this run of it so. Then all steps
+    // get their arguments before launch_together(), which returns false where it has launched nothing: each step is then
+    // launched by itself.
+    virtual bool launches_together(Plan*) { return false; }
+    virtual bool launch_together(const Plan&) { return false; }
     // Memory of the device for an upload, which may be copied beside the order of computing.
     virtual Buffer* upload_target(size_t bytes) { return memory().allocate(bytes); }
     // Where values that are sent to the host lie.
@@ -67,6 +72,8 @@ class Execution : public Executor {
     void compute(Run* run, Plan& plan);
     void begin_steps(Run* run, const Plan& plan);
     void fail_step(const Step& step, Failure* failure);
+    bool compute_together(Run* run, Plan& plan);
+    void give_arguments(Step* step, const Run* run, const Plan& plan);
     void run_step(Step* step, Run* run, const Plan& plan);
     void fail_outputs(const Plan& plan);
     void compute_by_values(Run* run, Plan& plan);

@@ -41,8 +41,10 @@ def flags(kind: str) -> list[str]:
 
 def sources() -> list[Path]:
     """Everything that may be compiled or included."""
-    folders = [HERE, PACKAGE / "_cuda", KERNELS, PACKAGE / "_engine" / "graph", PACKAGE / "_cpu" / "kernels"]
-    return sorted(file for folder in folders for file in folder.iterdir() if file.suffix in SUFFIXES)
+    folders = [HERE, KERNELS, PACKAGE / "_engine" / "graph"]
+    files = [file for folder in folders for file in folder.iterdir() if file.suffix in SUFFIXES]
+    files += (PACKAGE / "_cpu" / "kernels").rglob("*.h")
+    return sorted([*files, PACKAGE / "_cuda" / "driver.def", PACKAGE / "_cuda" / "driver.h"])
 
 
 def processor() -> str:

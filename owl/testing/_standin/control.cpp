@@ -3,6 +3,7 @@
 #include <cstring>
 
 #include "abi.h"
+#include "kernels.h"
 
 namespace owl {
 namespace cuda {
@@ -15,6 +16,15 @@ auto locked(Body body) noexcept -> decltype(body(state())) {
     if (forked()) return {};
     Lock lock(state().mutex);
     return body(state());
+}
+
+// As far as it fits.
+size_t give(const std::string& text, char* buffer, size_t size) {
+    if (!size) return text.size();
+    const size_t copied = std::min(size - 1, text.size());
+    std::memcpy(buffer, text.data(), copied);
+    buffer[copied] = 0;
+    return text.size();
 }
 
 }  // namespace
@@ -78,13 +88,28 @@ OWL_STANDIN_EXPORT size_t owl_standin_problems(char* buffer, size_t size) {
         std::string text;
         for (const std::string& problem : now.problems) text += problem + "\n";
         now.problems.clear();
-        if (size) {
-            const size_t copied = std::min(size - 1, text.size());
-            std::memcpy(buffer, text.data(), copied);
-            buffer[copied] = 0;
-        }
-        return text.size();
+        return give(text, buffer, size);
     });
+}
+
+// The nodes of the graph that was instantiated last, a line each: the kernel, then the numbers of the nodes that come before it.
+// As far as it fits; returns the bytes of all that there was.
+OWL_STANDIN_EXPORT size_t owl_standin_last_graph(char* buffer, size_t size) {
+    return locked([&](State& now) {
+        std::string text;
+        const CUgraph_st none, &graph = now.graph_execs.size() ? (*std::prev(now.graph_execs.end()))->content : none;
+        for (size_t node = 0; node < graph.launches.size(); ++node) {
+            text += graph.launches[node].function->kernel->name;
+            for (size_t earlier : graph.before[node]) text += " " + std::to_string(earlier);
+            text += "\n";
+        }
+        return give(text, buffer, size);
+    });
+}
+
+// How many bytes were copied so far, by all streams.
+OWL_STANDIN_EXPORT uint64_t owl_standin_copied_bytes() {
+    return locked([&](State& now) { return now.copied_bytes; });
 }
 
 OWL_STANDIN_EXPORT void owl_standin_reset_problems() {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Callable
 from pathlib import Path
 
 _SIGNATURES: dict[str, tuple[type | None, tuple[type, ...]]] = {
@@ -14,6 +15,8 @@ _SIGNATURES: dict[str, tuple[type | None, tuple[type, ...]]] = {
     "skip_is_pending": (ctypes.c_int, ()),
     "waits": (ctypes.c_uint64, ()),
     "problems": (ctypes.c_size_t, (ctypes.c_char_p, ctypes.c_size_t)),
+    "last_graph": (ctypes.c_size_t, (ctypes.c_char_p, ctypes.c_size_t)),
+    "copied_bytes": (ctypes.c_uint64, ()),
     "reset_problems": (None, ()),
     "host_access": (None, (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)),
 }
@@ -65,8 +68,23 @@ class Control:
         """What was found wrong since the last call: addresses that are no memory of the device's, and, in a checked
         build, operations without an order and races in the shared memory of a kernel.
         """
+        return self._lines(self.library.owl_standin_problems)
+
+    def last_graph(self) -> list[tuple[str, list[int]]]:
+        """The nodes of the CUDA graph that was instantiated last: each one's kernel, and the numbers of those before
+        it.
+        """
+        words = [line.split() for line in self._lines(self.library.owl_standin_last_graph)]
+        return [(kernel, [int(node) for node in before]) for kernel, *before in words]
+
+    def copied_bytes(self) -> int:
+        """How many bytes were copied so far, by all streams and in all directions."""
+        return self.library.owl_standin_copied_bytes()
+
+    @staticmethod
+    def _lines(take: Callable[[ctypes.Array[ctypes.c_char], int], int]) -> list[str]:
         buffer = ctypes.create_string_buffer(1 << 17)
-        self.library.owl_standin_problems(buffer, len(buffer))
+        take(buffer, len(buffer))
         return buffer.value.decode().splitlines()
 
     def reset_problems(self) -> None:

@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "_cuda/driver.h"
+#include "graphs.h"
 #include "memory.h"
 #include "streams.h"
 
@@ -85,6 +86,10 @@ struct State {
     Handles<CUevent_st> events;
     Handles<CUmod_st> modules;
     Handles<CUfunc_st> functions;
+    Handles<CUgraph_st> graphs;
+    Handles<CUgraphNode_st> graph_nodes;
+    Handles<CUgraphExec_st> graph_execs;
+    int participants = 0;  // of the clocks, beside the host
 
     Clock host;
     uint64_t operations = 0;
@@ -96,7 +101,7 @@ struct State {
     };
     std::map<std::string, uint64_t> calls;  // by symbols
     std::map<std::string, std::vector<Failure>> failures;
-    uint64_t waits = 0;
+    uint64_t waits = 0, copied_bytes = 0;
     Countdown skipped_wait, broken_launch;
     std::string skipped_symbol;  // of which calls are counted; all that wait if it is empty
     std::vector<std::string> problems;

@@ -74,7 +74,11 @@ void start_thread(State& state, CUstream_st& stream) {
 
 Touch tick(State& state, CUstream_st& stream, const char* name) {
     join(stream.clock, state.host);
-    return {stream.number, ++entry(stream.clock, stream.number), name, ++state.operations};
+    return tick(state, stream.clock, stream.number, name);
+}
+
+Touch tick(State& state, Clock& clock, int participant, const char* name) {
+    return {participant, ++entry(clock, participant), name, ++state.operations};
 }
 
 void issue(State& state, CUstream_st& stream, Operation operation) {

@@ -39,13 +39,14 @@ struct CUctx_st {
 };
 
 struct CUstream_st {
-    int number = 0;  // from 1
+    int number = 0;  // as a participant of the clocks, from 1
     CUctx_st* context = nullptr;
     bool has_thread = false, destroyed = false;
     uint64_t issued = 0, finished = 0;
     std::deque<Operation> queue;
     std::condition_variable arrived;  // something may run
     Clock clock;                      // of the last operation issued
+    std::vector<int> branches;        // participants of the clocks: a graph's nodes may overlap
 };
 
 struct CUevent_st {
@@ -58,6 +59,8 @@ using Lock = std::unique_lock<std::mutex>;
 
 // The time of an operation that is issued now, after all that its stream and the host know.
 Touch tick(State& state, CUstream_st& stream, const char* name);
+// The same for one of the clocks' participants, after all that `clock` knows.
+Touch tick(State& state, Clock& clock, int participant, const char* name);
 void issue(State& state, CUstream_st& stream, Operation operation);
 // Waits until done() holds; kSuccess, or the sticky error.
 Result wait_until(State& state, Lock& lock, const std::function<bool()>& done);

@@ -93,6 +93,7 @@ Result cuMemcpyHtoDAsync_v2(Address to, const void* from, size_t bytes, Stream s
         const Place target = find(now, to, bytes, false), source = find_pinned(now, from, bytes);
         if (!target.block || !copyable(now, from, bytes, source)) return kInvalidValue;
         const Touch by = tick(now, *stream, "cuMemcpyHtoDAsync_v2");
+        now.copied_bytes += bytes;
         touch(now, *stream, target, bytes, true, by);
         Operation operation;
         if (source.block) {
@@ -122,6 +123,7 @@ Result cuMemcpyDtoHAsync_v2(void* to, Address from, size_t bytes, Stream stream)
         const Place target = find_pinned(now, to, bytes), source = find(now, from, bytes, false);
         if (!source.block || !copyable(now, to, bytes, target)) return kInvalidValue;
         const Touch by = tick(now, *stream, "cuMemcpyDtoHAsync_v2");
+        now.copied_bytes += bytes;
         touch(now, *stream, source, bytes, false, by);
         if (target.block) touch(now, *stream, target, bytes, true, by);
         Operation operation;
@@ -158,6 +160,7 @@ Result cuMemcpyPeerAsync(Address to, Context to_context, Address from, Context f
         if (!target.block || !source.block) return kInvalidValue;
         if (target.block->device != to_context->device || source.block->device != from_context->device) return kInvalidValue;
         const Touch by = tick(now, *stream, "cuMemcpyPeerAsync");
+        now.copied_bytes += bytes;
         touch(now, *stream, source, bytes, false, by);
         touch(now, *stream, target, bytes, true, by);
         Operation operation;

@@ -101,6 +101,24 @@ class Driver(_standin.Control):
         sizes = [ctypes.c_uint(n) for n in (grid, 1, 1, block, 1, 1, shared)]
         return self.call("cuLaunchKernel", function, *sizes, stream, parameters, None)
 
+    def parameters(
+        self, function: int, args: ctypes.Structure, grid: int = 1, block: int = 256
+    ) -> KernelNodeParameters:
+        """Of a node; the arguments are read when the node is made or changed."""
+        pointers = (ctypes.c_void_p * 1)(ctypes.addressof(args))
+        node = KernelNodeParameters(function, grid, 1, 1, block, 1, 1, 0, ctypes.addressof(pointers))
+        node.kept = args, pointers
+        return node
+
+    def graph(self, *nodes: tuple[KernelNodeParameters, list[int]]) -> tuple[int, list[int]]:
+        """What can be launched, of nodes that are given with the numbers of those before them; and their handles."""
+        graph, made = self.made("cuGraphCreate", 0), []
+        for parameters, before in nodes:
+            earlier = (ctypes.c_uint64 * len(before))(*(made[k] for k in before))
+            count, given = ctypes.c_size_t(len(before)), ctypes.byref(parameters)
+            made.append(self.made("cuGraphAddKernelNode_v2", graph, earlier, count, given))
+        return self.made("cuGraphInstantiateWithFlags", graph, 0), made
+
 
 def fresh(path: Path, folder: Path) -> Driver:
     """A driver of its own: the system opens a file once, so that another one needs a copy."""
@@ -108,6 +126,20 @@ def fresh(path: Path, folder: Path) -> Driver:
     copy = folder / f"driver{copies}.so"
     copy.write_bytes(path.read_bytes())
     return Driver(copy)
+
+
+class KernelNodeParameters(ctypes.Structure):
+    """CUDA_KERNEL_NODE_PARAMS_v2."""
+
+    _fields_ = [
+        ("function", ctypes.c_uint64),
+        *((name, ctypes.c_uint) for name in ("grid_x", "grid_y", "grid_z", "block_x", "block_y", "block_z", "shared")),
+        ("parameters", ctypes.c_uint64),
+        ("extra", ctypes.c_uint64),
+        ("kernel", ctypes.c_uint64),
+        ("context", ctypes.c_uint64),
+    ]
+    kept: tuple[Any, ...]
 
 
 class CopyLaunch(ctypes.Structure):

@@ -1,0 +1,15 @@
+// Which arrays of a plan each step reads and writes, and so which steps must come after which.
+#pragma once
+#include <vector>
+
+#include "_engine/plan/plan.h"
+
+namespace owl {
+namespace cuda {
+
+// Of each step the earlier ones that must be over before it begins: those that write what it reads or writes, or read what it writes.
+// Steps that others stand for already are left out. Whatever buffers a run gives to the plan, the order is right for it.
+std::vector<std::vector<int>> dependencies(const Plan& plan);
+
+}  // namespace cuda
+}  // namespace owl
