@@ -214,7 +214,7 @@ void lower_missing(Lowered* out, const Placement& placement, const Group& group)
 
 FusionRules CudaBackend::rules() const {
     FusionRules rules;
-    rules.convolutions = rules.sums_in_products = false;
+    rules.pooling_gradients = rules.sums_in_products = false;
     return rules;
 }
 

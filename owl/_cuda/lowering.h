@@ -87,8 +87,21 @@ inline Call launch(Kernel kernel, uint32_t blocks) {
 void lower_reduction(Lowered* out, const Plan& plan, const Fusion& fusion, const Placement& placement, int node);
 // Of a group that is a matrix product.
 void lower_product(Lowered* out, Plan* plan, const Fusion& fusion, const Placement& placement, int group);
-// Of a group that is a convolution, a pooling or a normalization, or a node that is one.
+// Of a group that is a convolution, a pooling or a normalization.
 void lower_convolution(Lowered* out, const Plan& plan, const Fusion& fusion, const Placement& placement, const Group& group);
+// Of a pooling, whose data may be what the step before left in the workspace.
+void lower_pool_forward(Lowered* out, const Plan& plan, const Fusion& fusion, const Placement& placement, int pool,
+                        bool from_workspace);
+// Of a group that is a pool_backward, with or without the relu_back below it.
+void lower_pool_backward(Lowered* out, const Plan& plan, const Fusion& fusion, const Placement& placement, const Group& group);
+
+// Where the positions of maxima lie, if they are kept.
+template <class Args>
+void point_to_positions(StepBuilder<Args>* builder, const Placement& placement, int pool) {
+    const int32_t slot = placement.position_slot[static_cast<size_t>(pool)];
+    if (slot >= 0) builder->point_to_slot(builder->args.positions, slot);
+}
+
 // Of a group for which there is no kernel yet.
 void lower_missing(Lowered* out, const Placement& placement, const Group& group);
 

@@ -1,4 +1,7 @@
-// Convolutions, poolings and normalizations: from a node's attributes and shapes to launches. Each is a step of its own.
+// Convolutions and normalizations: from a group's attributes and shapes to launches.
+//
+// A convolution's pass has its bias, relu and pooling. Where the kernel cannot pool, the convolution's result goes through the workspace. The
+// gradients of filter and bias share a group, and are a step each.
 #include <numeric>
 
 #include "_engine/plan/convolution_sizes.h"
@@ -21,8 +24,8 @@ ConvAxis adjoint_axis(int64_t n, int64_t taps, int64_t out, int64_t pad, int64_t
 
 class ConvolutionLowerer {
    public:
-    ConvolutionLowerer(Lowered* out, const Plan& plan, const Fusion& fusion, const Placement& placement, int node)
-        : out_(*out), plan_(plan), f_(fusion), placement_(placement), id_(node), node_(plan.nodes[node]),
+    ConvolutionLowerer(Lowered* out, const Plan& plan, const Fusion& fusion, const Placement& placement, const Group& group, int node)
+        : out_(*out), plan_(plan), f_(fusion), placement_(placement), group_(group), id_(node), node_(plan.nodes[node]),
           doubles_(node_.dtype == DType::f64) {}
 
     void run() {
@@ -31,8 +34,6 @@ class ConvolutionLowerer {
             case Op::conv_backward_data: return backward_data();
             case Op::conv_backward_filter: return backward_filter();
             case Op::conv_backward_bias: return backward_bias();
-            case Op::pool_forward: return pool_forward();
-            case Op::pool_backward: return pool_backward();
             case Op::lrn_backward: return lrn_backward();
             default: return lrn_forward();
         }
@@ -44,6 +45,12 @@ class ConvolutionLowerer {
 
     Kernel typed(Kernel first) const { return cuda::typed(first, node_.dtype); }
 
+    // The member of the group that is this operation; -1: none.
+    int member(Op op) const {
+        for (int i : group_.members)
+            if (plan_.nodes[i].op == op) return i;
+        return -1;
+    }
     template <class Args>
     StepBuilder<Args> step(const char* name) const {
         StepBuilder<Args> builder(name, nullptr, placement_);
@@ -64,7 +71,25 @@ class ConvolutionLowerer {
         args.source_step = s.kw * s.kh;
         args.result_step = args.source_step * args.sources;
         if (f_.operands[id_].size() > 2) builder.point(args.bias, operand(2));
-        push(&builder, s);
+        const int relu = member(elementwise_op(Elementwise::relu)), pool = member(Op::pool_forward);
+        args.relu = relu >= 0;
+        if (relu >= 0) builder.step().operations.push_back(relu);
+        if (pool < 0) return push(&builder, s, group_.members.back());
+        if (pools_in_pass(args, pool)) {
+            builder.step().operations.push_back(pool);
+            args.pool = pool_window(plan_, pool);
+            point_to_positions(&builder, placement_, pool);
+            return push(&builder, s, pool);
+        }
+        push(&builder, s, -1);
+        lower_pool_forward(&out_, plan_, f_, placement_, pool, true);
+    }
+
+    // Without making a pixel twice.
+    bool pools_in_pass(const ConvLaunch& args, int pool) const {
+        const PoolWindow window = pool_window(plan_, pool);
+        return args.results > kConvFewChannels && window.w * window.h == kConvPooled && window.stride_w >= window.w &&
+               window.stride_h >= window.h;
     }
 
     void backward_data() {
@@ -77,26 +102,35 @@ class ConvolutionLowerer {
         args.results = s.c_in / s.groups;
         args.result_step = s.kw * s.kh;
         args.source_step = args.result_step * args.results;
-        push(&builder, s);
+        push(&builder, s, id_);
     }
 
-    void push(StepBuilder<ConvLaunch>* builder, const ConvolutionSizes& s) {
+    // `result`: the node that the launch makes; -1: it goes through the workspace.
+    void push(StepBuilder<ConvLaunch>* builder, const ConvolutionSizes& s, int result) {
         ConvLaunch& args = builder->args;
         args.groups = s.groups;
         args.batch = s.batch;
         builder->point(args.source, operand(0));
         builder->point(args.filter, operand(1));
-        builder->point(args.result, id_);
+        const size_t bytes = result >= 0 ? 0 : static_cast<size_t>(node_.shape.size()) * dtype_size(node_.dtype);
+        if (result >= 0)
+            builder->point(args.result, result);
+        else
+            builder->use_workspace(args.result);
         if (args.results <= kConvFewChannels) {
-            out_.push(builder, launch(typed(Kernel::conv_single_f32), blocks_for(node_.shape.size(), kConvThreads, 1)));
+            out_.push(builder, launch(typed(Kernel::conv_single_f32), blocks_for(node_.shape.size(), kConvThreads, 1)), bytes);
             return;
         }
         const bool narrow = args.results <= kConvNarrow;
         const int64_t channels = narrow ? kConvNarrow : doubles_ ? kConvWide<double> : kConvWide<float>;
-        const int64_t pixels = ceil_div(args.x.result, args.x.classes) * ceil_div(args.y.result, args.y.classes) * args.batch;
+        const bool pools = args.pool.w > 0;
+        const int64_t pixels = pools ? args.pool.out_w * args.pool.out_h * args.batch * kConvPooled
+                                     : ceil_div(args.x.result, args.x.classes) * ceil_div(args.y.result, args.y.classes) * args.batch;
         const int64_t classes = std::min(args.x.result, args.x.classes) * std::min(args.y.result, args.y.classes);
         const int64_t tiles = ceil_div(args.results, channels) * ceil_div(pixels, kConvPixels) * args.groups * classes;
-        out_.push(builder, launch(typed(narrow ? Kernel::conv_narrow_f32 : Kernel::conv_wide_f32), blocks_of(tiles)));
+        const Kernel kernel = pools ? narrow ? Kernel::conv_pool_narrow_f32 : Kernel::conv_pool_wide_f32
+                              : narrow ? Kernel::conv_narrow_f32 : Kernel::conv_wide_f32;
+        out_.push(builder, launch(typed(kernel), blocks_of(tiles)), bytes);
     }
 
     void backward_filter() {
@@ -142,37 +176,6 @@ class ConvolutionLowerer {
         out_.push(builder, call, static_cast<size_t>(args.elements * args.parts) * dtype_size(node_.dtype));
     }
 
-    // ----------------------------------------------------------------------------------------------------- poolings
-
-    void pool_forward() {
-        auto builder = step<PoolLaunch>("pool_forward");
-        builder.args.sizes = pool_sizes(plan_, id_, view(0));
-        builder.point(builder.args.x, operand(0));
-        builder.point(builder.args.y, id_);
-        const uint32_t blocks = blocks_for(node_.shape.size(), kPoolThreads, 1);
-        out_.push(&builder, launch(typed(Kernel::pool_forward_f32), blocks));
-    }
-
-    // Of a maximum: a first launch finds where it was.
-    void pool_backward() {
-        auto builder = step<PoolLaunch>("pool_backward");
-        PoolLaunch& args = builder.args;
-        args.sizes = pool_sizes(plan_, id_, node_.shape);
-        builder.point(args.y_diff, operand(0));
-        builder.point(args.x_diff, id_);
-        const Launch gradients = {typed(Kernel::pool_backward_f32), blocks_for(node_.shape.size(), kPoolThreads, 1)};
-        if (args.sizes.window.op == PoolOp::average)
-            return out_.push(&builder, launch(gradients.kernel, gradients.blocks));
-        const int64_t windows = view(0).size();
-        builder.point(args.x, operand(2));
-        builder.use_workspace(args.positions);
-        args.position_bytes = args.sizes.window.w * args.sizes.window.h <= kMaxArgmaxWindow ? 1 : sizeof(int64_t);
-        Call call = launch(typed(Kernel::pool_forward_f32), blocks_for(windows, kPoolThreads, 1));
-        call.n_launches = 2;
-        call.launches[1] = gradients;
-        out_.push(&builder, call, static_cast<size_t>(windows * args.position_bytes));
-    }
-
     // ----------------------------------------------------------------------------------------------- normalizations
 
     template <class Args>
@@ -214,6 +217,7 @@ class ConvolutionLowerer {
     const Plan& plan_;
     const Fusion& f_;
     const Placement& placement_;
+    const Group& group_;
     const int id_;
     const PlanNode& node_;
     const bool doubles_;
@@ -222,7 +226,14 @@ class ConvolutionLowerer {
 }  // namespace
 
 void lower_convolution(Lowered* out, const Plan& plan, const Fusion& fusion, const Placement& placement, const Group& group) {
-    ConvolutionLowerer(out, plan, fusion, placement, group.members[0]).run();
+    const int head = group.members[0];
+    switch (plan.nodes[static_cast<size_t>(head)].op) {
+        case Op::pool_forward: return lower_pool_forward(out, plan, fusion, placement, head, false);
+        case Op::pool_backward: return lower_pool_backward(out, plan, fusion, placement, group);
+        case Op::conv_forward: return ConvolutionLowerer(out, plan, fusion, placement, group, head).run();
+        default:
+            for (int member : group.members) ConvolutionLowerer(out, plan, fusion, placement, group, member).run();
+    }
 }
 
 }  // namespace cuda

@@ -90,7 +90,6 @@ def kernels(prepare: Callable[[int], Recording]) -> list[str]:
     return [kernel.name for kernel in plan.kernels]
 
 
-@pytest.mark.cpu_kernels("what shares a convolution's pass")
 def test_convolution_relu_and_pooling_are_one_kernel():
     convolver, pooler = conv.Convolver(2, 2, 1, 1), conv.Pooler(2, 2, 2, 2)
 

@@ -48,6 +48,7 @@ void visit_accesses(ConvLaunch& a, Visit visit) {
     visit(a.filter, false);
     visit(a.bias, false);
     visit(a.result, true);
+    visit(a.positions, true);
 }
 
 template <class Visit>
@@ -62,7 +63,8 @@ template <class Visit>
 void visit_accesses(PoolLaunch& a, Visit visit) {
     visit(a.x, false);
     visit(a.y_diff, false);
-    visit(a.positions, true);
+    visit(a.positions, a.x != nullptr);
+    visit(a.mask, false);
     visit(a.y, true);
     visit(a.x_diff, true);
 }

@@ -138,6 +138,7 @@ constexpr int kConvPixels = 64;      // of a tile
 constexpr int kConvNarrow = 16;      // channels of a tile
 template <class T>
 constexpr int kConvWide = sizeof(T) == 4 ? 64 : 32;  // likewise, as many as there are registers for
+constexpr int kConvPooled = 4;       // pixels of a window that is pooled in a convolution's pass
 constexpr int kConvFewChannels = 4;  // up to as many there are no tiles
 
 // One dimension of a convolution, or of its adjoint in the data. Position r + classes * j of the result reads, for each of its
@@ -158,8 +159,12 @@ struct ConvLaunch {
     const void* filter;
     const void* bias;  // [results, groups] or null
     void* result;
+    // With a pooling, whose windows have kConvPooled pixels and do not overlap: the result is [pool.out_w, pool.out_h, …].
+    PoolWindow pool;
+    void* positions;  // of the maxima, or null: as in PoolLaunch, in a byte each
+    int64_t relu;     // 1: before the pooling
 };
-static_assert(sizeof(ConvLaunch) == 208, "the same in both compilers");
+static_assert(sizeof(ConvLaunch) == 296, "the same in both compilers");
 
 // The gradient of a filter or of the bias is a sum over positions, pixels of the result in all images. Parts of them have sums
 // of their own; within a part of the filter's, stretches have.
@@ -187,13 +192,14 @@ struct PoolLaunch {
     PoolSizes sizes;
     // Of a maximum: where in its window it is, ky * w + kx from the window's unclipped corner.
     int64_t position_bytes;  // 1 or 8
-    void* positions;         // forward: perhaps null
+    void* positions;         // forward: perhaps null; backward: of the forward pass, where there is no x
     const void* x;
     void* y;  // perhaps null
     const void* y_diff;
+    const void* mask;  // of a relu below the pooling, or null: the pooled values; for a mean the data, of x_diff's shape
     void* x_diff;
 };
-static_assert(sizeof(PoolLaunch) == 144, "the same in both compilers");
+static_assert(sizeof(PoolLaunch) == 152, "the same in both compilers");
 
 constexpr int kLrnThreads = 128;
 

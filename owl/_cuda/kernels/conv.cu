@@ -40,7 +40,64 @@ OWL_DEVICE ConvClass class_of(const ConvAxis& axis, int64_t r) {
 // A tile's facts that all threads need, in shared memory: there are too few registers for them beside the sums.
 enum TileFact { kTapsX, kTapsY, kDeltaX, kDeltaY, kLastX, kLastY, kPixelsX, kPixelsY, kClassX, kClassY, kTileFacts };
 
-template <class T, int kChannels>
+// What a relu makes of a sum: max(value, 0).
+template <class T>
+OWL_DEVICE T rectified(T value, bool relu) {
+    return relu && value < T(0) ? T(0) : value;
+}
+
+// One result of a pooling. `value` and `exists` are of the window's pixels; those beyond the edge do not count. The first of equal
+// maxima wins, and a NaN beats everything, as in pool.cu.
+template <class T>
+OWL_DEVICE T pooled(PoolOp op, const T* value, const bool* exists, int& position) {
+    T best = T(0), sum = T(0);
+    bool any = false;
+    position = 0;
+    OWL_UNROLL
+    for (int k = 0; k < kConvPooled; ++k) {
+        if (!exists[k]) continue;
+        sum = sum + value[k];
+        if (any && !(value[k] > best) && value[k] == value[k]) continue;
+        best = value[k];
+        position = k;
+        any = true;
+    }
+    return op == PoolOp::max ? best : sum * (T(1) / static_cast<T>(kConvPooled));
+}
+
+// A thread's results of a window, for its channels: first_channel and each kRows-th one after that.
+template <class T, int kHigh, int kRows>
+OWL_DEVICE void store_pooled(const ConvLaunch& a, const T* sum, int64_t window, int64_t group, int64_t first_channel) {
+    int64_t image = window;
+    const int64_t at_x = take_digit(image, a.pool.out_w), at_y = take_digit(image, a.pool.out_h);
+    if (image >= a.batch) return;
+    bool exists[kConvPooled];
+    OWL_UNROLL
+    for (int k = 0; k < kConvPooled; ++k)
+        exists[k] = inside(at_x * a.pool.stride_w - a.pool.pad_w + k % a.pool.w, a.x.result) &&
+                    inside(at_y * a.pool.stride_h - a.pool.pad_h + k / a.pool.w, a.y.result);
+    OWL_UNROLL
+    for (int i = 0; i < kHigh; ++i) {
+        const int64_t channel = first_channel + i * kRows;
+        if (channel >= a.results) continue;
+        const int64_t all = group * a.results + channel;
+        T value[kConvPooled];
+        OWL_UNROLL
+        for (int k = 0; k < kConvPooled; ++k) {
+            value[k] = sum[i * kConvPooled + k];
+            if (a.bias) value[k] = value[k] + static_cast<const T*>(a.bias)[all];
+            value[k] = rectified(value[k], a.relu);
+        }
+        int position;
+        const T result = pooled(a.pool.op, value, exists, position);
+        const int64_t at = ((image * a.groups * a.results + all) * a.pool.out_h + at_y) * a.pool.out_w + at_x;
+        static_cast<T*>(a.result)[at] = result;
+        if (a.positions) static_cast<uint8_t*>(a.positions)[at] = static_cast<uint8_t>(position);
+    }
+}
+
+// `pools`: pixel k * (kConvPixels / kConvPooled) + q of a tile is pixel k of its q-th window, so that a thread has all of a window.
+template <class T, int kChannels, bool pools>
 OWL_DEVICE void convolve_tiles(const ConvLaunch& a) {
     constexpr int kColumns = 16, kRows = kConvThreads / kColumns;  // of threads: pixels and channels
     constexpr int kWide = kConvPixels / kColumns, kHigh = kChannels / kRows;
@@ -57,16 +114,19 @@ OWL_DEVICE void convolve_tiles(const ConvLaunch& a) {
     OWL_PRIVATE(int64_t, place, 3);  // of the pixel that a thread loads: all in all, its line, its column
 
     const int64_t classes_x = smaller(a.x.classes, a.x.result), classes = classes_x * smaller(a.y.classes, a.y.result);
-    const int64_t most_pixels = tiles_of(a.x.result, a.x.classes) * tiles_of(a.y.result, a.y.classes) * a.batch;
-    const int64_t channel_tiles = tiles_of(a.results, kChannels), pixel_tiles = tiles_of(most_pixels, kConvPixels);
+    constexpr int kResults = pools ? kConvPixels / kConvPooled : kConvPixels;  // of a tile, per channel
+    static_assert(!pools || (kWide == kConvPooled && kResults == kColumns), "a thread has all pixels of a window");
+    const int64_t most_pixels = pools ? a.pool.out_w * a.pool.out_h * a.batch
+                                      : tiles_of(a.x.result, a.x.classes) * tiles_of(a.y.result, a.y.classes) * a.batch;
+    const int64_t channel_tiles = tiles_of(a.results, kChannels), pixel_tiles = tiles_of(most_pixels, kResults);
     const int64_t tiles = channel_tiles * pixel_tiles * a.groups * classes;
     for (int64_t tile = OWL_BLOCK(); tile < tiles; tile += OWL_BLOCKS()) {
         int64_t class_y = tile;
         const int64_t first_channel = take_digit(class_y, channel_tiles) * kChannels;
-        const int64_t first_pixel = take_digit(class_y, pixel_tiles) * kConvPixels;
+        const int64_t first_pixel = take_digit(class_y, pixel_tiles) * kResults;
         const int64_t group = take_digit(class_y, a.groups), class_x = take_digit(class_y, classes_x);
         const ConvClass x = class_of(a.x, class_x), y = class_of(a.y, class_y);
-        const int64_t pixels = x.positions * y.positions * a.batch, products = a.sources * x.taps * y.taps;
+        const int64_t pixels = pools ? most_pixels : x.positions * y.positions * a.batch, products = a.sources * x.taps * y.taps;
         if (first_pixel >= pixels) continue;
 
         const auto describe = [&](int d, int64_t product) {
@@ -86,10 +146,19 @@ OWL_DEVICE void convolve_tiles(const ConvLaunch& a) {
         };
 
         OWL_THREADS(t) {
-            int64_t image = first_pixel + t % kConvPixels;
-            const bool exists = image < pixels;
-            const int64_t at_x = take_digit(image, x.positions) * a.x.step + x.origin;
-            const int64_t at_y = take_digit(image, y.positions) * a.y.step + y.origin;
+            int64_t image = first_pixel + t % kResults;
+            bool exists = image < pixels;
+            int64_t pixel_x, pixel_y;
+            if (pools) {
+                const int k = t % kConvPixels / kResults;
+                pixel_x = take_digit(image, a.pool.out_w) * a.pool.stride_w - a.pool.pad_w + k % a.pool.w;
+                pixel_y = take_digit(image, a.pool.out_h) * a.pool.stride_h - a.pool.pad_h + k / a.pool.w;
+                exists = exists && inside(pixel_x, a.x.result) && inside(pixel_y, a.y.result);
+            } else {
+                pixel_x = take_digit(image, x.positions);
+                pixel_y = take_digit(image, y.positions);
+            }
+            const int64_t at_x = pixel_x * a.x.step + x.origin, at_y = pixel_y * a.y.step + y.origin;
             place[0] = ((image * a.groups + group) * a.sources * a.y.source + at_y) * a.x.source + at_x;
             place[1] = exists ? at_y : kFarAway;
             place[2] = at_x;
@@ -152,8 +221,10 @@ OWL_DEVICE void convolve_tiles(const ConvLaunch& a) {
             OWL_BARRIER();
         }
         OWL_THREADS(t) {
+            if (pools)
+                store_pooled<T, kHigh, kRows>(a, OWL_OWN(sum, t), first_pixel + t % kColumns, group, first_channel + t / kColumns);
             OWL_UNROLL
-            for (int j = 0; j < kWide; ++j) {
+            for (int j = 0; j < (pools ? 0 : kWide); ++j) {
                 int64_t image = first_pixel + t % kColumns + j * kColumns;
                 const int64_t at_x = take_digit(image, known[kPixelsX]) * a.x.classes + known[kClassX];
                 const int64_t at_y = take_digit(image, known[kPixelsY]) * a.y.classes + known[kClassY];
@@ -166,7 +237,7 @@ OWL_DEVICE void convolve_tiles(const ConvLaunch& a) {
                     T value = sum[i * kWide + j];
                     if (a.bias) value = value + static_cast<const T*>(a.bias)[all];
                     const int64_t row = (image * a.groups * a.results + all) * a.y.result + at_y;
-                    static_cast<T*>(a.result)[row * a.x.result + at_x] = value;
+                    static_cast<T*>(a.result)[row * a.x.result + at_x] = rectified(value, a.relu);
                 }
             }
         }
@@ -202,7 +273,7 @@ OWL_DEVICE void convolve_single(const ConvLaunch& a) {
                 }
             }
             if (a.bias) sum = sum + static_cast<const T*>(a.bias)[group * a.results + channel];
-            static_cast<T*>(a.result)[at] = sum;
+            static_cast<T*>(a.result)[at] = rectified(sum, a.relu);
         }
     }
 }
@@ -212,10 +283,16 @@ OWL_DEVICE void convolve_single(const ConvLaunch& a) {
 
 #define OWL_CONV(T, type)                                                                                    \
     OWL_KERNEL_AT_ONCE(conv_wide_##type, owl::cuda::ConvLaunch, owl::cuda::kConvThreads, 4) {                \
-        owl::cuda::convolve_tiles<T, owl::cuda::kConvWide<T>>(a);                                            \
+        owl::cuda::convolve_tiles<T, owl::cuda::kConvWide<T>, false>(a);                                     \
+    }                                                                                                        \
+    OWL_KERNEL_AT_ONCE(conv_pool_wide_##type, owl::cuda::ConvLaunch, owl::cuda::kConvThreads, 4) {           \
+        owl::cuda::convolve_tiles<T, owl::cuda::kConvWide<T>, true>(a);                                      \
+    }                                                                                                        \
+    OWL_KERNEL_AT_ONCE(conv_pool_narrow_##type, owl::cuda::ConvLaunch, owl::cuda::kConvThreads, 4) {         \
+        owl::cuda::convolve_tiles<T, owl::cuda::kConvNarrow, true>(a);                                       \
     }                                                                                                        \
     OWL_KERNEL_AT_ONCE(conv_narrow_##type, owl::cuda::ConvLaunch, owl::cuda::kConvThreads, 4) {              \
-        owl::cuda::convolve_tiles<T, owl::cuda::kConvNarrow>(a);                                             \
+        owl::cuda::convolve_tiles<T, owl::cuda::kConvNarrow, false>(a);                                      \
     }                                                                                                        \
     OWL_KERNEL_AT_ONCE(conv_single_##type, owl::cuda::ConvLaunch, owl::cuda::kConvThreads, 4) {              \
         owl::cuda::convolve_single<T>(a);                                                                    \

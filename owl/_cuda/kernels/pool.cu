@@ -104,11 +104,13 @@ OWL_DEVICE void pool_gradients(const PoolLaunch& a) {
                         const int64_t here = (at_y - i * p.stride_h + p.pad_h) * p.w + at_x - j * p.stride_w + p.pad_w;
                         const int64_t maximum = a.position_bytes == 1 ? static_cast<const uint8_t*>(a.positions)[window]
                                                                       : static_cast<const int64_t*>(a.positions)[window];
+                        if (a.mask && !(static_cast<const T*>(a.mask)[window] > T(0))) share = T(0);
                         share = here == maximum ? share : T(0);
                     }
                     sum = tiles ? share : sum + share;
                 }
             }
+            if (a.mask && p.op == PoolOp::average && !(static_cast<const T*>(a.mask)[at] > T(0))) sum = T(0);
             static_cast<T*>(a.x_diff)[at] = sum;
         }
     }

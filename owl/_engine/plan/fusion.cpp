@@ -48,7 +48,7 @@ class Analyser {
         f_.visible.assign(n, 0);
         f_.group_of.assign(n, -1);
         find_roots();
-        if (fuse_ && rules_.convolutions) f_.convolutions = find_convolutions(plan_, f_.root);
+        if (fuse_ && rules_.convolutions) f_.convolutions = find_convolutions(plan_, f_.root, rules_.pooling_gradients);
         find_required();
         for (size_t i = 0; i < n; ++i)
             if (f_.required[i] && f_.root[i] == static_cast<Ref>(i)) place(static_cast<int>(i));

@@ -44,6 +44,7 @@ struct Fusion {
 // What a backend's kernels can do in one pass over memory.
 struct FusionRules {
     bool convolutions = true;         // bias, relu and pooling in a convolution's pass
+    bool pooling_gradients = true;    // what reads a gradient that comes through a pooling takes it from the pooled one
     bool sums_in_products = true;     // row sums in a matrix product's pass
     bool sums_in_elementwise = true;  // and in that of element-wise operations
     size_t members = kMaxProgramOutputs;

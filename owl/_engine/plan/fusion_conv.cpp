@@ -13,7 +13,8 @@ PoolOp pool_op(const PlanNode& node) { return static_cast<PoolOp>(attributes_of<
 
 class Finder {
    public:
-    Finder(const Plan& plan, const std::vector<Ref>& root) : plan_(plan), nodes_(plan.nodes), root_(root) {}
+    Finder(const Plan& plan, const std::vector<Ref>& root, bool pooling_gradients)
+        : plan_(plan), nodes_(plan.nodes), root_(root), pooling_gradients_(pooling_gradients) {}
 
     ConvolutionFusion run() {
         const size_t n = nodes_.size();
@@ -108,7 +109,7 @@ class Finder {
                 last = reader;
             }
         }
-        if (seen_outside_[last] || readers_[last].empty()) return;
+        if (!pooling_gradients_ || seen_outside_[last] || readers_[last].empty()) return;
         for (int reader : readers_[last]) {
             if (!reads_gradient(nodes_[reader].op) || source(reader, 0) != last) return;
             if (shape_of(nodes_[reader].inputs[0]) != nodes_[last].shape) return;
@@ -161,6 +162,7 @@ class Finder {
     const Plan& plan_;
     const std::vector<PlanNode>& nodes_;
     const std::vector<Ref>& root_;
+    const bool pooling_gradients_;
     ConvolutionFusion result_;
     std::vector<std::vector<int>> readers_;
     std::vector<char> seen_outside_;
@@ -194,6 +196,8 @@ std::vector<Ref> fused_inputs(const Plan& plan, const ConvolutionFusion& fusion,
     return inputs;
 }
 
-ConvolutionFusion find_convolutions(const Plan& plan, const std::vector<Ref>& root) { return Finder(plan, root).run(); }
+ConvolutionFusion find_convolutions(const Plan& plan, const std::vector<Ref>& root, bool pooling_gradients) {
+    return Finder(plan, root, pooling_gradients).run();
+}
 
 }  // namespace owl

@@ -34,7 +34,7 @@ bool masks_by_data(const Plan& plan, const FusedPoolingGradient& pooling_gradien
 // What an operation reads as it is fused: others than were recorded, where it spreads a gradient.
 std::vector<Ref> fused_inputs(const Plan& plan, const ConvolutionFusion& fusion, int node);
 
-// `root`: of each node the array that holds its value.
-ConvolutionFusion find_convolutions(const Plan& plan, const std::vector<Ref>& root);
+// `root`: of each node the array that holds its value. `pooling_gradients`: a rule of the backend's.
+ConvolutionFusion find_convolutions(const Plan& plan, const std::vector<Ref>& root, bool pooling_gradients);
 
 }  // namespace owl

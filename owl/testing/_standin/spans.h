@@ -107,8 +107,9 @@ inline Span span(const ConvLaunch& a, const void* field, Widths types) {
     int64_t elements = a.groups * a.results;  // of the bias
     if (field == &a.source) elements = a.x.source * a.y.source * a.sources * images;
     if (field == &a.filter) elements = a.x.taps * a.y.taps * a.sources * a.results * a.groups;
-    if (field == &a.result) elements = a.x.result * a.y.result * a.results * images;
-    return {0, elements * types.to};
+    const int64_t pixels = a.pool.w ? a.pool.out_w * a.pool.out_h : a.x.result * a.y.result;
+    if (field == &a.result || field == &a.positions) elements = pixels * a.results * images;
+    return {0, field == &a.positions ? elements : elements * types.to};
 }
 
 inline Span span(const ConvGradientLaunch& a, const void* field, Widths types) {
@@ -122,7 +123,8 @@ inline Span span(const ConvGradientLaunch& a, const void* field, Widths types) {
 
 inline Span span(const PoolLaunch& a, const void* field, Widths types) {
     const PoolSizes& s = a.sizes;
-    const bool data = field == &a.x || field == &a.x_diff;
+    const bool mean = s.window.op == PoolOp::average;
+    const bool data = field == &a.x || field == &a.x_diff || (field == &a.mask && mean);
     const int64_t elements = (data ? s.w * s.h : s.window.out_w * s.window.out_h) * s.planes;
     return {0, elements * (field == &a.positions ? a.position_bytes : types.to)};
 }

@@ -42,7 +42,7 @@ print(json.dumps({{name: (b - a) / STEPS for name, a, b in zip([*SYMBOLS, "bytes
 """
 
 
-@pytest.mark.parametrize(("net", "kernels"), [("Perceptron", 10), ("ConvolutionNet", 30)])
+@pytest.mark.parametrize(("net", "kernels"), [("Perceptron", 10), ("ConvolutionNet", 23)])
 @pytest.mark.parametrize("graphs", [False, True])
 def test_a_step_of_training(program, net, kernels, graphs):
     found = program(PROGRAM.format(net=net), arguments="", timeout=120, OWL_CUDA_GRAPHS=str(int(graphs)))
@@ -62,5 +62,5 @@ def test_a_step_of_training(program, net, kernels, graphs):
         "cuEventRecord": 3,  # after both copies, and after the plan
         "bytes": 8 * (784 + 10) * 4,
     }
-    # Those that read a batch, and few others: weights are updated where they lie.
-    assert updates <= kernels / 2 if graphs else updates == 0
+    # Those that read a batch, or a value whose buffer changes from step to step: weights are updated where they lie.
+    assert updates <= kernels * 0.6 if graphs else updates == 0

@@ -29,6 +29,12 @@ class Axis(ctypes.Structure):
     _fields_ = words("source result taps step classes lead slope tap_step")
 
 
+class Window(ctypes.Structure):
+    """PoolWindow of the engine."""
+
+    _fields_ = [("op", ctypes.c_uint8), *words("w h stride_w stride_h pad_w pad_h out_w out_h")]
+
+
 class Conv(ctypes.Structure):
     """ConvLaunch of args.h."""
 
@@ -37,6 +43,9 @@ class Conv(ctypes.Structure):
         ("y", Axis),
         *words("sources results groups batch source_step result_step"),
         *addresses("source filter bias result"),
+        ("pool", Window),
+        *addresses("positions"),
+        *words("relu"),
     ]
 
 
@@ -65,7 +74,7 @@ class Pool(ctypes.Structure):
         *words("w h planes"),
         ("op", ctypes.c_uint8),
         *words("window_w window_h stride_w stride_h pad_w pad_h out_w out_h position_bytes"),
-        *addresses("positions x y y_diff x_diff"),
+        *addresses("positions x y y_diff mask x_diff"),
     ]
 
 
@@ -156,6 +165,12 @@ class Case:
             *self.size[::-1], self.c_in, self.batch, *self.kernel[::-1], self.c_out,
             *(n for pair in turned for n in pair), self.c.groups, *self.out[::-1],
         )  # fmt: skip
+
+
+def pool_window(p: Pooling, size: Sequence[int]) -> Window:
+    """Of data of that height and width."""
+    out = [pooled_size(n, *each) for n, *each in zip(size, p.window, p.stride, p.pad)]
+    return Window(1 if p.op.name == "max" else 2, *p.window[::-1], *p.stride[::-1], *p.pad[::-1], *out[::-1])
 
 
 def pool_launch(p: Pooling, x: np.ndarray) -> tuple[Pool, tuple[int, int]]:

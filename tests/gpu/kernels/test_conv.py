@@ -5,14 +5,17 @@ biases keep the bounds that conv_filter.cu states, in an order of their own.
 """
 
 import math
+import random
 
 import numpy as np
 import pytest
 
 import owl
+import owl.conv as conv
 from owl import _runtime
 from tests.agreement import DTYPES, same_numbers
-from tests.gpu.kernels.convolving import Case, Gradient, numbers
+from tests.convolution_reference import Pooling
+from tests.gpu.kernels.convolving import Case, Gradient, numbers, pool_launch, pool_window
 
 pytestmark = pytest.mark.skipif(_runtime.isa() == "generic", reason="it rounds twice where the others fuse")
 
@@ -50,6 +53,44 @@ def test_both_directions_have_the_bits_of_the_cpu(kernels, seed, kind, dtype):
     x_diff = np.full_like(x, 7)
     kernels.run(name(kind, dtype), case.launch(g, w, None, x_diff, adjoint=True), 1 + seed % 5, seed)
     same_numbers(x_diff, convolver.bp(gradient, data, filters).to_numpy())
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("op", [conv.pool_op.max, conv.pool_op.avg])
+@pytest.mark.parametrize("kind", ["narrow", "wide"])
+@pytest.mark.parametrize("seed", range(12))
+def test_relu_and_pooling_in_the_pass_have_the_bits_of_passes_of_their_own(kernels, seed, kind, op, dtype):
+    coin, rng = random.Random(seed), np.random.default_rng(seed)
+    case = Case(seed, KINDS[kind])
+    x, w, y = case.arrays(rng, dtype, special=seed % 3 == 0)
+    bias = numbers(rng, (case.c_out,), dtype) if seed % 2 else None
+    launch = case.launch(x, w, bias, y, adjoint=False)
+    launch.relu = seed % 4 < 2
+    kernels.run(name(kind, dtype), launch, 1 + seed % 7, seed)
+    if not launch.relu:
+        assert np.any(y < 0)
+
+    window = coin.choice([(2, 2), (1, 4), (4, 1)])
+    pooling = Pooling(
+        window, (window[0] + coin.choice([0, 0, 1]), window[1]), tuple(coin.randrange(n) for n in window), op
+    )
+    separate, out = pool_launch(pooling, y)
+    wanted, wanted_positions = np.full((*y.shape[:2], *out), 7, dtype), np.full((*y.shape[:2], *out), 99, np.uint8)
+    separate.x, separate.y, separate.position_bytes = y.ctypes.data, wanted.ctypes.data, 1
+    separate.positions = wanted_positions.ctypes.data
+    kernels.run(f"pool_forward_f{8 * y.itemsize}", separate, 2, seed)
+
+    result, positions = np.full_like(wanted, 7), np.full_like(wanted_positions, 99)
+    launch.result, launch.pool, launch.positions = (
+        result.ctypes.data,
+        pool_window(pooling, case.out),
+        positions.ctypes.data,
+    )
+    kernels.run(f"conv_pool_{kind}_f{8 * y.itemsize}", launch, 1 + seed % 5, seed)
+    same_numbers(result, wanted)
+    if op == conv.pool_op.max:
+        assert np.array_equal(positions, wanted_positions)
 
 
 def gradient_launch(case, parts, multiple, elements):

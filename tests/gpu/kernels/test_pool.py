@@ -58,6 +58,32 @@ def test_both_directions(kernels, seed, op, dtype):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("op", [conv.pool_op.max, conv.pool_op.avg])
+@pytest.mark.parametrize("seed", range(12))
+def test_a_relu_below_the_pooling(kernels, seed, op, dtype):
+    p, x = drawn(seed, op)
+    rng = np.random.default_rng(seed)
+    x = np.maximum(rng.integers(-3, 4, x.shape), 0).astype(dtype)
+    launch, out = pool_launch(p, x)
+    kind = f"f{8 * x.itemsize}"
+    y, g, x_diff = (
+        np.zeros((*x.shape[:2], *out), dtype),
+        rng.standard_normal((*x.shape[:2], *out)).astype(dtype),
+        np.empty_like(x),
+    )
+    positions = np.zeros(y.shape, np.int64)
+    launch.x, launch.y, launch.y_diff, launch.x_diff = (array.ctypes.data for array in (x, y, g, x_diff))
+    launch.positions, launch.position_bytes = positions.ctypes.data, 8
+    kernels.run(f"pool_forward_{kind}", launch, 2, seed)
+    kernels.run(f"pool_backward_{kind}", launch, 2, seed)
+    wanted = np.where(x > 0, x_diff, 0)
+    assert seed or not np.array_equal(wanted, x_diff)
+    launch.mask = (y if op == conv.pool_op.max else x).ctypes.data
+    kernels.run(f"pool_backward_{kind}", launch, 3, seed)
+    same_numbers(x_diff, wanted)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
 def test_the_first_maximum_wins_and_the_last_nan(kernels, dtype):
     x = np.array([[1, 5, 5, 0], [5, 2, np.nan, np.nan]], dtype).reshape(1, 1, 2, 4)
     p = Pooling((2, 2), (2, 2))
