@@ -2,9 +2,9 @@
 
     python examples/train_torch.py --epochs 5
 
-The pipeline stacks each batch once, into memory of its own. The tensors of the loop lie over that memory. It is used for
-a later batch once PyTorch has let go of them: a loop may keep a batch for as long as it likes, and so does a graph that
-has not been differentiated yet.
+The pipeline stacks each batch once, into memory of its own. The tensors of the loop lie over that memory. It is used
+for a later batch once PyTorch has let go of them: a loop may keep a batch for as long as it likes, and so does a graph
+that has not been differentiated yet.
 
 Needs PyTorch, 2.2 or later.
 """

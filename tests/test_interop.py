@@ -3,7 +3,6 @@
 import gc
 import subprocess
 import sys
-import textwrap
 import threading
 import weakref
 
@@ -73,21 +72,87 @@ def test_an_export_outlives_handles_and_threads():
     del others
 
 
-def test_programs_end_with_exports_and_borrowed_memory():
-    text = """
-    import sys
-    import numpy as np
-    import owl
-    owl.set_device(owl.create_cpu_device())
-    x = owl.ones([1000]) + 1
-    sys.kept = np.from_dlpack(x), owl.from_dlpack(np.ones(1000)), x.__dlpack__(max_version=(1, 0)), x.__dlpack__()
-    pending = sys.kept[1] * 2
-    pending.start_eval()
-    """
-    done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(text)], cwd=ROOT, capture_output=True, text=True, check=False, timeout=60
+LETS_GO = """
+import sys
+import numpy as np
+import owl
+owl.set_device(owl.create_cpu_device())
+x = owl.ones([1000]) + 1
+sys.kept = np.from_dlpack(x), owl.from_dlpack(np.ones(1000)), x.__dlpack__(max_version=(1, 0)), x.__dlpack__()
+pending = sys.kept[1] * 2
+pending.start_eval()
+"""
+
+# An exit handler that was registered before owl's runs after it, one that was registered later runs before.
+SHARES_AT_EXIT = """
+import atexit, gc, sys
+import numpy as np
+LIBRARY
+
+def read():
+    assert (np.asarray(shown) == 7).all()
+    assert (borrowed.to_numpy() == 5).all()
+    print("read")
+
+if "before" in sys.argv:
+    atexit.register(read)
+import owl
+owl.set_device(owl.create_cpu_device())
+if "after" in sys.argv:
+    atexit.register(read)
+
+x = owl.ones([50_000]) * 7
+shown = library.from_dlpack(x)
+lent = library.full((50_000,), 5.0, dtype=library.float32)
+borrowed = owl.from_dlpack(lent)
+del x, lent
+gc.collect()
+others = [owl.zeros([50_000]) + k for k in range(8)]  # would take memory that is free, with NumPy's
+owl.wait_for_all()
+rest = [np.full(50_000, -1, np.float32) for _ in range(8)]
+"""
+
+LIBRARIES = {"numpy": "import numpy as library", "torch": "import torch as library"}
+
+
+def run(program, *arguments):
+    return subprocess.run(
+        [sys.executable, "-c", program, *arguments], cwd=ROOT, capture_output=True, text=True, check=False, timeout=60
     )
+
+
+def test_programs_end_with_exports_and_borrowed_memory():
+    done = run(LETS_GO)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+@pytest.mark.parametrize("registered", ["before", "after"])
+@pytest.mark.parametrize("library", LIBRARIES)
+def test_shared_memory_is_read_at_exit_when_its_owner_is_gone(library, registered):
+    pytest.importorskip(library)
+    done = run(SHARES_AT_EXIT.replace("LIBRARY", LIBRARIES[library]), registered)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "read\n", "")
+
+
+@pytest.mark.parametrize("library", LIBRARIES)
+def test_shared_memory_goes_with_the_interpreter(library):
+    # Modules are taken apart after exit handlers, in whatever order: both sides let go when the other may be gone.
+    pytest.importorskip(library)
+    keeps = "import builtins\nbuiltins.kept, sys.kept, np.kept = shown, borrowed, (shown, borrowed)\n"
+    done = run(SHARES_AT_EXIT.replace("LIBRARY", LIBRARIES[library]) + keeps)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+@pytest.mark.parametrize("library", LIBRARIES)
+def test_another_thread_lets_go_of_shared_memory(library):
+    library = pytest.importorskip(library)
+    x = owl.ones([1000]) * 7
+    held = [library.from_dlpack(x), owl.from_dlpack(library.full((1000,), 5.0, dtype=library.float32))]
+    y = held[1] + 1
+    thread = threading.Thread(target=held.clear)
+    thread.start()
+    thread.join()
+    assert ((x + y).to_numpy() == 13).all()
 
 
 def test_a_library_that_knows_no_read_only_memory_gets_a_copy():
