@@ -14,6 +14,7 @@ cimport numpy as cnp
 from cpython.buffer cimport PyBUF_C_CONTIGUOUS, PyBUF_WRITABLE
 from cpython.buffer cimport PyBuffer_FillInfo, PyBuffer_Release, PyObject_GetBuffer
 from cpython.exc cimport PyErr_CheckSignals
+from cpython.pycapsule cimport PyCapsule_GetPointer, PyCapsule_IsValid, PyCapsule_New, PyCapsule_SetName
 from cpython.object cimport PyObject, PyTypeObject
 from cpython.ref cimport Py_DECREF, Py_INCREF
 from cpython.weakref cimport PyWeakref_NewRef
@@ -28,7 +29,8 @@ from libcpp.vector cimport vector
 
 from owl._cpu.cpu cimport CpuBackend, KernelTable, make_cpu_executor, select_kernels, team
 from owl._cuda.cuda cimport (
-    ContextGuard, CudaBackend, CudaDevice, Event, Function, Stream, load_driver, make_cuda_executor,
+    ContextGuard, CudaBackend, CudaDevice, Event, Function, Stream, duplicate, lend_memory, load_driver,
+    make_cuda_executor, return_memory,
 )
 from owl._null.null cimport make_remote_executor
 from owl._engine.graph cimport (
@@ -39,8 +41,10 @@ from owl._engine.graph cimport (
     operation_name, take_unobserved_failures, unlock_failures_after_fork,
 )
 from owl._engine.memory cimport (
-    Buffer, Memory, MemoryInfo, borrow, bytes_in_use, has_deferred_releases, host_memory, is_reserve_spent,
-    live_buffers, lock_memory_for_fork, refill_reserve, take_deferred_releases, unlock_memory_after_fork,
+    Buffer, DlpackDevice, DlpackManaged, DlpackTensor, DlpackVersioned, Memory, MemoryInfo, borrow, borrow_of,
+    bytes_in_use, has_deferred_releases, host_memory, is_contiguous, is_reserve_spent, kCopied, kCuda, kFloat, kMajor,
+    kReadOnly, lend, lend_versioned, live_buffers, lock_memory_for_fork, refill_reserve, take_deferred_releases,
+    unlock_memory_after_fork,
 )
 from owl._engine.plan cimport (
     Backend, Canonical, Plan, PlanNode, Step, compile_plan, empty_plan_bin, shown_dimensions, shown_name,
@@ -87,6 +91,7 @@ include "_api/convolution.pxi"
 include "_api/creation.pxi"
 include "_api/transfer.pxi"
 include "_api/interop.pxi"
+include "_api/gpu_interop.pxi"
 include "_api/stacking.pxi"
 include "_scheduler/promise.pxi"
 include "_scheduler/process.pxi"

@@ -12,10 +12,11 @@ import pytest
 
 import owl
 import owl.conv
+import owl.cuda
 import owl.elewise
 import owl.testing
 
-MODULES = [owl, owl.elewise, owl.conv, owl.testing]
+MODULES = [owl, owl.elewise, owl.conv, owl.cuda, owl.testing]
 
 
 def documented(module: ModuleType) -> dict[str, str]:

@@ -234,9 +234,13 @@ def test_what_cannot_be_borrowed():
             raise AssertionError("it is not asked")
 
         def __dlpack_device__(self):
-            return 2, 1
+            return place
 
-    with pytest.raises(owl.DeviceError, match=r"device \(2, 1\) is not the host's"):
+    place = (8, 1)
+    with pytest.raises(owl.DeviceError, match=r"device \(8, 1\) is neither the host's nor CUDA's"):
+        owl.from_dlpack(Elsewhere())
+    place = (2, 99)
+    with pytest.raises(owl.DeviceError, match="GPU 99 cannot be used"):
         owl.from_dlpack(Elsewhere())
     with pytest.raises(TypeError, match="__dlpack__ is wanted, not list"):
         owl.from_dlpack([1.0])

@@ -16,7 +16,7 @@ cdef class Export:
 
     def __dealloc__(self):
         if self.buffer is not NULL:
-            self.buffer.release()
+            self.buffer.memory.end_export(self.buffer)
 
 
 # A read-only NumPy array over the memory of a value on a CPU.
@@ -40,10 +40,12 @@ cdef tuple dlpack_device_of(NArray x):
 cdef object dlpack_of(NArray x, object stream, object max_version, object dl_device, object copy):
     cdef tuple there = dlpack_device_of(x)
     wanted = there if dl_device is None else tuple(map(int, dl_device))
+    if there[0] == kCuda and wanted == there:
+        return gpu_capsule(x, stream, max_version is not None and tuple(max_version) >= (1, 0), bool(copy))
     if wanted != DLPACK_CPU:
         raise BufferError(
-            f"[__dlpack__] from {device_names[x.node.device]} only memory of the host can be had: "
-            "ask for it with dl_device=(1, 0), or bring the value to a CPU device by x.to(device)"
+            f"[__dlpack__] a value of {device_names[x.node.device]} cannot be had on DLPack's device {wanted}: "
+            "only memory of the host can, by dl_device=(1, 0), or by x.to(device) with a CPU device"
         )
     if stream is not None:
         raise BufferError(f"[__dlpack__] memory of the host has no streams, so stream must be None, not {stream!r}")
@@ -62,31 +64,38 @@ cdef object dlpack_of(NArray x, object stream, object max_version, object dl_dev
 def from_dlpack(x, copy=None):
     """An owl array with the memory of another library's array, which must not be changed while owl may read it.
 
+    Memory of a GPU becomes a value of that GPU's owl device. What the other library has queued for the array comes first:
+    owl hands it the stream that it computes on.
+
     Parameters
     ----------
     x : object
-        An array with ``__dlpack__`` of version 1.0 or older: NumPy's, PyTorch's, JAX's. It is C-contiguous, lies in the
-        host's memory, and its elements are float32 or float64. Its dimensions come in reverse order, as in `from_numpy`.
+        An array with ``__dlpack__`` of version 1.0 or older: NumPy's, PyTorch's, JAX's, CuPy's. It is C-contiguous, lies in
+        the host's memory or a CUDA GPU's, and its elements are float32 or float64. Its dimensions come in reverse order, as
+        in `from_numpy`.
     copy : bool, optional
-        None and False borrow the memory until its last reader is gone; True copies before it returns.
+        None and False borrow the memory until its last reader is gone, and of a GPU's what was computed from it on the
+        device; True copies before it returns.
 
     Returns
     -------
     NArray
-        On the current device if that is a CPU, and otherwise on a CPU device that all such arrays share.
+        Of the host's memory on the current device if that is a CPU, and otherwise on a CPU device that all such arrays share.
+        Of a GPU's memory on the current device if that is one of this GPU, and otherwise on the first such device, which is
+        created if there is none.
 
     Raises
     ------
     TypeError
         If `x` has no ``__dlpack__``.
     owl.DeviceError
-        If its memory is not the host's.
+        If its memory is neither the host's nor that of a GPU that CUDA shows, or the GPU cannot be used.
     owl.DTypeError, owl.OwlValueError
         If it has another dtype, or gaps between its elements: the error names the copy to make.
 
     Notes
     -----
-    Waits for nothing of owl's. Any thread may call it.
+    Waits for nothing of owl's, but for the copy of a GPU's memory with ``copy=True``. Any thread may call it.
 
     Examples
     --------
@@ -97,9 +106,12 @@ def from_dlpack(x, copy=None):
     if not hasattr(x, "__dlpack__") or not hasattr(x, "__dlpack_device__"):
         raise TypeError(f"[from_dlpack] an array with __dlpack__ is wanted, not {type(x).__name__}")
     kind, number = x.__dlpack_device__()
+    if int(kind) == kCuda:
+        return from_gpu(x, int(number), bool(copy))
     if int(kind) not in DLPACK_ON_THE_HOST:
         raise DeviceError(
-            f"[from_dlpack] memory of DLPack's device ({int(kind)}, {int(number)}) is not the host's: copy it there first"
+            f"[from_dlpack] memory of DLPack's device ({int(kind)}, {int(number)}) is neither the host's nor CUDA's: "
+            "copy it to the host first"
         )
     array = np.from_dlpack(x)
     if array.dtype != np.float32 and array.dtype != np.float64:

@@ -335,8 +335,9 @@ cdef class NArray:
         Of a CPU device's value it is the value's own memory, read-only and never written again while the capsule or what
         was made of it lives; a later in-place update of the array goes elsewhere. It is a copy if `copy` is True, if
         `max_version` is below 1.0, so that the other side cannot be told that the memory is read-only, and if `dl_device` asks
-        for a GPU's value on the host. Evaluates and blocks, without the GIL; raises BufferError for what cannot be had, and
-        as `to_numpy` does.
+        for a GPU's value on the host. Of a GPU's value it is memory of the device, which must not be written to either, for
+        a consumer of any version; the value is there before this returns, so `stream` has nothing to wait for. Evaluates and
+        blocks, without the GIL; raises BufferError for what cannot be had, and as `to_numpy` does.
 
         Examples
         --------
@@ -348,6 +349,16 @@ cdef class NArray:
                [1., 1., 1.]], dtype=float32)
         """
         return dlpack_of(self, stream, max_version, dl_device, copy)
+
+    @property
+    def __cuda_array_interface__(self):
+        """Version 3 of the CUDA array interface, of a GPU's value: for `cupy.asarray`, `torch.as_tensor`, Numba.
+
+        The memory must not be written to, which the interface could say but PyTorch refuses. owl does not write there, nor
+        use it for other values, while this array (not its value alone) is there. Evaluates and blocks, without the GIL, so
+        consumers need not wait: ``stream`` is None. AttributeError for a value of another device.
+        """
+        return cuda_array_interface_of(self)
 
     def __reduce__(self):
         return from_numpy, (to_numpy(self), dtype_object(self.node.dtype))

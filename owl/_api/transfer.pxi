@@ -45,10 +45,9 @@ cdef Shape shape_of(object array):
     return shape
 
 
-# An array on a device, of what the host's memory holds; takes over the reference to that.
-cdef NArray leaf(object array, DType dtype, int device, Buffer* buffer):
+# An array on a device, of what the host's memory holds, or the device's own; takes over the reference to that.
+cdef NArray leaf(const Shape& shape, DType dtype, int device, Buffer* buffer):
     cdef NArray out
-    cdef Shape shape = shape_of(array)
     try:
         check_reserve()
         out = NArray.__new__(NArray)
@@ -147,11 +146,11 @@ def from_numpy(array, dtype=None, copy=True):
         raise OwlValueError(f"[from_numpy] only a C-contiguous NumPy array of dtype {kind} can be borrowed (copy=False)")
     device = current_device(current_stream())
     if copy or not as_it_is:
-        return leaf(array, wanted, device, copy_of(array, wanted, device, as_it_is))
+        return leaf(shape_of(array), wanted, device, copy_of(array, wanted, device, as_it_is))
     owner = Borrowed.__new__(Borrowed)
     PyObject_GetBuffer(array, &owner.view, PyBUF_C_CONTIGUOUS)
     Py_INCREF(owner)
-    return leaf(array, wanted, device, borrow(owner.view.buf, owner.view.len, <void*>owner))
+    return leaf(shape_of(array), wanted, device, borrow(owner.view.buf, owner.view.len, <void*>owner))
 
 
 cdef object to_numpy(NArray x):

@@ -3,6 +3,7 @@ from libcpp.memory cimport unique_ptr
 from libcpp.string cimport string
 from libcpp.vector cimport vector
 
+from owl._engine.memory cimport Buffer
 from owl._engine.plan cimport Backend
 from owl._engine.run cimport Executor, IdleListener
 
@@ -40,6 +41,15 @@ cdef extern from "_cuda/device.h" namespace "owl::cuda" nogil:
     cppclass ContextGuard:
         ContextGuard(const CudaDevice& device)
         bool is_current()
+
+
+cdef extern from "_cuda/memory.h" namespace "owl::cuda" nogil:
+    string duplicate(const Buffer* source, Buffer** to)
+
+
+cdef extern from "_cuda/lending.h" namespace "owl::cuda" nogil:
+    void* lend_memory(void* parameter, size_t size, int index)
+    void return_memory(void* parameter, void* data, int index)
 
 
 cdef extern from "_cuda/backend.h" namespace "owl" nogil:

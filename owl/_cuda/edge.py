@@ -38,14 +38,15 @@ def driver_library() -> str:
     return str(_standin.library())
 
 
-def _cupy() -> Any:
+def cupy() -> Any:
+    """CuPy, or the part of it that the stand-in has."""
     if nvml.standin():
         from owl.testing._standin import cupy as standin_cupy
 
         return standin_cupy
-    import cupy
+    import cupy as real_cupy
 
-    return cupy
+    return real_cupy
 
 
 def _images(capability: str) -> list[bytes]:
@@ -63,15 +64,15 @@ def open_gpu(index: int) -> OpenedGpu:
     from owl._cuda import catalogue
     from owl._runtime import DeviceError
 
-    cupy = _cupy()
-    device = cupy.cuda.Device(index)
+    cuda = cupy().cuda
+    device = cuda.Device(index)
     try:
         with device:
-            compute, copy = (cupy.cuda.Stream(non_blocking=True) for _ in range(2))
-            events = [cupy.cuda.Event(block=True, disable_timing=True) for _ in range(2 * EVENTS)]
+            compute, copy = (cuda.Stream(non_blocking=True) for _ in range(2))
+            events = [cuda.Event(block=True, disable_timing=True) for _ in range(2 * EVENTS)]
             modules = []
             for image in _images(device.compute_capability):
-                module = cupy.cuda.function.Module()
+                module = cuda.function.Module()
                 module.load(image)
                 modules.append(module)
             # All of them now: the first use of a kernel that is not loaded yet would wait for all that runs.

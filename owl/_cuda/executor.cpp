@@ -8,6 +8,7 @@
 #include "backend.h"
 #include "block_sizes.h"
 #include "graphs.h"
+#include "lending.h"
 #include "memory.h"
 #include "queue.h"
 
@@ -44,6 +45,7 @@ class CudaExecutor final : public IssuingExecutor, private Courier {
         : IssuingExecutor(listener), device_(device), backend_(backend) {
         std::lock_guard<std::mutex> guard(devices().mutex);
         devices().all.push_back({memory_.number, &device_});
+        offer_to_lend(device_.index, &memory_);
     }
 
     const Backend& backend() const override { return backend_; }
@@ -58,12 +60,18 @@ class CudaExecutor final : public IssuingExecutor, private Courier {
         IssuingExecutor::submit(run);
     }
 
+    void abort() override {
+        ThreadedExecutor::abort();
+        quarantine_.stop();
+    }
     void freeze() override {
         ThreadedExecutor::freeze();
         computing_.freeze();
         copying_.freeze();
+        quarantine_.freeze();
     }
     void resume(bool in_child) override {
+        quarantine_.resume(in_child);
         copying_.resume(in_child);
         computing_.resume(in_child);
         ThreadedExecutor::resume(in_child);
@@ -103,7 +111,8 @@ class CudaExecutor final : public IssuingExecutor, private Courier {
     }
 
     void mark_end(Run* run) override {
-        (run->plan ? computing_ : copying_).mark([this, run](Result error, bool lost) {
+        const bool copied = run->upload && !is_there(run->upload);
+        (copied ? copying_ : computing_).mark([this, run](Result error, bool lost) {
             end(run, error ? failure_of_device(run, error, lost) : nullptr);
         });
     }
@@ -141,7 +150,7 @@ class CudaExecutor final : public IssuingExecutor, private Courier {
     // --------------------------------------------------------------------------------------------------------- steps
 
     char* address_for(const Buffer* buffer, bool) override {
-        if (buffer->memory == &memory_) filled_by_ = std::max(filled_by_, buffer->block->filled_by);
+        if (lies_here(buffer)) filled_by_ = std::max(filled_by_, buffer->block->filled_by);
         return static_cast<char*>(buffer->data);
     }
 
@@ -204,7 +213,7 @@ class CudaExecutor final : public IssuingExecutor, private Courier {
     Memory& host_side() override { return pinned_; }
     bool reserve_scratch(size_t) override { return true; }
     size_t scratch_threads() const override { return 0; }
-    bool release_scratch() override { return false; }
+    bool release_scratch() override { return quarantine_.empty(); }
 
     // ------------------------------------------------------------------------------------------------------- courier
 
@@ -260,6 +269,46 @@ class CudaExecutor final : public IssuingExecutor, private Courier {
         return asked.error ? "CUDA: " + device_.driver->describe(asked.error) : std::string();
     }
 
+    // For another's work, which is not in the order of computing.
+    Buffer* allocate_at_rest(size_t bytes) {
+        Buffer* buffer = memory_.allocate(bytes, true);
+        return buffer || !quarantine_.empty() ? buffer : memory_.allocate(bytes, true);
+    }
+
+    std::string duplicate(const Buffer* from, Buffer** to) override {
+        if (forked_.load()) return kForked;
+        if (const std::string* lost = lost_.load(std::memory_order_acquire)) return *lost;
+        Asked asked;
+        asked.work = [this, from, to](Asked* self) {
+            *to = allocate_at_rest(from->bytes);
+            if (!*to) return self->end(kOutOfMemory);
+            if (!from->bytes) return self->end(kSuccess);
+            const Result error =
+                device_.driver->copy_between(reinterpret_cast<Address>((*to)->data), device_.context,
+                                             reinterpret_cast<Address>(from->data), device_.context, from->bytes, device_.copy);
+            if (error) return self->end(error);
+            copying_.mark([self](Result result, bool) { self->end(result); });
+        };
+        if (!send(&asked)) return "the system gives no more threads";
+        asked.wait();
+        if (!asked.error) return {};
+        if (*to) (*to)->release();
+        *to = nullptr;
+        return "CUDA: " + device_.driver->describe(asked.error);
+    }
+
+    Buffer* lend(size_t bytes) override {
+        if (forked_.load()) return nullptr;
+        Buffer* lent = nullptr;
+        Asked asked;
+        asked.work = [this, bytes, &lent](Asked* self) {
+            lent = allocate_at_rest(bytes);
+            self->end(kSuccess);
+        };
+        if (send(&asked, true)) asked.wait();
+        return lent;
+    }
+
     void drop_all_cached() override {
         if (forked_.load()) return;
         Asked asked;
@@ -280,7 +329,8 @@ class CudaExecutor final : public IssuingExecutor, private Courier {
 
     const Device device_;
     const Backend& backend_;
-    DeviceMemory memory_{device_, this};
+    Quarantine quarantine_{device_};
+    DeviceMemory memory_{device_, this, &quarantine_};
     PinnedMemory pinned_{device_};
     Queue computing_{device_, device_.compute, device_.compute_events};
     Queue copying_{device_, device_.copy, device_.copy_events};

@@ -12,7 +12,10 @@ constexpr unsigned kPortable = 1;  // CU_MEMHOSTALLOC_PORTABLE: pinned for all c
 
 void* DeviceMemory::obtain(size_t bytes) {
     Address address = 0;
-    if (device_.driver->allocate(&address, bytes)) return nullptr;
+    if (device_.driver->allocate(&address, bytes)) {
+        quarantine_.empty();  // then there is more to give back before the next try
+        return nullptr;
+    }
     return reinterpret_cast<void*>(address);
 }
 

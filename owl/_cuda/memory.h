@@ -4,6 +4,7 @@
 
 #include "_engine/memory/memory.h"
 #include "device.h"
+#include "quarantine.h"
 
 namespace owl {
 namespace cuda {
@@ -14,7 +15,10 @@ class Courier {
     virtual ~Courier() = default;
     // By any thread, which waits. Returns why it could not be done; nothing if it was.
     virtual std::string fetch(const Buffer* from, void* to, size_t bytes) = 0;
+    virtual std::string duplicate(const Buffer* from, Buffer** to) = 0;
     virtual void drop_all_cached() = 0;
+    // nullptr if there is none. Nothing that was issued before reads or writes it.
+    virtual Buffer* lend(size_t bytes) = 0;
     // Returns when nothing that was issued reads or writes memory. By the executor's thread.
     virtual void settle() = 0;
     // How many runs were issued so far, and whether those up to a number are over. By any thread.
@@ -24,12 +28,23 @@ class Courier {
 
 class DeviceMemory final : public Memory {
    public:
-    DeviceMemory(const Device& device, Courier* courier)
-        : Memory(false, device.total_bytes, false), device_(device), courier_(*courier) {}
+    DeviceMemory(const Device& device, Courier* courier, Quarantine* quarantine)
+        : Memory(false, device.total_bytes, false), device_(device), courier_(*courier), quarantine_(*quarantine) {}
 
     std::string download(const Buffer* from, void* to, size_t bytes) override { return courier_.fetch(from, to, bytes); }
     void trim() override { courier_.drop_all_cached(); }
-    void trim_here() { Memory::trim(); }  // by the executor's thread
+    void end_export(Buffer* buffer) override { quarantine_.add(buffer); }
+    void settle_exports() override { quarantine_.empty(); }
+    // By the executor's thread.
+    void trim_here() {
+        quarantine_.empty();
+        Memory::trim();
+    }
+    // A copy of a value of this memory, in this memory. By any thread, which waits. Returns why it could not be.
+    std::string duplicate(const Buffer* from, Buffer** to) { return courier_.duplicate(from, to); }
+    // Memory for another library, by any thread, which waits for the executor's; it comes back by end_export(). nullptr if
+    // there is none.
+    Buffer* lend(size_t bytes) { return courier_.lend(bytes); }
 
    private:
     void* obtain(size_t bytes) override;
@@ -39,7 +54,13 @@ class DeviceMemory final : public Memory {
 
     const Device& device_;
     Courier& courier_;
+    Quarantine& quarantine_;
 };
+
+// A copy of a value of a CUDA device, in the same memory.
+inline std::string duplicate(const Buffer* from, Buffer** to) {
+    return static_cast<DeviceMemory*>(from->memory)->duplicate(from, to);
+}
 
 // Pinned: the device's copies go on by themselves, beside the host's work. Any thread takes and returns it.
 class PinnedMemory final : public Memory {

@@ -59,9 +59,7 @@ cdef set warned_fallbacks = set()
 cdef int check_gpu(int index) except -1:
     from owl._cuda import nvml
 
-    if opened_gpus and gpu_process != os.getpid():
-        raise DeviceError("CUDA cannot be used in a child that was forked after its parent had created a GPU device: start the "
-                          "process by multiprocessing's \"spawn\" or \"forkserver\" instead")
+    check_not_forked()
     missing = nvml.missing()
     if missing is not None:
         raise DeviceError(missing)
@@ -69,6 +67,32 @@ cdef int check_gpu(int index) except -1:
     if index >= count:
         raise DeviceError(f"there {'is one GPU' if count == 1 else f'are {count} GPUs'}, and numbers start at 0")
     return 0
+
+
+cdef int check_not_forked() except -1:
+    if opened_gpus and gpu_process != os.getpid():
+        raise DeviceError("CUDA cannot be used in a child that was forked after its parent had created a GPU device: start the "
+                          "process by multiprocessing's \"spawn\" or \"forkserver\" instead")
+    return 0
+
+
+# The current device if it is one of that GPU, and else the first one of that GPU, which is created if need be.
+cdef int device_of_gpu(int index) except -1:
+    cdef int current = current_device(current_stream())
+    check_not_forked()
+    if device_names[current] == f"gpu:{index}":
+        return current
+    return first_device_of_gpu(index)
+
+
+cdef int first_device_of_gpu(int index) except -1:
+    name = f"gpu:{index}"
+    with home_lock:
+        if name not in device_names:
+            create_gpu_device(index)
+        if name not in device_names:  # OWL_GPU_FALLBACK
+            raise DeviceError(f"memory of GPU {index} cannot be read by a CPU device in its place")
+        return device_names.index(name)
 
 
 # With the lock of devices held.

@@ -78,6 +78,8 @@ def planner_counters() -> dict[str, int]:
 def settle(timeout: float = 10.0) -> dict[str, int]:
     """Collects garbage and waits for windows that were closed and runs under way; returns the counters.
 
+    Values of GPUs that other libraries have let go of are not counted: it waits for the GPUs too.
+
     Parameters
     ----------
     timeout : float
@@ -88,7 +90,8 @@ def settle(timeout: float = 10.0) -> dict[str, int]:
     until = time.monotonic() + timeout
     while ((now := counters())["runs"] or now["waiting"]) and time.monotonic() < until:
         time.sleep(0.0005)
-    return now
+    _runtime.settle_exports()
+    return counters()
 
 
 @contextlib.contextmanager

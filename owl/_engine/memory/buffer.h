@@ -23,6 +23,7 @@ struct Buffer {
     }
     // By any thread.
     void release();
+    bool borrowed() const { return !block; }
     // The content has no reader but those `holders`, and it is ours to write.
     bool exclusive(int holders) const { return block && refs.load(std::memory_order_acquire) == holders; }
 };

@@ -243,11 +243,11 @@ MemoryInfo Memory::info() {
     return {in_use_, cached_, limit_, peak_};
 }
 
-Buffer* borrow(void* data, size_t bytes, void* owner) {
+Buffer* borrow(void* data, size_t bytes, void* owner, Memory* memory) {
     auto* buffer = new Buffer;
     buffer->data = data;
     buffer->bytes = bytes;
-    buffer->memory = &host_memory();
+    buffer->memory = memory;
     buffer->owner = owner;
     buffers.fetch_add(1, std::memory_order_relaxed);
     return buffer;

@@ -51,6 +51,11 @@ class Memory {
     // Copies what a value holds to the host's memory, by any thread, which waits. Of the host's own it is a plain copy.
     // Returns why it could not be; nothing if it was.
     virtual std::string download(const Buffer* from, void* to, size_t bytes) = 0;
+    // Another library has let go of a value, by any thread, in a forked child and at exit as well; takes over the reference.
+    // What that library has queued on a device may still read the value: then the memory is kept until that is over.
+    virtual void end_export(Buffer* buffer) { buffer->release(); }
+    // Returns when the memory of all values that were exported until now can be used again.
+    virtual void settle_exports() {}
     size_t total() const { return total_; }
 
    protected:
@@ -85,11 +90,12 @@ class Memory {
     size_t limit_ = 0;
 };
 
-// Memory that has another owner; `owner` is handed to defer_release when the last reader is done.
-Buffer* borrow(void* data, size_t bytes, void* owner);
-
 // Never destroyed: threads may outlive static destructors.
 Memory& host_memory();
+
+// Memory that has another owner; `owner` is handed to defer_release when the last reader is done.
+Buffer* borrow(void* data, size_t bytes, void* owner, Memory* memory = &host_memory());
+
 // Of all memories together.
 size_t bytes_in_use();
 void lock_memory_for_fork();

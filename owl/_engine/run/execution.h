@@ -20,6 +20,8 @@ class Execution : public Executor {
     // launched by itself.
     virtual bool launches_together(Plan*) { return false; }
     virtual bool launch_together(const Plan&) { return false; }
+    // What is uploaded lies in the device's memory already: it exists when the device comes to it.
+    bool is_there(const Buffer* upload) { return upload->memory == &memory(); }
     // Memory of the device for an upload, which may be copied beside the order of computing.
     virtual Buffer* upload_target(size_t bytes) { return memory().allocate(bytes); }
     // Where values that are sent to the host lie.
@@ -51,6 +53,10 @@ class Execution : public Executor {
     // In a forked child: what the run in hand had reserved goes back; its values are failed with the other runs'.
     void abandon();
 
+    // In the device's memory, and its own. Memory that was borrowed belongs to another library, and what that does with it is not
+    // in the device's order.
+    bool lies_here(const Buffer* buffer) { return buffer && !buffer->borrowed() && buffer->memory == &memory(); }
+
     // The scalars of a step, where its arguments point to them.
     std::vector<double> scalars_of(const Step& step) const;
     static std::vector<Failure::Origin> origins(const std::vector<int32_t>& operations, Run* run, const Plan& plan);
@@ -78,7 +84,6 @@ class Execution : public Executor {
     void fail_outputs(const Plan& plan);
     void compute_by_values(Run* run, Plan& plan);
     static bool is_seen(const Node* node);
-    bool lies_here(const Buffer* buffer) { return buffer && buffer->memory == &memory(); }
     Failure* unseen();
     void find_wanted(Run* run, const Plan& plan);
     bool is_wanted(const Step& step) const;

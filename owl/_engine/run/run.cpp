@@ -228,7 +228,7 @@ void issue_run(Run* run, RunResult* result, const Memory& memory) {
             run->unwanted.push_back(result->buffers[k]);
     }
     for (Node*& input : run->inputs) {
-        if (!input || !input->buffer || input->buffer->memory != &memory) continue;
+        if (!input || !input->buffer || input->buffer->borrowed() || input->buffer->memory != &memory) continue;
         graph().unpin(input);
         input = nullptr;
     }

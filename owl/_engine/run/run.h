@@ -29,7 +29,9 @@ struct Run {
     bool issued = false;  // the outputs have buffers, or failures, but do not exist yet
     uint16_t device = 0;
     Executor* executor = nullptr;  // of that device
-    Buffer* upload = nullptr;  // instead of a plan: the host's memory that becomes the value of the one output
+    // Instead of a plan: the host's memory that becomes the value of the one output, or memory of the device that is the value
+    // once the device has come to it.
+    Buffer* upload = nullptr;
     std::vector<Buffer*> unwanted;  // another memory's, which the device will still write
     size_t position = 0;  // in the list of live runs
     uint64_t number = 0;  // in the order of submitting
@@ -51,7 +53,7 @@ struct RunResult {
 };
 void finish_run(Run* run, RunResult* result);
 // Under the graph's lock, where a device begins runs before those ahead of them have ended. Gives the outputs buffers, or
-// failures, and lets go of inputs that lie in `memory`: what the device does with these from now on comes after.
+// failures, and lets go of inputs that are `memory`'s own: what the device does with these from now on comes after.
 void issue_run(Run* run, RunResult* result, const Memory& memory);
 // Ends a run that was issued.
 void finish_run(Run* run);

@@ -54,10 +54,10 @@ void ThreadedExecutor::submit(Run* run) {
     if (sleeping_.load(std::memory_order_seq_cst)) wake_.notify_one();
 }
 
-bool ThreadedExecutor::send(Errand* errand) {
+bool ThreadedExecutor::send(Errand* errand, bool start) {
     {
         std::lock_guard<std::mutex> guard(mutex_);
-        if (!started_) return false;
+        if (!started_ && !(start && start_thread())) return false;
         errands_.push_back(errand);
     }
     queued_.fetch_add(1, std::memory_order_release);

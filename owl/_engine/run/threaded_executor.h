@@ -31,8 +31,8 @@ class ThreadedExecutor : public Execution {
         virtual void execute() = 0;
     };
     // By any thread. The caller keeps the errand alive until it is over. False if there is no thread to do it: there never was
-    // one, or the system gives none.
-    bool send(Errand* errand);
+    // one and `start` does not ask for it, or the system gives none.
+    bool send(Errand* errand, bool start = false);
     // By the destructors of those that inherit: their threads are theirs no longer.
     void stop();
 

@@ -63,8 +63,9 @@ OWL_STANDIN_EXPORT uint64_t owl_standin_calls(const char* symbol) {
     return locked([&](State& now) { return now.calls[symbol]; });
 }
 
-// Of the calls that wait (cuStreamWaitEvent, cuEventSynchronize, cuStreamSynchronize, and cuEventQuery where the event is done)
-// the nth from now succeeds without waiting, and gives no order. Those of one symbol are counted, or all of them (""). 0: none.
+// Of the calls that wait (cuStreamWaitEvent, cuEventSynchronize, cuStreamSynchronize, cuCtxSynchronize, and cuEventQuery where the
+// event is done) the nth from now succeeds without waiting, and gives no order. Those of one symbol are counted, or all of them
+// (""). 0: none.
 OWL_STANDIN_EXPORT void owl_standin_skip_wait(const char* symbol, uint64_t nth) {
     locked([&](State& now) {
         now.skipped_symbol = symbol;

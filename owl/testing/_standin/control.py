@@ -59,8 +59,8 @@ class Control:
         return bool(self.library.owl_standin_skip_is_pending())
 
     def waits(self) -> int:
-        """How often something waited: cuStreamWaitEvent, cuEventSynchronize, cuStreamSynchronize, and cuEventQuery
-        where it said that the event is done.
+        """How often something waited: cuStreamWaitEvent, cuEventSynchronize, cuStreamSynchronize, cuCtxSynchronize, and
+        cuEventQuery where it said that the event is done.
         """
         return self.library.owl_standin_waits()
 

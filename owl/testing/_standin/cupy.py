@@ -173,6 +173,9 @@ class Stream(_Owner):
         _device_of_this_thread()
         self.ptr = _handle("cuStreamCreate", _NON_BLOCKING)
 
+    def __cuda_stream__(self) -> tuple[int, int]:
+        return 0, self.ptr
+
     def synchronize(self) -> None:
         _call("cuStreamSynchronize", ctypes.c_void_p(self.ptr))
 
@@ -221,6 +224,63 @@ class Module(_Owner):
         return Function(self, name)
 
 
+class OutOfMemoryError(MemoryError):
+    """An allocator had no memory."""
+
+    def __init__(self, size: int, total: int, limit: int = 0) -> None:
+        so_far = f"allocated so far: {total:,} bytes" + (f", limit set to: {limit:,} bytes" if limit else "")
+        super().__init__(f"Out of memory allocating {size:,} bytes ({so_far}).")
+
+
+class CFunctionAllocatorMemory:
+    """Memory that a function of C gave, and another one takes back."""
+
+    def __init__(self, size: int, param: int, malloc_func: int, free_func: int, device_id: int) -> None:
+        self.size, self.device_id, self.ptr = size, device_id, 0
+        self._param = param
+        self._free = ctypes.PYFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int)(free_func)
+        if size > 0:
+            parameters = ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int
+            malloc = ctypes.PYFUNCTYPE(ctypes.c_void_p, *parameters)(malloc_func)  # with the GIL, as CuPy calls it
+            self.ptr = malloc(param, size, device_id) or 0
+
+    def __del__(self) -> None:
+        if self.ptr:
+            self._free(self._param, self.ptr, self.device_id)
+
+
+class MemoryPointer:
+    """A place in memory, which it keeps."""
+
+    def __init__(self, mem: Any, offset: int) -> None:
+        assert mem.ptr or not offset
+        self.mem, self.ptr, self.device_id = mem, mem.ptr + offset, mem.device_id
+
+
+class CFunctionAllocator:
+    """Allocates by functions of C. Without memory it gives a pointer to nothing, as CuPy's does."""
+
+    def __init__(self, param: int, malloc_func: int, free_func: int, owner: object) -> None:
+        self._functions, self._owner = (param, malloc_func, free_func), owner
+
+    def malloc(self, size: int) -> MemoryPointer:
+        return MemoryPointer(CFunctionAllocatorMemory(size, *self._functions, Device().id), 0)
+
+
+_allocator: Any = None
+
+
+def _set_allocator(allocator: Any = None) -> None:
+    global _allocator
+    _allocator = allocator
+
+
+def _alloc(size: int) -> MemoryPointer:
+    if _allocator is None:
+        raise NotImplementedError("the stand-in allocates by the allocator that was set")
+    return _allocator(size)
+
+
 def _get_device_count() -> int:
     _call("cuInit", 0)
     return _number("cuDeviceGetCount")
@@ -234,7 +294,12 @@ cuda = SimpleNamespace(
     Device=Device,
     Event=Event,
     Stream=Stream,
+    alloc=_alloc,
+    set_allocator=_set_allocator,
     driver=SimpleNamespace(CUDADriverError=CUDADriverError),
     function=SimpleNamespace(Function=Function, Module=Module),
+    memory=SimpleNamespace(
+        CFunctionAllocator=CFunctionAllocator, MemoryPointer=MemoryPointer, OutOfMemoryError=OutOfMemoryError
+    ),
     runtime=SimpleNamespace(getDeviceCount=_get_device_count, driverGetVersion=_driver_get_version),
 )

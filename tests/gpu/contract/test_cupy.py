@@ -41,6 +41,7 @@ def at_first():
             stream.synchronize()
             event.synchronize()
             assert len({stream.ptr, event.ptr}) == 2
+            assert stream.__cuda_stream__() == (0, stream.ptr)
         assert current() == first
     assert current() is None
     gone = stream.ptr
@@ -83,7 +84,8 @@ def parameters(function):
 @pytest.mark.filterwarnings("ignore")
 def test_names_and_signatures_are_those_of_cupy():
     cuda = pytest.importorskip("cupy", exc_type=ImportError).cuda
-    for name in ("Device", "Stream", "Event", "function.Module"):
+    classes = ("Device", "Stream", "Event", "function.Module", "memory.CFunctionAllocator", "memory.MemoryPointer")
+    for name in (*classes, "memory.OutOfMemoryError"):
         ours, theirs = stub.cuda, cuda
         for part in name.split("."):
             ours, theirs = getattr(ours, part), getattr(theirs, part)
@@ -94,6 +96,10 @@ def test_names_and_signatures_are_those_of_cupy():
             assert hasattr(theirs, method), (name, method)
             if inspect.isfunction(value):
                 assert parameters(value) == parameters(getattr(theirs, method)), (name, method)
+    assert hasattr(cuda.Stream, "__cuda_stream__")
+    for name in ("alloc", "set_allocator"):
+        assert parameters(getattr(stub.cuda, name)) == parameters(getattr(cuda, name)), name
+    assert set(dir(cuda.memory.MemoryPointer)) >= {"ptr", "device_id", "mem"}
     for name in ("getDeviceCount", "driverGetVersion"):
         assert parameters(getattr(stub.cuda.runtime, name)) == parameters(getattr(cuda.runtime, name)) == []
     assert issubclass(cuda.driver.CUDADriverError, RuntimeError)

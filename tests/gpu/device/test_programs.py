@@ -80,15 +80,13 @@ def test_transfers_between_all_devices(program):
     """)
 
 
-def test_what_dlpack_has_of_a_gpu(program):
+def test_what_dlpack_has_of_a_gpu_on_the_host(program):
     program("""
     with gpu:
         x = owl.ones([3, 2]) * 4
         assert x.__dlpack_device__() == (2, 0)
         view = np.from_dlpack(x, device="cpu")
         assert view.shape == (2, 3) and (view == 4).all()
-        with pytest.raises(BufferError, match="only memory of the host"):
-            x.__dlpack__(max_version=(1, 0))
         y = owl.from_dlpack(view)
         assert y.device.name.startswith("cpu:")
     """)
