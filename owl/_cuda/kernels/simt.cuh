@@ -159,8 +159,8 @@ class Private {
 };
 
 // Runs a kernel's blocks one after the other, in an order that depends on the seed.
-template <class Args>
-void launch(const char* name, void (*kernel)(const Args&), const Args& args, int64_t blocks, int threads, uint64_t seed) {
+template <class Kernel, class Args>
+void launch(const char* name, Kernel kernel, const Args& args, int64_t blocks, int threads, uint64_t seed) {
     std::vector<int64_t> order(static_cast<size_t>(blocks));
     std::iota(order.begin(), order.end(), 0);
     std::mt19937_64 random(seed);

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import owl
-from owl._cuda import nvml
+from owl._cuda import cache, nvml
+from owl.testing._standin import building
 from owl.testing._standin.building import build
 from owl.testing._standin.control import Control
 
@@ -144,6 +145,13 @@ def chosen() -> Control | None:
 def library() -> Path:
     """The driver that a device opens instead of NVIDIA's."""
     return control().path
+
+
+def kernel_image(text: str, kernel: str) -> bytes:
+    """What cuModuleLoadData takes for a kernel that is compiled by itself. It is kept on disk as a cubin would be."""
+    checked = Path(library()).name == "libcuda-checked.so"
+    key = building.digest("checked" if checked else "plain", text)
+    return cache.kept(f"{kernel}-standin-{key}.so", lambda: building.module(text, kernel, checked))
 
 
 def module_image() -> bytes:

@@ -8,10 +8,12 @@ import hashlib
 import os
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 import sysconfig
 import tempfile
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -27,6 +29,14 @@ FLAGS = [
     *("-std=c++17", "-fPIC", "-pthread", "-fvisibility=hidden", "-march=native", "-Wno-psabi"),
     *("-ffp-contract=off", "-fno-math-errno"),  # as owl's own kernels: the same bits
 ]
+# The block in hand is a variable of each library.
+ENTRY = """
+extern "C" __attribute__((visibility("default"))) void enter_{kernel}(
+    owl::simt::Block* block, const owl::cuda::ElementwiseLaunch& a) {{
+    owl::simt::block() = block;
+    {kernel}(a);
+}}
+"""
 KINDS = {"plain": ["-O2"], "checked": ["-O1", "-DOWL_CHECKED=1"]}
 
 
@@ -56,11 +66,11 @@ def processor() -> str:
     return next((line for line in lines if line.startswith(("flags", "Features"))), "")
 
 
-def digest(kind: str) -> str:
-    """Of all that the library is made of."""
+def digest(kind: str, text: str = "") -> str:
+    """Of all that the library is made of, or what is compiled from `text` with its headers."""
     version = _run([*compiler(), "--version"]).stdout
     known = hashlib.sha256()
-    for part in (version, processor(), *flags(kind)):
+    for part in (version, processor(), *flags(kind), text):
         known.update(part.encode() + b"\0")
     for file in sources():
         known.update(file.name.encode() + b"\0" + file.read_bytes())
@@ -82,6 +92,55 @@ def build(checked: bool) -> Path:
                 _link(_compile(kind, Path(aside)), Path(aside) / target.name, kind)
                 (Path(aside) / target.name).replace(target)
     return target
+
+
+def module(text: str, kernel: str, checked: bool) -> bytes:
+    """A library with one kernel, for cuModuleLoadData: of NVRTC's text, with the catalogue's flags."""
+    kind = "checked" if checked else "plain"
+    folder = Path(tempfile.mkdtemp(prefix="owl-module-"))  # TemporaryDirectory goes at the exit of a forked child too
+    try:
+        source, target = folder / f"{kernel}.cpp", folder / f"{kernel}.so"
+        source.write_text(text + ENTRY.format(kernel=kernel))
+        _run_aside([*compiler(), *flags(kind), "-shared", str(source), "-o", str(target)])
+        return target.read_bytes()
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+class _Aside:
+    """The compiler that another thread runs while the program goes on, until the program ends."""
+
+    running: subprocess.Popen[str] | None = None
+    ended = False
+
+
+_lock = threading.Lock()
+
+
+def cancel() -> None:
+    """Ends the compiler of a module that is under way, and lets no other one begin."""
+    with _lock:
+        _Aside.ended = True
+        if _Aside.running:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(_Aside.running.pid, signal.SIGKILL)
+
+
+def _run_aside(command: list[str]) -> None:
+    with _lock:
+        if _Aside.ended:
+            raise owl.DeviceError("the program ends")
+        # Ctrl-C is for the program and not for its compiler.
+        running = _Aside.running = subprocess.Popen(
+            command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True
+        )
+    try:
+        _, told = running.communicate()
+    finally:
+        with _lock:
+            _Aside.running = None
+    if running.returncode:
+        raise owl.DeviceError(f"[standin] {shlex.join(command)} failed:\n{told[-4000:]}")
 
 
 def _compile(kind: str, folder: Path) -> list[Path]:

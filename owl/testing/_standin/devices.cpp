@@ -222,8 +222,11 @@ OWL_STANDIN_EXPORT Result cuCtxSetCurrent(Context context) {
 OWL_STANDIN_EXPORT Result cuModuleLoadData(Module* module, const void* image) {
     return call("cuModuleLoadData", Needs::context, [&](State& now, Lock&) -> Result {
         if (!module || !image) return kInvalidValue;
-        if (std::strncmp(static_cast<const char*>(image), kImage, sizeof kImage - 1)) return kInvalidImage;
+        const bool own = !std::strncmp(static_cast<const char*>(image), kImage, sizeof kImage - 1);
+        void* library = own ? nullptr : open_module(image);
+        if (!own && !library) return kInvalidImage;
         *module = now.modules.make();
+        (*module)->library = library;
         (*module)->context = current_context();
         return kSuccess;
     });
@@ -233,7 +236,7 @@ OWL_STANDIN_EXPORT Result cuModuleGetFunction(Function* function, Module module,
     return call("cuModuleGetFunction", Needs::context, [&](State& now, Lock&) -> Result {
         if (!function || !name) return kInvalidValue;
         if (!now.modules.lives(module)) return kInvalidHandle;
-        const Kernel* kernel = find_kernel(name);
+        const Kernel* kernel = module->library ? find_kernel(module->library, name) : find_kernel(name);
         if (!kernel) return kNotFound;
         *function = now.functions.make();
         (*function)->kernel = kernel;

@@ -104,7 +104,7 @@ Result cuGraphLaunch(GraphExec exec, Stream stream) {
         for (size_t node : any_order(now, graph)) {
             for (size_t earlier : graph.before[node]) join(clocks[node], clocks[earlier]);
             const Launched& launched = graph.launches[node];
-            const Touch by = tick(now, clocks[node], stream->branches[node], launched.function->kernel->name);
+            const Touch by = tick(now, clocks[node], stream->branches[node], launched.function->kernel->name.c_str());
             issue_launch(now, *stream, launched, clocks[node], by);
             join(end, clocks[node]);
         }

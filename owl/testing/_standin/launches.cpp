@@ -49,7 +49,7 @@ Result check_sizes(State& now, const CUfunc_st& function, const LaunchSizes& s) 
     if (function.kernel->argument_bytes > kMostArgumentBytes) return kInvalidValue;
     if (s.grid_y == 1 && s.grid_z == 1 && others == 1 && s.block_x == function.kernel->threads) return kSuccess;
     // A driver takes it, and the kernel computes nonsense.
-    now.add_problem(std::string(function.kernel->name) + " is launched with blocks that it is not written for: it has " +
+    now.add_problem(function.kernel->name + " is launched with blocks that it is not written for: it has " +
                     std::to_string(function.kernel->threads) + " threads in one dimension");
     return kInvalidValue;
 }
@@ -74,7 +74,7 @@ void issue_launch(State& now, CUstream_st& stream, const Launched& launched, con
     Operation operation;
     operation.breaks = now.broken_launch.hit() || !wrong.empty();
     operation.work = [&kernel, arguments, places, blocks = launched.blocks, seed = now.seed + by.number] {
-        return kernel.run(kernel.name, arguments->data(), blocks, seed);
+        return kernel.run(kernel.name.c_str(), arguments->data(), blocks, seed);
     };
     issue(now, stream, std::move(operation));
 }
@@ -87,7 +87,7 @@ Result cuLaunchKernel(Function function, unsigned grid_x, unsigned grid_y, unsig
         Launched launched;
         if (const Result refused = take_launch(now, function, sizes, parameters, extra, &launched)) return refused;
         if (!now.streams.lives(stream) || stream->context != function->module->context) return kInvalidHandle;
-        const Touch by = tick(now, *stream, function->kernel->name);
+        const Touch by = tick(now, *stream, function->kernel->name.c_str());
         issue_launch(now, *stream, launched, stream->clock, by);
         return kSuccess;
     });

@@ -31,6 +31,7 @@ struct Kernel;
 
 struct CUmod_st {
     CUctx_st* context;
+    void* library;  // of a kernel that was compiled by itself; nullptr: the catalogue, which is a part of this library
 };
 using Module = CUmod_st*;
 
