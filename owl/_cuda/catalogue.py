@@ -40,6 +40,20 @@ def sources(program: Path) -> dict[str, str]:
     return found | dict.fromkeys(_EMPTY, "")
 
 
+def sources_of(name: str, text: str) -> dict[str, str]:
+    """A program that is no file, and every text of owl that it may include; the program is the first."""
+    found = {name: text}
+    for included in dict.fromkeys(match[1] for match in _INCLUDE.findall(text)):
+        _add(_OWL / included, found)
+    _add(_OWL / _PRELUDE, found)
+    return found | dict.fromkeys(_EMPTY, "")
+
+
+def cubin_of(text: str, name: str, architecture: int) -> bytes:
+    """The code of a program that is no file, for an architecture. It is kept, and raises, as `cubins` are."""
+    return _cubin(nvrtc.compiler(nvml.major()), name, sources_of(f"{name}.cu", text), architecture)
+
+
 def cubins(architecture: int) -> list[bytes]:
     """The code of every kernel for an architecture, a cubin for each .cu file.
 
@@ -60,11 +74,10 @@ def cubins(architecture: int) -> list[bytes]:
     compiler = nvrtc.compiler(nvml.major())
     found = programs()
     with ThreadPoolExecutor(min(len(found), os.cpu_count() or 1), "owl-nvrtc") as pool:
-        return list(pool.map(lambda program: _cubin(compiler, program, architecture), found))
+        return list(pool.map(lambda program: _cubin(compiler, program.stem, sources(program), architecture), found))
 
 
-def _cubin(compiler: nvrtc.Compiler, program: Path, architecture: int) -> bytes:
-    texts = sources(program)
+def _cubin(compiler: nvrtc.Compiler, name: str, texts: dict[str, str], architecture: int) -> bytes:
     parts = [
         *compiler.version,
         architecture,
@@ -73,9 +86,7 @@ def _cubin(compiler: nvrtc.Compiler, program: Path, architecture: int) -> bytes:
         *(part for text in texts.items() for part in text),
     ]
     key = hashlib.sha256(repr(parts).encode()).hexdigest()[:40]
-    return cache.kept(
-        f"{program.stem}-sm_{architecture}-{key}.cubin", lambda: compiler.compile(texts, architecture, OPTIONS)
-    )
+    return cache.kept(f"{name}-sm_{architecture}-{key}.cubin", lambda: compiler.compile(texts, architecture, OPTIONS))
 
 
 def _add(path: Path, found: dict[str, str]) -> None:
