@@ -29,8 +29,8 @@ from libcpp.vector cimport vector
 
 from owl._cpu.cpu cimport CpuBackend, KernelTable, make_cpu_executor, select_kernels, team
 from owl._cuda.cuda cimport (
-    ContextGuard, CudaBackend, CudaDevice, Event, Function, Stream, duplicate, lend_memory, load_driver,
-    make_cuda_executor, return_memory,
+    ContextGuard, CudaBackend, CudaDevice, Event, Function, Specialization, Specializer, SpecializerCounts, Stream, duplicate,
+    lend_memory, load_driver, make_cuda_executor, return_memory,
 )
 from owl._null.null cimport make_remote_executor
 from owl._engine.graph cimport (
@@ -76,6 +76,7 @@ include "_scheduler/errors.pxi"
 include "_scheduler/settings.pxi"
 include "_scheduler/sites.pxi"
 include "_scheduler/devices.pxi"
+include "_scheduler/specializing.pxi"
 include "_scheduler/gpu_devices.pxi"
 include "_scheduler/streams.pxi"
 include "_scheduler/random_streams.pxi"

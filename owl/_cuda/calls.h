@@ -1,9 +1,12 @@
 // What a step of a CUDA plan does: launches of kernels with one set of arguments, or a copy between memories.
 #pragma once
 #include <cstdint>
+#include <memory>
 
 namespace owl {
 namespace cuda {
+
+class Specialization;
 
 enum class Kernel : uint16_t {
 #define OWL_CUDA_KERNEL(name, Args, threads) name,
@@ -23,6 +26,7 @@ struct Call {
     CallKind kind = CallKind::launch;
     uint8_t n_launches = 0;
     Launch launches[2];  // one after the other
+    std::shared_ptr<Specialization> specialization;  // of the first launch, where it runs a program of its own
 };
 
 // The arguments of a copy.

@@ -1,3 +1,4 @@
+from libc.stdint cimport uint32_t, uint64_t
 from libcpp cimport bool
 from libcpp.memory cimport unique_ptr
 from libcpp.string cimport string
@@ -52,8 +53,30 @@ cdef extern from "_cuda/lending.h" namespace "owl::cuda" nogil:
     void return_memory(void* parameter, void* data, int index)
 
 
+cdef extern from "_cuda/specialization.h" namespace "owl::cuda" nogil:
+    cppclass Specialization:
+        const int device
+        const string code
+
+    cppclass SpecializerCounts:
+        uint64_t waiting
+        uint64_t made
+        uint64_t failed
+        uint64_t launches
+
+    cppclass Specializer:
+        Specializer(uint32_t runs)
+        const Specialization* take()
+        void finish(Function function)
+        void close()
+        void wait()
+        SpecializerCounts counts()
+        void lock_for_fork()
+        void unlock_after_fork(bool in_child)
+
+
 cdef extern from "_cuda/backend.h" namespace "owl" nogil:
     cppclass CudaBackend(Backend):
-        CudaBackend()
+        CudaBackend(Specializer* specializer)
 
     unique_ptr[Executor] make_cuda_executor(const CudaDevice& device, const Backend& backend, IdleListener* listener)

@@ -59,6 +59,36 @@ def _images(capability: str) -> list[bytes]:
     return catalogue.cubins(int(capability))
 
 
+def kernel_image(text: str, kernel: str, gpu: OpenedGpu) -> bytes:
+    """The code of one kernel that is no part of the catalogue, compiled unless the disk keeps it."""
+    if nvml.standin():
+        from owl.testing import _standin
+
+        return _standin.kernel_image(text, kernel)
+    from owl._cuda import catalogue
+
+    return catalogue.cubin_of(text, kernel, int(gpu.device.compute_capability))
+
+
+def add_kernel(image: bytes, kernel: str, gpu: OpenedGpu) -> Any:
+    """The kernel of an image, loaded for a device and kept with it. The calling thread keeps its own context."""
+    library = cupy()
+    with library.cuda.Device(gpu.device.id):
+        module = library.cuda.function.Module()
+        module.load(image)
+        function = module.get_function(kernel)
+    gpu.modules.append(module)
+    return function
+
+
+def cancel_compiling() -> None:
+    """At the end of the program: a compiler of the stand-in's that is under way ends. NVRTC cannot be interrupted."""
+    if nvml.standin():
+        from owl.testing._standin import building
+
+        building.cancel()
+
+
 def open_gpu(index: int) -> OpenedGpu:
     """Streams, events and kernels for a device of this GPU."""
     from owl._cuda import catalogue

@@ -7,6 +7,7 @@
 #include "_engine/run/issuing_executor.h"
 #include "backend.h"
 #include "block_sizes.h"
+#include "functions.h"
 #include "graphs.h"
 #include "lending.h"
 #include "memory.h"
@@ -160,7 +161,7 @@ class CudaExecutor final : public IssuingExecutor, private Courier {
         missing_ = call.kind == CallKind::missing;
         if (missing_) return false;
         if (!error_ && call.kind == CallKind::copy) error_ = copy(*reinterpret_cast<const Transfer*>(args));
-        for (int i = 0; i < call.n_launches && !error_; ++i) error_ = launch_kernel(call.launches[i], args);
+        for (int i = 0; i < call.n_launches && !error_; ++i) error_ = launch_kernel(call.launches[i], function_of(device_, call, i), args);
         if (device_.blocking && !error_) error_ = device_.driver->synchronize_stream(device_.compute);
         return !error_;
     }
@@ -181,10 +182,9 @@ class CudaExecutor final : public IssuingExecutor, private Courier {
         return error;
     }
 
-    Result launch_kernel(const Launch& launch, void* args) {
-        const auto kernel = static_cast<size_t>(launch.kernel);
-        return device_.driver->launch(device_.functions[kernel], launch.blocks, 1, 1, block_size(launch.kernel), 1, 1, 0,
-                                      device_.compute, &args, nullptr);
+    Result launch_kernel(const Launch& launch, Function function, void* args) {
+        return device_.driver->launch(function, launch.blocks, 1, 1, block_size(launch.kernel), 1, 1, 0, device_.compute, &args,
+                                      nullptr);
     }
 
     // In the order of computing. A step between devices waits on the host until its input exists, so what it reads is there.

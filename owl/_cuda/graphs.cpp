@@ -2,10 +2,10 @@
 
 #include <algorithm>
 #include <atomic>
-#include <cstring>
 
 #include "accesses.h"
 #include "block_sizes.h"
+#include "functions.h"
 
 namespace owl {
 namespace cuda {
@@ -17,7 +17,8 @@ struct Graphs::PlanGraph {
     Graph graph = nullptr;
     GraphExec exec = nullptr;
     std::vector<std::vector<GraphNode>> nodes;     // of each step
-    std::vector<std::vector<uint64_t>> arguments;  // likewise: those that the nodes have
+    std::vector<std::vector<Function>> functions;  // likewise: those that the nodes have
+    std::vector<std::vector<uint64_t>> arguments;  // likewise
     uint64_t last_run = 0;
     std::atomic<bool> unused{false};  // its plan is gone, or launches it no more: to be destroyed
 };
@@ -82,6 +83,7 @@ bool Graphs::build(const Plan& plan, PlanGraph* graph) const {
 bool Graphs::add_nodes(const Plan& plan, PlanGraph* graph) const {
     const auto before = dependencies(plan);
     graph->nodes.resize(plan.steps.size());
+    graph->functions.resize(plan.steps.size());
     graph->arguments.resize(plan.steps.size());
     for (size_t i = 0; i < plan.steps.size(); ++i) {
         const Step& step = plan.steps[i];
@@ -92,7 +94,8 @@ bool Graphs::add_nodes(const Plan& plan, PlanGraph* graph) const {
         void* arguments = graph->arguments[i].data();
         const auto& call = *static_cast<const Call*>(step.kernel);
         for (int k = 0; k < call.n_launches; ++k) {
-            const KernelNodeParameters node = parameters(call.launches[k], &arguments);
+            graph->functions[i].push_back(function_of(device_, call, k));
+            const KernelNodeParameters node = parameters(call.launches[k], graph->functions[i].back(), &arguments);
             graph->nodes[i].push_back(nullptr);
             if (device_.driver->add_kernel_node(&graph->nodes[i].back(), graph->graph, waits.data(), waits.size(), &node)) return false;
             waits = {graph->nodes[i].back()};
@@ -104,22 +107,25 @@ bool Graphs::add_nodes(const Plan& plan, PlanGraph* graph) const {
 bool Graphs::update(const Plan& plan, PlanGraph* graph) const {
     for (size_t i = 0; i < plan.steps.size(); ++i) {
         const Step& step = plan.steps[i];
-        if (step.empty || graph->arguments[i] == step.args) continue;
-        std::memcpy(graph->arguments[i].data(), step.args.data(), step.args.size() * sizeof(uint64_t));
+        if (step.empty) continue;
+        const bool same = graph->arguments[i] == step.args;
+        if (!same) graph->arguments[i] = step.args;
         void* arguments = graph->arguments[i].data();
         const auto& call = *static_cast<const Call*>(step.kernel);
         for (int k = 0; k < call.n_launches; ++k) {
-            const KernelNodeParameters node = parameters(call.launches[k], &arguments);
-            if (device_.driver->set_kernel_node(graph->exec, graph->nodes[i][static_cast<size_t>(k)], &node)) return false;
+            const auto launch = static_cast<size_t>(k);
+            const Function function = function_of(device_, call, k);
+            if (same && function == graph->functions[i][launch]) continue;
+            graph->functions[i][launch] = function;
+            const KernelNodeParameters node = parameters(call.launches[k], function, &arguments);
+            if (device_.driver->set_kernel_node(graph->exec, graph->nodes[i][launch], &node)) return false;
         }
     }
     return true;
 }
 
-KernelNodeParameters Graphs::parameters(const Launch& launch, void** arguments) const {
-    const auto kernel = static_cast<size_t>(launch.kernel);
-    const unsigned threads = block_size(launch.kernel);
-    return {device_.functions[kernel], launch.blocks, 1, 1, threads, 1, 1, 0, arguments, nullptr, nullptr, nullptr};
+KernelNodeParameters Graphs::parameters(const Launch& launch, Function function, void** arguments) {
+    return {function, launch.blocks, 1, 1, block_size(launch.kernel), 1, 1, 0, arguments, nullptr, nullptr, nullptr};
 }
 
 void Graphs::destroy(PlanGraph* graph) const {

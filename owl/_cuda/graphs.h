@@ -32,7 +32,7 @@ class Graphs {
     bool build(const Plan& plan, PlanGraph* graph) const;
     bool add_nodes(const Plan& plan, PlanGraph* graph) const;
     bool update(const Plan& plan, PlanGraph* graph) const;
-    KernelNodeParameters parameters(const Launch& launch, void** arguments) const;
+    static KernelNodeParameters parameters(const Launch& launch, Function function, void** arguments);
     void destroy(PlanGraph* graph) const;
     void make_room(uint64_t over);
 

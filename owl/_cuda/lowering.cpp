@@ -41,7 +41,8 @@ void join_dimensions(ElementwiseLaunch* a) {
 
 class Lowerer {
    public:
-    Lowerer(Plan* plan, const Fusion& fusion, const Placement& placement) : plan_(*plan), f_(fusion), placement_(placement) {}
+    Lowerer(Plan* plan, const Fusion& fusion, const Placement& placement, Specializer* specializer)
+        : plan_(*plan), f_(fusion), placement_(placement), specializer_(specializer) {}
 
     void run() {
         for (int id : f_.order) {
@@ -77,7 +78,15 @@ class Lowerer {
         const int wide = !fits_32_bits(args.size, blocks, threads);
         // In the catalogue the registers change first, then the indices' width.
         const Kernel first = doubles ? Kernel::elementwise_f64_i32_16 : Kernel::elementwise_f32_i32_16;
-        out_.push(&builder, launch(offset(first, 2 * wide + many), blocks));
+        Call call = launch(offset(first, 2 * wide + many), blocks);
+        specialize(&call, &builder, group.dtype, wide);
+        out_.push(&builder, call);
+    }
+
+    void specialize(Call* call, StepBuilder<ElementwiseStep>* builder, DType dtype, bool wide) {
+        if (!specializer_) return;
+        const int n_scalars = builder->step().scalars_inside;
+        call->specialization = specializer_->find(plan_.device, program_code(builder->args, dtype, wide, n_scalars));
     }
 
     // With sums over columns. Several groups of columns leave their sums in the workspace.
@@ -102,6 +111,7 @@ class Lowerer {
             call.launches[1] = {doubles ? Kernel::elementwise_groups_f64 : Kernel::elementwise_groups_f32,
                                 static_cast<uint32_t>(stretches)};
         }
+        specialize(&call, builder, group.dtype, true);
         out_.push(builder, call, groups > 1 ? bytes * args.n_sums : 0);
     }
 
@@ -196,6 +206,7 @@ class Lowerer {
     Plan& plan_;
     const Fusion& f_;
     const Placement& placement_;
+    Specializer* specializer_;
     Lowered out_;
 };
 
@@ -219,7 +230,7 @@ FusionRules CudaBackend::rules() const {
 }
 
 void CudaBackend::lower(Plan* plan, const Fusion& fusion, const Placement& placement) const {
-    cuda::Lowerer(plan, fusion, placement).run();
+    cuda::Lowerer(plan, fusion, placement, specializer_).run();
 }
 
 }  // namespace owl

@@ -127,7 +127,8 @@ cdef int add_gpu_device(int index) except -1:
     check_driver(device, device.driver.retain_context(&device.context, index))
     find_memory(device)
     if cuda_backend is NULL:
-        cuda_backend = new CudaBackend()
+        start_specializing()
+        cuda_backend = new CudaBackend(specializer)
     cdef unique_ptr[Executor] executor = make_cuda_executor(device, dereference(<Backend*>cuda_backend), &scheduler())
     number = add_executor(move(executor), f"gpu:{index}")
     opened_gpus[number] = opened

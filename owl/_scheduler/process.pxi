@@ -20,6 +20,7 @@ def _finish():
         if busy:
             with nogil:
                 progress().wait(progress().count(), 20)
+    stop_specializing()
     report_unobserved_failures()
     cdef vector[Failure*] held = held_unobserved_failures()
     for i in range(held.size()):
@@ -50,6 +51,8 @@ def _before_fork():
             progress().wait(progress().count(), 1)
     for i in range(scheduler().executors.size()):
         scheduler().executors[i].freeze()
+    if specializer is not NULL:
+        specializer.lock_for_fork()
     lock_failures_for_fork()
     lock_memory_for_fork()
 
@@ -58,6 +61,8 @@ cdef void after_fork(bint in_child) noexcept nogil:
     cdef size_t i
     unlock_memory_after_fork()
     unlock_failures_after_fork()
+    if specializer is not NULL:
+        specializer.unlock_after_fork(in_child)
     if in_child:
         forget_failures_after_fork()
         scheduler().forget_compile_thread()

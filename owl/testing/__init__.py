@@ -49,6 +49,7 @@ __all__ = [
     "remote_device",
     "settle",
     "softmax_oracle",
+    "specialized_kernels",
     "standin",
     "trim_memory",
     "unfused",
@@ -73,6 +74,33 @@ def planner_counters() -> dict[str, int]:
     Evaluates nothing and does not block; any thread may call it.
     """
     return _runtime.planner_counters()
+
+
+def specialized_kernels(wait: bool = False) -> dict[str, int]:
+    """How many programs on GPUs have a kernel of their own, since the process began.
+
+    Parameters
+    ----------
+    wait : bool
+        Block until all kernels that were asked for are there, or could not be made. By default it does not block.
+
+    Returns
+    -------
+    dict of str to int
+        ``waiting``: kernels that are asked for; ``made``, for each device; ``failed``: those whose programs stay with
+        the interpreter; ``launches`` of these kernels. All are 0 before the first GPU device and with
+        ``OWL_CUDA_JIT=0``.
+
+    Notes
+    -----
+    Evaluates nothing. Any thread may call it.
+
+    Examples
+    --------
+    >>> sorted(owl.testing.specialized_kernels())
+    ['failed', 'launches', 'made', 'waiting']
+    """
+    return _runtime.specialized_kernels(wait)
 
 
 def settle(timeout: float = 10.0) -> dict[str, int]:

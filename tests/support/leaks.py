@@ -13,6 +13,7 @@ import owl.testing
 
 SECONDS = 5.0  # that a thread under way has to end
 STAY = ("TMonitor", "_DummyThread")  # tqdm keeps one; Python keeps an entry of a thread that `_thread` started
+STAYS = "owl-specialize"  # as long as the GPU devices, which live as long as the process
 
 
 def open_descriptors() -> int:
@@ -23,15 +24,16 @@ def open_descriptors() -> int:
 
 def owl_threads() -> list[threading.Thread]:
     """The threads of Python that owl started."""
-    return [thread for thread in threading.enumerate() if thread.name.startswith("owl")]
+    return [thread for thread in threading.enumerate() if thread.name.startswith("owl") and thread.name != STAYS]
 
 
 def count() -> dict[str, int]:
     """All that may not grow, by name."""
     native = owl.testing.settle()
+    owl.testing.specialized_kernels(wait=True)  # a compiler under way has descriptors
     return {
         **{name: native[name] for name in ("nodes", "buffers", "runs", "bytes")},
-        "threads": sum(type(thread).__name__ not in STAY for thread in threading.enumerate()),
+        "threads": sum(type(thread).__name__ not in STAY and thread.name != STAYS for thread in threading.enumerate()),
         "processes": len(multiprocessing.active_children()),
         "descriptors": open_descriptors(),
     }
