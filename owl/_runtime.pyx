@@ -35,8 +35,8 @@ from owl._cuda.cuda cimport (
 from owl._null.null cimport make_remote_executor
 from owl._engine.graph cimport (
     ConcatAttributes, ConvAttributes, Distribution, DType, Elementwise, Failure, FailureKind, LockCounters, LrnAttributes,
-    Node, Op, PoolAttributes, RandomAttributes, ReduceAttributes, Reduction, Shape, SliceAttributes, SoftmaxAttributes,
-    State, TransposeAttributes, elementwise_info, elementwise_op, forget_failures_after_fork, graph,
+    MatmulAttributes, Node, Op, PoolAttributes, RandomAttributes, ReduceAttributes, Reduction, Shape, SliceAttributes,
+    SoftmaxAttributes, State, TransposeAttributes, elementwise_info, elementwise_op, forget_failures_after_fork, graph,
     has_unobserved_failures, held_unobserved_failures, kDebug, kMaxDims, kOperations, lock_failures_for_fork,
     operation_name, take_unobserved_failures, unlock_failures_after_fork,
 )
@@ -86,6 +86,7 @@ include "_scheduler/requests.pxi"
 include "_scheduler/waiting.pxi"
 include "_api/arguments.pxi"
 include "_api/narray.pxi"
+include "_api/precision.pxi"
 include "_api/elementwise.pxi"
 include "_api/structure.pxi"
 include "_api/convolution.pxi"

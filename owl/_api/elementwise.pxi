@@ -133,6 +133,7 @@ cdef object product(left, right):
         x = cast(x, DType.f64)
         y = cast(y, DType.f64)
     draft.op = Op.matmul
+    draft.set_attributes(MatmulAttributes(matmul_precision))
     draft.dtype = x.node.dtype
     draft.shape.ndim = 2
     draft.shape.dim[0] = x.node.shape.dim[0]

@@ -54,6 +54,9 @@ cdef extern from "_engine/graph/types.h" namespace "owl" nogil:
 
 
 cdef extern from "_engine/graph/attributes.h" namespace "owl" nogil:
+    struct MatmulAttributes:
+        int64_t precision
+
     struct TransposeAttributes:
         int64_t order
 

@@ -10,6 +10,10 @@ namespace owl {
 
 struct NoAttributes {};
 
+struct MatmulAttributes {
+    int64_t precision;  // a Precision
+};
+
 struct TransposeAttributes {
     int64_t order;  // the source dimension of each dimension, 4 bits each
     int source(int dimension) const { return static_cast<int>(order >> (4 * dimension) & 15); }

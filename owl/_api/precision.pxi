@@ -1,0 +1,49 @@
+# How exactly products of matrices are computed: a setting of the process, which each product keeps from where it was recorded.
+
+cdef tuple PRECISIONS = ("highest", "high")  # by the numbers of the engine's Precision
+cdef int64_t matmul_precision = 0
+
+
+def set_matmul_precision(precision):
+    """Sets how exactly matrix products of float32 are computed from here on.
+
+    ``"highest"``, the default, multiplies float32 numbers. ``"high"`` lets cuBLAS round them to TF32 first, which has 10 bits of
+    mantissa instead of 23, and adds in float32: several times faster on GPUs that have tensor cores. It concerns large products on
+    GPUs with cuBLAS alone; all others, float64 and CPUs give the same bits either way.
+
+    The setting is the process's, for all threads and tasks. A product keeps the one under which it was recorded, whenever it is
+    computed. Evaluates nothing and does not block; any thread may call it.
+
+    Parameters
+    ----------
+    precision : {"highest", "high"}
+        What the products that are recorded from now on may do.
+
+    Raises
+    ------
+    ValueError
+        If it is neither.
+
+    Examples
+    --------
+    >>> owl.set_matmul_precision("high")
+    >>> y = owl.ones([2, 3]) * owl.ones([3, 2])
+    >>> owl.set_matmul_precision("highest")
+    """
+    global matmul_precision
+    if precision not in PRECISIONS:
+        raise OwlValueError(f"[set_matmul_precision] the precision is 'highest' or 'high', not {precision!r}")
+    matmul_precision = PRECISIONS.index(precision)
+
+
+def get_matmul_precision():
+    """How exactly matrix products that are recorded now will be computed: ``"highest"`` or ``"high"``.
+
+    Evaluates nothing and does not block; any thread may call it.
+
+    Examples
+    --------
+    >>> owl.get_matmul_precision()
+    'highest'
+    """
+    return PRECISIONS[matmul_precision]
