@@ -296,7 +296,7 @@ def native_sources() -> list[str]:
 
 # What an installed owl compiles: the CUDA kernels, and the driver that stands in for CUDA's in tests.
 KERNEL_TEXTS = [
-    *("_cuda/driver.def", "_cuda/driver.h", "_cuda/kernels/*"),
+    *("_cuda/blas.def", "_cuda/blas.h", "_cuda/driver.def", "_cuda/driver.h", "_cuda/kernels/*"),
     *("_cpu/kernels/*.h", "_cpu/kernels/random/*.h", "_cpu/kernels/reduce/*.h"),
     *("_engine/graph/operations.def", "_engine/graph/words.h", "_engine/graph/convolution.h"),
 ]

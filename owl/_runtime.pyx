@@ -29,8 +29,8 @@ from libcpp.vector cimport vector
 
 from owl._cpu.cpu cimport CpuBackend, KernelTable, make_cpu_executor, select_kernels, team
 from owl._cuda.cuda cimport (
-    ContextGuard, CudaBackend, CudaDevice, Event, Function, Specialization, Specializer, SpecializerCounts, Stream, duplicate,
-    lend_memory, load_driver, make_cuda_executor, return_memory,
+    BlasLibrary, ContextGuard, CudaBackend, CudaDevice, Event, Function, Specialization, Specializer, SpecializerCounts, Stream,
+    duplicate, kBlasBorder, lend_memory, load_blas, load_driver, make_cuda_executor, open_blas, return_memory,
 )
 from owl._null.null cimport make_remote_executor
 from owl._engine.graph cimport (
@@ -77,6 +77,7 @@ include "_scheduler/settings.pxi"
 include "_scheduler/sites.pxi"
 include "_scheduler/devices.pxi"
 include "_scheduler/specializing.pxi"
+include "_scheduler/gpu_products.pxi"
 include "_scheduler/gpu_devices.pxi"
 include "_scheduler/streams.pxi"
 include "_scheduler/random_streams.pxi"

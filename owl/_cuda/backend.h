@@ -11,13 +11,15 @@ namespace owl {
 
 class CudaBackend final : public Backend {
    public:
-    // `specializer`: nullptr where all programs are to run by the interpreter.
-    explicit CudaBackend(cuda::Specializer* specializer) : specializer_(specializer) {}
+    // `specializer`: nullptr where all programs are to run by the interpreter. Products from `blas_border` on (see blas.h) go to
+    // cuBLAS; 0: none do.
+    CudaBackend(cuda::Specializer* specializer, int64_t blas_border) : specializer_(specializer), blas_border_(blas_border) {}
     FusionRules rules() const override;
     void lower(Plan* plan, const Fusion& fusion, const Placement& placement) const override;
 
    private:
     cuda::Specializer* specializer_;
+    const int64_t blas_border_;
 };
 
 std::unique_ptr<Executor> make_cuda_executor(const cuda::Device& device, const Backend& backend, IdleListener* listener);

@@ -20,7 +20,7 @@ struct Launch {
     uint32_t blocks;
 };
 
-enum class CallKind : uint8_t { launch, copy, missing };  // missing: there is no kernel yet
+enum class CallKind : uint8_t { launch, copy, product, missing };  // product: by cuBLAS; missing: there is no kernel yet
 
 struct Call {
     CallKind kind = CallKind::launch;

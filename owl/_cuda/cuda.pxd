@@ -1,4 +1,4 @@
-from libc.stdint cimport uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint32_t, uint64_t
 from libcpp cimport bool
 from libcpp.memory cimport unique_ptr
 from libcpp.string cimport string
@@ -22,6 +22,16 @@ cdef extern from "_cuda/driver.h" namespace "owl::cuda" nogil:
         int memory_info(size_t* free, size_t* total)
 
     const Driver* load_driver(const char* library, string* error)
+
+
+cdef extern from "_cuda/blas.h" namespace "owl::cuda" nogil:
+    const int64_t kBlasBorder
+
+    cppclass BlasLibrary:
+        pass
+
+    const BlasLibrary* load_blas(const char* path, string* error)
+    string open_blas(const BlasLibrary* library, bool hopper, CudaDevice* device)
 
 
 cdef extern from "_cuda/device.h" namespace "owl::cuda" nogil:
@@ -77,6 +87,6 @@ cdef extern from "_cuda/specialization.h" namespace "owl::cuda" nogil:
 
 cdef extern from "_cuda/backend.h" namespace "owl" nogil:
     cppclass CudaBackend(Backend):
-        CudaBackend(Specializer* specializer)
+        CudaBackend(Specializer* specializer, int64_t blas_border)
 
     unique_ptr[Executor] make_cuda_executor(const CudaDevice& device, const Backend& backend, IdleListener* listener)

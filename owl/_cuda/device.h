@@ -2,7 +2,7 @@
 #pragma once
 #include <vector>
 
-#include "driver.h"
+#include "blas.h"
 
 namespace owl {
 namespace cuda {
@@ -15,6 +15,7 @@ struct Device {
     Stream compute = nullptr, copy = nullptr;
     std::vector<Event> compute_events, copy_events;
     std::vector<Function> functions;  // in the order of catalogue.def
+    Blas blas;                        // without a handle: owl's own kernels compute all products
     bool blocking = false;            // OWL_CUDA_BLOCKING=1: each step ends before the next begins, and errors name it
     int graph_runs = 3;               // from this run of a plan on, it is launched as a graph; 0: never
     int graph_steps = 4;              // of a plan: with fewer, no graph is worth its making

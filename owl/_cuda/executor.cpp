@@ -160,10 +160,13 @@ class CudaExecutor final : public IssuingExecutor, private Courier {
         error_ = wait_for_copies();
         missing_ = call.kind == CallKind::missing;
         if (missing_) return false;
+        blas_error_ = kSuccess;
+        if (!error_ && call.kind == CallKind::product)
+            blas_error_ = multiply(device_.blas, *reinterpret_cast<const BlasProduct*>(args));
         if (!error_ && call.kind == CallKind::copy) error_ = copy(*reinterpret_cast<const Transfer*>(args));
         for (int i = 0; i < call.n_launches && !error_; ++i) error_ = launch_kernel(call.launches[i], function_of(device_, call, i), args);
         if (device_.blocking && !error_) error_ = device_.driver->synchronize_stream(device_.compute);
-        return !error_;
+        return !error_ && !blas_error_;
     }
 
     bool launches_together(Plan* plan) override { return !device_.blocking && graphs_.wants(plan); }
@@ -204,8 +207,8 @@ class CudaExecutor final : public IssuingExecutor, private Courier {
     }
 
     std::string launch_error() override {
-        return missing_ ? "owl has no CUDA kernel for this operation yet; compute it on a CPU device"
-                        : "CUDA: " + device_.driver->describe(error_);
+        if (missing_) return "owl has no CUDA kernel for this operation yet; compute it on a CPU device";
+        return error_ ? "CUDA: " + device_.driver->describe(error_) : "cuBLAS: " + device_.blas.library->describe(blas_error_);
     }
 
     // Copies run beside computing: not into memory that something issued still reads or writes.
@@ -344,6 +347,7 @@ class CudaExecutor final : public IssuingExecutor, private Courier {
     // The step in hand.
     uint64_t filled_by_ = 0;
     Result error_ = kSuccess;
+    BlasStatus blas_error_ = kSuccess;
     bool missing_ = false;
 };
 

@@ -121,6 +121,7 @@ class Lowerer {
         switch (node.op) {
             case Op::random: return lower_random(i, node);
             case Op::to_device: return lower_transfer(i, node);
+            case Op::matmul: return lower_blas_product(&out_, plan_, f_, placement_, i);
             case Op::reduce:
             case Op::softmax:
             case Op::log_softmax:
@@ -226,6 +227,8 @@ void lower_missing(Lowered* out, const Placement& placement, const Group& group)
 FusionRules CudaBackend::rules() const {
     FusionRules rules;
     rules.pooling_gradients = rules.sums_in_products = false;
+    if (const int64_t border = blas_border_)
+        rules.whole_product = [border](int64_t m, int64_t n, int64_t k) { return cuda::is_blas_product(m, n, k, border); };
     return rules;
 }
 

@@ -87,6 +87,8 @@ inline Call launch(Kernel kernel, uint32_t blocks) {
 void lower_reduction(Lowered* out, const Plan& plan, const Fusion& fusion, const Placement& placement, int node);
 // Of a group that is a matrix product.
 void lower_product(Lowered* out, Plan* plan, const Fusion& fusion, const Placement& placement, int group);
+// Of a node that is a product which cuBLAS computes.
+void lower_blas_product(Lowered* out, const Plan& plan, const Fusion& fusion, const Placement& placement, int node);
 // Of a group that is a convolution, a pooling or a normalization.
 void lower_convolution(Lowered* out, const Plan& plan, const Fusion& fusion, const Placement& placement, const Group& group);
 // Of a pooling, whose data may be what the step before left in the workspace.

@@ -1,7 +1,6 @@
 # GPUs: what there is, and a device for one. The driver is touched by create_gpu_device alone: what only asks whether there is
 # a GPU leaves forked children free to use CUDA.
 
-cdef CudaBackend* cuda_backend = NULL  # never destroyed, as executors are
 cdef dict opened_gpus = {}             # what CuPy holds for a device, by the device's number: kept for ever
 cdef object gpu_process = None         # the process that has opened one
 
@@ -97,7 +96,7 @@ cdef int first_device_of_gpu(int index) except -1:
 
 # With the lock of devices held.
 cdef int add_gpu_device(int index) except -1:
-    global cuda_backend, gpu_process
+    global gpu_process
     host_memory()  # its number is the first
     from owl._cuda import edge
 
@@ -126,10 +125,10 @@ cdef int add_gpu_device(int index) except -1:
     check_driver(device, device.driver.init(0))
     check_driver(device, device.driver.retain_context(&device.context, index))
     find_memory(device)
-    if cuda_backend is NULL:
-        start_specializing()
-        cuda_backend = new CudaBackend(specializer)
-    cdef unique_ptr[Executor] executor = make_cuda_executor(device, dereference(<Backend*>cuda_backend), &scheduler())
+    start_specializing()
+    cdef int64_t border = open_products(device, opened.device.compute_capability)
+    cdef CudaBackend* backend = new CudaBackend(specializer, border)  # never destroyed, as executors are
+    cdef unique_ptr[Executor] executor = make_cuda_executor(device, dereference(<Backend*>backend), &scheduler())
     number = add_executor(move(executor), f"gpu:{index}")
     opened_gpus[number] = opened
     gpu_process = os.getpid()

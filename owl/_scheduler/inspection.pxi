@@ -164,6 +164,12 @@ def operation_names():
     return [operation_name(<Op>op).decode() for op in range(kOperations)]
 
 
+cdef str cublas_in_words():
+    from owl._cuda import cublas
+
+    return cublas.outcome
+
+
 cdef str gpu_in_words():
     from owl._cuda import nvml
 
@@ -183,5 +189,6 @@ def config():
         "build": "debug (OWL_DEBUG=1)" if kDebug else "release",
         "fusion": "on" if scheduler().fuse else "off (OWL_FUSE=0)",
         "gpu": gpu_in_words(),
+        "cublas": cublas_in_words(),
     }
     return found

@@ -15,7 +15,7 @@ cdef int start_specializing() except -1:
     runs = number_setting("OWL_CUDA_JIT_RUNS", 50)
     if runs < 1:
         raise OwlValueError(f"OWL_CUDA_JIT_RUNS is 1 or more, not {runs}")
-    if not wanted:
+    if not wanted or specializer is not NULL:
         return 0
     specializer = new Specializer(min(runs, 1 << 30))
     specializing_thread = threading.Thread(target=make_kernels, name="owl-specialize", daemon=True)

@@ -244,7 +244,7 @@ class Analyser {
             if (id >= 0) join(i, id);
             else new_group(i, GroupKind::convolution);
         } else if (node.op == Op::matmul) {
-            new_group(i, GroupKind::matmul);
+            new_group(i, is_whole_product(node) ? GroupKind::single : GroupKind::matmul);
         } else if (runs_elementwise(node)) {
             place_elementwise(i);
         } else {
@@ -258,6 +258,11 @@ class Analyser {
             }
             new_group(i, GroupKind::single);
         }
+    }
+
+    bool is_whole_product(const PlanNode& node) const {
+        const int64_t depth = shape_of(node.inputs[0]).dim[1];
+        return rules_.whole_product && rules_.whole_product(node.shape.dim[0], node.shape.dim[1], depth);
     }
 
     bool takes_sums(GroupKind kind) const {

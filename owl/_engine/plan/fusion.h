@@ -3,6 +3,8 @@
 // Fusion moves values, it never changes a rounding: an element goes through the same operations in the same order whether
 // its intermediate results stay in a register block or travel through memory.
 #pragma once
+#include <functional>
+
 #include "fusion_conv.h"
 #include "plan.h"
 
@@ -41,6 +43,9 @@ struct Fusion {
     std::vector<int> order;                      // groups in the order of execution
 };
 
+// Whether a library computes a product of m x k and k x n numbers as a whole, so that nothing shares its pass.
+using WholeProduct = std::function<bool(int64_t m, int64_t n, int64_t k)>;
+
 // What a backend's kernels can do in one pass over memory.
 struct FusionRules {
     bool convolutions = true;         // bias, relu and pooling in a convolution's pass
@@ -49,6 +54,7 @@ struct FusionRules {
     bool sums_in_elementwise = true;  // and in that of element-wise operations
     size_t members = kMaxProgramOutputs;
     int operands = kMaxProgramInputs - 1;
+    WholeProduct whole_product;  // none: for no product
 };
 
 // Settles which values are left over (plan->nodes[i].rematerializable) and how the operations are grouped.

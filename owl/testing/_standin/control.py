@@ -17,6 +17,7 @@ _SIGNATURES: dict[str, tuple[type | None, tuple[type, ...]]] = {
     "problems": (ctypes.c_size_t, (ctypes.c_char_p, ctypes.c_size_t)),
     "last_graph": (ctypes.c_size_t, (ctypes.c_char_p, ctypes.c_size_t)),
     "copied_bytes": (ctypes.c_uint64, ()),
+    "products": (ctypes.c_size_t, (ctypes.c_char_p, ctypes.c_size_t)),
     "reset_problems": (None, ()),
     "host_access": (None, (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)),
 }
@@ -83,9 +84,16 @@ class Control:
 
     @staticmethod
     def _lines(take: Callable[[ctypes.Array[ctypes.c_char], int], int]) -> list[str]:
-        buffer = ctypes.create_string_buffer(1 << 17)
+        buffer = ctypes.create_string_buffer(1 << 20)
         take(buffer, len(buffer))
         return buffer.value.decode().splitlines()
+
+    def products(self) -> list[dict[str, int]]:
+        """The products that cuBLAS was asked for since the last call: its parameters by their names, the numbers of the
+        handle and of its stream, and the bytes of its workspace.
+        """
+        lines = (line.split() for line in self._lines(self.library.owl_standin_products))
+        return [{name: int(number) for name, number in (word.split("=") for word in words)} for words in lines]
 
     def reset_problems(self) -> None:
         """Forgets what was found wrong."""

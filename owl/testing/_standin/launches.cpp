@@ -13,8 +13,22 @@ namespace {
 
 constexpr unsigned kMostThreads = 1024, kMostShared = 48 << 10, kMostHigh = 65535;
 
-// Puts addresses that the host can follow in the place of the device's, and holds each against its block. "" or what is wrong:
-// hardware would fault.
+// kSuccess, or what a driver says to such a launch.
+Result check_sizes(State& now, const CUfunc_st& function, const LaunchSizes& s) {
+    if (!s.grid_x || !s.grid_y || !s.grid_z || !s.block_x || !s.block_y || !s.block_z) return kInvalidValue;
+    if (s.grid_x > 0x7FFFFFFF || s.grid_y > kMostHigh || s.grid_z > kMostHigh) return kInvalidValue;
+    const unsigned others = s.block_y > kMostThreads || s.block_z > kMostThreads ? kMostThreads + 1 : s.block_y * s.block_z;
+    if (uint64_t(s.block_x) * others > kMostThreads || s.shared_bytes > kMostShared) return kInvalidValue;
+    if (function.kernel->argument_bytes > kMostArgumentBytes) return kInvalidValue;
+    if (s.grid_y == 1 && s.grid_z == 1 && others == 1 && s.block_x == function.kernel->threads) return kSuccess;
+    // A driver takes it, and the kernel computes nonsense.
+    now.add_problem(function.kernel->name + " is launched with blocks that it is not written for: it has " +
+                    std::to_string(function.kernel->threads) + " threads in one dimension");
+    return kInvalidValue;
+}
+
+}  // namespace
+
 std::string translate(State& now, const Kernel& kernel, const CUstream_st& stream, const Clock& clock, const Touch& by,
                       std::vector<char>& arguments, std::vector<Place>& places) {
     std::string wrong;
@@ -39,22 +53,6 @@ std::string translate(State& now, const Kernel& kernel, const CUstream_st& strea
     });
     return wrong;
 }
-
-// kSuccess, or what a driver says to such a launch.
-Result check_sizes(State& now, const CUfunc_st& function, const LaunchSizes& s) {
-    if (!s.grid_x || !s.grid_y || !s.grid_z || !s.block_x || !s.block_y || !s.block_z) return kInvalidValue;
-    if (s.grid_x > 0x7FFFFFFF || s.grid_y > kMostHigh || s.grid_z > kMostHigh) return kInvalidValue;
-    const unsigned others = s.block_y > kMostThreads || s.block_z > kMostThreads ? kMostThreads + 1 : s.block_y * s.block_z;
-    if (uint64_t(s.block_x) * others > kMostThreads || s.shared_bytes > kMostShared) return kInvalidValue;
-    if (function.kernel->argument_bytes > kMostArgumentBytes) return kInvalidValue;
-    if (s.grid_y == 1 && s.grid_z == 1 && others == 1 && s.block_x == function.kernel->threads) return kSuccess;
-    // A driver takes it, and the kernel computes nonsense.
-    now.add_problem(function.kernel->name + " is launched with blocks that it is not written for: it has " +
-                    std::to_string(function.kernel->threads) + " threads in one dimension");
-    return kInvalidValue;
-}
-
-}  // namespace
 
 Result take_launch(State& now, Function function, const LaunchSizes& sizes, void** parameters, void** extra, Launched* taken) {
     if (!now.functions.lives(function) || !now.modules.lives(function->module)) return kInvalidHandle;
