@@ -8,6 +8,7 @@ namespace {
 constexpr int kGram = 4;              // two to four work on all loops tried; longer grams break on branches
 constexpr uint64_t kMaxPeriod = 1024;
 constexpr size_t kMaxAnchors = 16;
+constexpr size_t kWays = 4;           // places of the table for grams of equal hash: with one, plans depended on chance
 constexpr size_t kMaxRing = 4096;     // two of the longest periods, rounded up
 constexpr uint64_t kMinNodes = 64;    // a window is cut at an anchor once it holds this many nodes,
 constexpr uint64_t kMinBytes = 256 << 10;  // or this many bytes of output
@@ -20,10 +21,21 @@ void Detector::grow() {
     std::vector<Entry> ring(std::max<size_t>(16, ring_.size() * 2));
     for (const Entry& old : ring_) ring[old.position & (ring.size() - 1)] = old;
     ring_.swap(ring);
-    std::vector<Seen> table(ring_.size());
+    std::vector<Seen> table(2 * ring_.size());
     table_.swap(table);
     for (const Seen& old : table)
         if (old.gram) seen(old.gram) = old;
+}
+
+// One of the places that a gram may have: where it is, or where what was recorded longest ago is.
+Detector::Seen& Detector::seen(uint64_t gram) {
+    Seen* const first = &table_[(gram >> 32 & (table_.size() / kWays - 1)) * kWays];
+    Seen* oldest = first;
+    for (size_t way = 0; way < kWays; ++way) {
+        if (first[way].gram == gram) return first[way];
+        if (first[way].start < oldest->start) oldest = &first[way];
+    }
+    return *oldest;
 }
 
 bool Detector::reset() {

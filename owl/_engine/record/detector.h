@@ -41,7 +41,7 @@ class Detector {
 
     Entry& entry(uint64_t position) { return ring_[position & (ring_.size() - 1)]; }
     bool remembered(uint64_t position) const { return position && ring_[position & (ring_.size() - 1)].position == position; }
-    Seen& seen(uint64_t gram) { return table_[gram >> 32 & (table_.size() - 1)]; }
+    Seen& seen(uint64_t gram);
     void grow();
     void use_inputs(Node* node);
     uint64_t bytes_crossing(uint64_t place) const;
