@@ -65,11 +65,12 @@ def compete(
     steps: int,
     rounds: int,
     threads: int,
+    arguments: Sequence[str] = (),
 ) -> None:
     """Checks that all learn the same in `checked_steps`, times `rounds` turns of `steps` steps, and prints the table.
 
-    A contestant's process runs ``module`` with ``--worker NAME``; `contestants` has the names, with what they are
-    called in the table, where all are compared with `reference`.
+    A contestant's process runs ``module`` with `arguments` and ``--worker NAME``; `contestants` has the names, with
+    what they are called in the table, where all are compared with `reference`.
     """
     from benchmarks.peers import TUNED_MALLOC
 
@@ -79,7 +80,9 @@ def compete(
         for name in contestants:
             # PyTorch reads its number of threads from the environment before it is told; owl brings its own pools.
             env = {"OMP_NUM_THREADS": str(threads), **({} if name == "owl" else TUNED_MALLOC)}
-            workers[name] = stack.enter_context(Worker(module, name, "--threads", str(threads), env=env))
+            workers[name] = stack.enter_context(
+                Worker(module, name, "--threads", str(threads), before=arguments, env=env)
+            )
         check(workers, checked_steps, tolerance)
 
         def turn(worker: Worker) -> Callable[[], float]:

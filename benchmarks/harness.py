@@ -29,15 +29,22 @@ DRIFT = 0.10  # of the time that a fixed computation takes
 
 
 class Worker:
-    """A contestant's process: ``python -m MODULE --worker NAME``, which must end in `serve`.
+    """A contestant's process: ``python -m MODULE BEFORE --worker NAME ARGUMENTS``, which must end in `serve`.
 
     `call` sends one command and blocks until its answer has come; a command that failed raises RuntimeError.
     """
 
-    def __init__(self, module: str, name: str, *arguments: str, env: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        module: str,
+        name: str,
+        *arguments: str,
+        before: Sequence[str] = (),
+        env: Mapping[str, str] | None = None,
+    ) -> None:
         self.name = name
         self._process = subprocess.Popen(
-            [sys.executable, "-m", module, "--worker", name, *arguments],
+            [sys.executable, "-m", module, *before, "--worker", name, *arguments],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,

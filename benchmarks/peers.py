@@ -31,7 +31,11 @@ class TunedStep:
     def __call__(self, x: np.ndarray, y: np.ndarray) -> None:
         if self.x.shape != x.shape:
             self.x, self.y = torch.empty(x.shape), torch.empty(y.shape)
-        data, label = self.x.copy_(torch.from_numpy(x)), self.y.copy_(torch.from_numpy(y))
+        self.train(self.x.copy_(torch.from_numpy(x)), self.y.copy_(torch.from_numpy(y)))
+
+    @torch.no_grad()
+    def train(self, data: torch.Tensor, label: torch.Tensor) -> None:
+        """One step on tensors that lie beside the parameters."""
         hidden = torch.addmm(self.b1, data, self.w1).relu_()
         delta2 = torch.softmax(torch.addmm(self.b2, hidden, self.w2), 1).sub_(label)
         delta1 = torch.ops.aten.threshold_backward(delta2 @ self.w2.t(), hidden, 0)

@@ -28,12 +28,16 @@ class TunedNet:
         if self.x.shape != shape:
             self.x = torch.empty(shape).to(memory_format=torch.channels_last)
             self.y = torch.empty(y.shape)
-        data, label = self.x.copy_(torch.from_numpy(x).view(shape)), self.y.copy_(torch.from_numpy(y))
+        self.train(self.x.copy_(torch.from_numpy(x).view(shape)), self.y.copy_(torch.from_numpy(y)))
+
+    @torch.no_grad()
+    def train(self, data: torch.Tensor, label: torch.Tensor) -> None:
+        """One step on tensors that lie beside the parameters."""
         a1 = F.conv2d(data, self.w1, self.b1).relu_()
         p1, at1 = F.max_pool2d(a1, 2, 2, return_indices=True)
         a2 = F.conv2d(p1, self.w2, self.b2, padding=2).relu_()
         p2, at2 = F.max_pool2d(a2, 3, 3, return_indices=True)
-        features = p2.reshape(len(x), -1)
+        features = p2.reshape(len(data), -1)
         s3 = torch.softmax(torch.addmm(self.b3, features, self.w3), 1).sub_(label)
         e2 = (s3 @ self.w3.t()).view(p2.shape).contiguous(memory_format=torch.channels_last)
         u2 = aten.max_pool2d_with_indices_backward(e2, a2, [3, 3], [3, 3], [0, 0], [1, 1], False, at2)

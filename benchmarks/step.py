@@ -38,23 +38,23 @@ def initial_parameters() -> dict[str, np.ndarray]:
     }
 
 
-def batches() -> list[tuple[np.ndarray, np.ndarray]]:
+def batches(size: int = BATCH, count: int = BATCHES) -> list[tuple[np.ndarray, np.ndarray]]:
     """Images of noise, labelled by a linear rule, so that there is something to learn."""
     rng = np.random.default_rng(0)
     rule = rng.standard_normal((INPUTS, OUTPUTS), dtype=np.float32)
-    data = [rng.random((BATCH, INPUTS), dtype=np.float32) for _ in range(BATCHES)]
+    data = [rng.random((size, INPUTS), dtype=np.float32) for _ in range(count)]
     return [(x, np.eye(OUTPUTS, dtype=np.float32)[((x - 0.5) @ rule).argmax(1)]) for x in data]
 
 
 class OwlStep:
     """The step as a classic script writes it."""
 
-    def __init__(self, parameters: dict[str, np.ndarray], rate: float, threads: int) -> None:
+    def __init__(self, parameters: dict[str, np.ndarray], rate: float, threads: int, device: str = "cpu") -> None:
         import owl
         from owl import conv, elewise
 
         owl.set_num_threads(threads)
-        owl.set_device(owl.create_cpu_device())
+        owl.set_device(owl.create_gpu_device(0) if device == "gpu" else owl.create_cpu_device())
         self.owl, self.ele, self.co = owl, elewise, conv
         self.rate = rate
         self.w1, self.b1, self.w2, self.b2 = (owl.from_numpy(parameters[name]) for name in NAMES)

@@ -33,28 +33,28 @@ def initial_parameters() -> dict[str, np.ndarray]:
     }
 
 
-def batches() -> list[tuple[np.ndarray, np.ndarray]]:
+def batches(size: int = BATCH, count: int = BATCHES) -> list[tuple[np.ndarray, np.ndarray]]:
     """Noisy images with a bright band whose height is the digit."""
     rng = np.random.default_rng(0)
     rows = np.arange(28)
     out = []
-    for _ in range(BATCHES):
-        digits = rng.integers(0, 10, BATCH)
+    for _ in range(count):
+        digits = rng.integers(0, 10, size)
         band = (rows >= 2 * digits[:, None] + 4) & (rows < 2 * digits[:, None] + 7)
-        x = rng.uniform(0, 0.3, (BATCH, 28, 28)) + 0.6 * band[:, :, None]
-        out.append((x.reshape(BATCH, 784).astype(np.float32), np.eye(10, dtype=np.float32)[digits]))
+        x = rng.uniform(0, 0.3, (size, 28, 28)) + 0.6 * band[:, :, None]
+        out.append((x.reshape(size, 784).astype(np.float32), np.eye(10, dtype=np.float32)[digits]))
     return out
 
 
 class OwlNet:
     """The step as a classic script writes it."""
 
-    def __init__(self, parameters: dict[str, np.ndarray], rate: float, threads: int) -> None:
+    def __init__(self, parameters: dict[str, np.ndarray], rate: float, threads: int, device: str = "cpu") -> None:
         import owl
         from owl import conv, elewise
 
         owl.set_num_threads(threads)
-        owl.set_device(owl.create_cpu_device())
+        owl.set_device(owl.create_gpu_device(0) if device == "gpu" else owl.create_cpu_device())
         self.owl, self.ele, self.conv = owl, elewise, conv
         self.rate = rate
         self.convs = [conv.Convolver(0, 0, 1, 1), conv.Convolver(2, 2, 1, 1)]

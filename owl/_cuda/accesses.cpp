@@ -65,8 +65,7 @@ bool conflict(const std::vector<Access>& a, const std::vector<Access>& b) {
 
 }  // namespace
 
-std::vector<std::vector<int>> dependencies(const Plan& plan) {
-    const size_t count = plan.steps.size();
+std::vector<std::vector<int>> dependencies(const Plan& plan, size_t count) {
     std::vector<std::vector<Access>> accesses(count);
     std::vector<std::vector<int>> found(count);
     std::vector<std::vector<bool>> before(count, std::vector<bool>(count));  // directly or not

@@ -169,7 +169,7 @@ class CudaExecutor final : public IssuingExecutor, private Courier {
         return !error_ && !blas_error_;
     }
 
-    bool launches_together(Plan* plan) override { return !device_.blocking && graphs_.wants(plan); }
+    size_t steps_together(Plan* plan) override { return device_.blocking ? 0 : graphs_.wanted(plan); }
 
     bool launch_together(const Plan& plan) override {
         return wait_for_copies() == kSuccess && graphs_.launch(plan, issued_.load(), over_.load());

@@ -29,28 +29,34 @@ class Graphs::State final : public PlanState {
         if (graph) graph->unused.store(true);
     }
     int runs = 0;
-    bool fits = false;  // a graph can be made of the plan
+    size_t steps = 0;  // of the plan, that a graph is made of
     bool refused = false;
     std::shared_ptr<PlanGraph> graph;
 };
 
-bool Graphs::wants(Plan* plan) const {
-    if (!device_.graph_runs) return false;
+size_t Graphs::wanted(Plan* plan) const {
+    if (!device_.graph_runs) return 0;
     if (!plan->state) {
         auto state = std::make_unique<State>();
-        int steps = 0;
-        bool launches = true;
-        for (const Step& step : plan->steps) {
-            if (step.empty) continue;
-            ++steps;
-            launches = launches && static_cast<const Call*>(step.kernel)->kind == CallKind::launch;
-        }
-        state->fits = launches && steps >= device_.graph_steps;
+        state->steps = steps_of(*plan);
         plan->state = std::move(state);
     }
     auto& state = static_cast<State&>(*plan->state);
-    if (!state.fits || state.refused) return false;
-    return ++state.runs >= device_.graph_runs;
+    if (!state.steps || state.refused || ++state.runs < device_.graph_runs) return 0;
+    return state.steps;
+}
+
+// The first ones of which a graph can be made, if they are worth one.
+size_t Graphs::steps_of(const Plan& plan) const {
+    size_t steps = 0;
+    int launches = 0;
+    for (; steps < plan.steps.size(); ++steps) {
+        const Step& step = plan.steps[steps];
+        if (step.empty) continue;
+        if (static_cast<const Call*>(step.kernel)->kind != CallKind::launch) break;
+        ++launches;
+    }
+    return launches >= device_.graph_steps ? steps : 0;
 }
 
 bool Graphs::launch(const Plan& plan, uint64_t run, uint64_t over) {
@@ -59,7 +65,7 @@ bool Graphs::launch(const Plan& plan, uint64_t run, uint64_t over) {
     if (!ready) {
         make_room(over);
         state.graph = std::make_shared<PlanGraph>();
-        ready = build(plan, state.graph.get());
+        ready = build(plan, state.steps, state.graph.get());
         if (ready) graphs_.push_back(state.graph);
     } else {
         ready = update(plan, state.graph.get());
@@ -73,19 +79,19 @@ bool Graphs::launch(const Plan& plan, uint64_t run, uint64_t over) {
     return false;
 }
 
-bool Graphs::build(const Plan& plan, PlanGraph* graph) const {
+bool Graphs::build(const Plan& plan, size_t steps, PlanGraph* graph) const {
     if (device_.driver->create_graph(&graph->graph, 0)) return false;
-    if (add_nodes(plan, graph) && !device_.driver->instantiate_graph(&graph->exec, graph->graph, 0)) return true;
+    if (add_nodes(plan, steps, graph) && !device_.driver->instantiate_graph(&graph->exec, graph->graph, 0)) return true;
     destroy(graph);
     return false;
 }
 
-bool Graphs::add_nodes(const Plan& plan, PlanGraph* graph) const {
-    const auto before = dependencies(plan);
-    graph->nodes.resize(plan.steps.size());
-    graph->functions.resize(plan.steps.size());
-    graph->arguments.resize(plan.steps.size());
-    for (size_t i = 0; i < plan.steps.size(); ++i) {
+bool Graphs::add_nodes(const Plan& plan, size_t steps, PlanGraph* graph) const {
+    const auto before = dependencies(plan, steps);
+    graph->nodes.resize(steps);
+    graph->functions.resize(steps);
+    graph->arguments.resize(steps);
+    for (size_t i = 0; i < steps; ++i) {
         const Step& step = plan.steps[i];
         if (step.empty) continue;
         graph->arguments[i] = step.args;
@@ -105,7 +111,7 @@ bool Graphs::add_nodes(const Plan& plan, PlanGraph* graph) const {
 }
 
 bool Graphs::update(const Plan& plan, PlanGraph* graph) const {
-    for (size_t i = 0; i < plan.steps.size(); ++i) {
+    for (size_t i = 0; i < graph->nodes.size(); ++i) {
         const Step& step = plan.steps[i];
         if (step.empty) continue;
         const bool same = graph->arguments[i] == step.args;

@@ -1,7 +1,8 @@
 // CUDA graphs of plans. A plan that runs again and again is handed to the driver in one call; its kernels keep the order that their
 // reads and writes ask for and no other, so that what does not need each other may overlap.
 //
-// A graph is built from the plan's steps, a node for each launch. Later runs change the arguments of those nodes whose arguments have
+// A graph is built from a plan's first steps, up to one that is no launch of a kernel: a copy to the host, say. It has a node for
+// each launch. Later runs change the arguments of those nodes whose arguments have
 // changed: with donated buffers these are few.
 #pragma once
 #include <memory>
@@ -19,9 +20,9 @@ class Graphs {
  public:
     explicit Graphs(const Device& device) : device_(device) {}
 
-    // Counts a run of the plan; whether it is to be launched as a graph.
-    bool wants(Plan* plan) const;
-    // Launches the plan's steps, whose arguments are complete, as run number `run` of the device, of which those up to
+    // Counts a run of the plan. How many of its first steps are to be launched as a graph; 0: none.
+    size_t wanted(Plan* plan) const;
+    // Launches these steps, whose arguments are complete, as run number `run` of the device, of which those up to
     // `over` are over. False: nothing was launched.
     bool launch(const Plan& plan, uint64_t run, uint64_t over);
 
@@ -29,8 +30,9 @@ class Graphs {
     struct PlanGraph;
     class State;
 
-    bool build(const Plan& plan, PlanGraph* graph) const;
-    bool add_nodes(const Plan& plan, PlanGraph* graph) const;
+    size_t steps_of(const Plan& plan) const;
+    bool build(const Plan& plan, size_t steps, PlanGraph* graph) const;
+    bool add_nodes(const Plan& plan, size_t steps, PlanGraph* graph) const;
     bool update(const Plan& plan, PlanGraph* graph) const;
     static KernelNodeParameters parameters(const Launch& launch, Function function, void** arguments);
     void destroy(PlanGraph* graph) const;

@@ -256,6 +256,12 @@ def same_value(NArray array not None):
     return other
 
 
+def value_on_host(NArray array not None):
+    """Another handle on the value that an array has now; where the host cannot read that, on a transfer of it to a CPU device."""
+    cdef NArray value = same_value(array)
+    return value.to(home_of_host_memory()) if has_own_memory[value.node.device] else value
+
+
 def evaluate_together(arrays):
     """Starts to compute several arrays as one plan; awaiting the result gives them as a list. Wakes the waiter once."""
     cdef list checked = list(arrays)

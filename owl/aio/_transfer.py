@@ -17,14 +17,15 @@ LARGE = 1 << 20  # bytes; less is copied sooner than a thread could be asked to
 async def to_numpy(x: NArray) -> np.ndarray:
     """The value as a new NumPy array, as ``x.to_numpy()`` gives it. Does not block the loop.
 
-    The value is that of the moment of the call's first step, whatever `x` is pointed at meanwhile.
+    The value is that of the moment of the call's first step, whatever `x` is pointed at meanwhile. A GPU sends it in
+    the order of its computing, with the plan that computes it if that was not submitted yet; no thread waits for it.
 
     Raises
     ------
     owl.ExecutionError
         If the value could not be computed, with the lines that recorded the operations which failed.
     """
-    value = _runtime.same_value(x)
+    value = _runtime.value_on_host(x)
     await value
     if value.nbytes < LARGE:
         return value.to_numpy()

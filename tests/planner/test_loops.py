@@ -71,7 +71,7 @@ def test_every_setting_gives_the_same_bits(loop: Loop) -> None:
 @pytest.mark.parametrize("batch", [240, 248, 252, 260, 264, 272])
 @pytest.mark.parametrize("name", ["branch", "loss_in_middle"])
 def test_plans_do_not_depend_on_hashes(name: str, batch: int) -> None:
-    """Once, what the planner remembered of a place was lost where another one's hash was alike; shapes change all hashes."""
+    """Once, a place was forgotten where the hash of another one was alike. Shapes change all hashes."""
     loop = next(loop for loop in LOOPS if loop.name == name)
     _runtime.clear_plans()
     steps = Steps(loop.steps)

@@ -187,8 +187,8 @@ char* Execution::address(const Slot& slot, bool transfer) {
 
 void Execution::compute(Run* run, Plan& plan) {
     begin_steps(run, plan);
-    if (compute_together(run, plan)) return;
-    for (Step& step : plan.steps) {
+    for (size_t i = compute_together(run, plan); i < plan.steps.size(); ++i) {
+        Step& step = plan.steps[i];
         if (Failure* failure = reason_not_to(step, run, plan))
             fail_step(step, failure);
         else
@@ -197,14 +197,16 @@ void Execution::compute(Run* run, Plan& plan) {
     fail_outputs(plan);
 }
 
-// Where nothing can keep a step from running: all inputs exist, as always where by_values_ is off.
-bool Execution::compute_together(Run* run, Plan& plan) {
-    if (faults_armed() || kernel_delay() || !launches_together(&plan)) return false;
+// Where nothing can keep a step from running: all inputs exist, as always where by_values_ is off. Returns how many steps were
+// launched.
+size_t Execution::compute_together(Run* run, Plan& plan) {
+    const size_t count = faults_armed() || kernel_delay() ? 0 : steps_together(&plan);
+    if (!count) return 0;
     pause_if_asked();
-    if (must_stop()) return false;
-    for (Step& step : plan.steps)
-        if (!step.empty) give_arguments(&step, run, plan);
-    return launch_together(plan);
+    if (must_stop()) return 0;
+    for (size_t i = 0; i < count; ++i)
+        if (!plan.steps[i].empty) give_arguments(&plan.steps[i], run, plan);
+    return launch_together(plan) ? count : 0;
 }
 
 void Execution::begin_steps(Run* run, const Plan& plan) {

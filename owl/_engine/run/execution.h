@@ -15,10 +15,10 @@ class Execution : public Executor {
     // Has bytes of the host's memory copied to the device's; the caller keeps `from` alive until the run ends.
     virtual bool launch_upload(const Buffer* from, Buffer* to) = 0;
     virtual std::string launch_error() { return {}; }
-    // For a device to which all steps of a plan can be given in one call: whether it wants to have this run of it so. Then all steps
-    // get their arguments before launch_together(), which returns false where it has launched nothing: each step is then
-    // launched by itself.
-    virtual bool launches_together(Plan*) { return false; }
+    // For a device to which steps of a plan can be given in one call: how many of the first ones it wants to have so in this run.
+    // They get their arguments before launch_together(), which returns false where it has launched nothing: then each of them is
+    // launched by itself, as all others are.
+    virtual size_t steps_together(Plan*) { return 0; }
     virtual bool launch_together(const Plan&) { return false; }
     // What is uploaded lies in the device's memory already: it exists when the device comes to it.
     bool is_there(const Buffer* upload) { return upload->memory == &memory(); }
@@ -78,7 +78,7 @@ class Execution : public Executor {
     void compute(Run* run, Plan& plan);
     void begin_steps(Run* run, const Plan& plan);
     void fail_step(const Step& step, Failure* failure);
-    bool compute_together(Run* run, Plan& plan);
+    size_t compute_together(Run* run, Plan& plan);
     void give_arguments(Step* step, const Run* run, const Plan& plan);
     void run_step(Step* step, Run* run, const Plan& plan);
     void fail_outputs(const Plan& plan);

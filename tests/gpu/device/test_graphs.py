@@ -103,6 +103,27 @@ def test_memory_of_the_arena_is_written_again_only_when_it_was_read(program):
     )
 
 
+def test_a_copy_to_the_host_comes_after_the_graph(program):
+    program(
+        """
+    cpu = owl.create_cpu_device()
+    def chain(device, k):
+        with device:
+            x = owl.from_numpy(np.full((4, 4), k, np.float32))
+            y = (x * x) * 0.5
+            z = (y * y).max(0)
+            return z.to(cpu) + 1
+    for k in range(8):
+        assert chain(gpu, k).to_numpy().tobytes() == chain(cpu, k).to_numpy().tobytes()
+    assert control.calls("cuGraphLaunch") == 8
+    assert control.calls("cuMemcpyDtoHAsync_v2") == 8
+    assert not control.calls("cuLaunchKernel")
+    """,
+        arguments="checked=True, lazy=True",
+        OWL_CUDA_GRAPHS="always",
+    )
+
+
 @pytest.mark.parametrize(
     "symbol",
     ["cuGraphCreate", "cuGraphAddKernelNode_v2", "cuGraphInstantiateWithFlags", "cuGraphExecKernelNodeSetParams_v2",
