@@ -136,7 +136,7 @@ def owl_calls(options: argparse.Namespace) -> Callable[[str], Any]:
         calls: dict[str, Call] = {
             "copy": lambda: x * 1,
             "scale and add": lambda: x * 2 + y,
-            "six operations": lambda: ele.relu(ele.tanh(x * 2 + y) * x - y * 0.5),
+            "six operations": lambda: ele.relu(ele.mult(ele.tanh(x * 2 + y), x) - y * 0.5),
             "product": lambda: y * x,
             "convolution": lambda: convolver.ff(x, y),
         }

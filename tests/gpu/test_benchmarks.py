@@ -19,8 +19,7 @@ def run(*arguments):
     return done.stdout
 
 
-@pytest.mark.parametrize("net", ["perceptron", "convolution"])
-@pytest.mark.parametrize("tf32", [False, True])
+@pytest.mark.parametrize(("net", "tf32"), [("perceptron", True), ("convolution", False)])
 def test_nets_learn_what_pytorch_learns(net, tf32):
     pytest.importorskip("torch")
     tiny = ["--batch", 16, "--batches", 2, "--steps", 3, "--rounds", 1]

