@@ -43,7 +43,7 @@ def test_the_cut_moves_to_where_the_fewest_bytes_cross(native, period, narrow):
         for at in range(period * rounds)
     ]
     cuts = native.Cuts().feed(recorded)
-    # Places count from 1: a window begins right after the only value that is small. For some rounds there is a second cut.
+    # Places count from 1: a window begins right after the only value that is small. There may be a second cut.
     assert narrow in {(cut - 2) % period for cut in cuts[-4:]}
 
 
