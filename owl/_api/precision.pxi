@@ -8,7 +8,7 @@ def set_matmul_precision(precision):
     """Sets how exactly matrix products of float32 are computed from here on.
 
     ``"highest"``, the default, multiplies float32 numbers. ``"high"`` lets cuBLAS round them to TF32 first, which has 10 bits of
-    mantissa instead of 23, and adds in float32: several times faster on GPUs that have tensor cores. It concerns large products on
+    mantissa instead of 23, and adds in float32, which is what tensor cores are for. It concerns large products on
     GPUs with cuBLAS alone; all others, float64 and CPUs give the same bits either way.
 
     The setting is the process's, for all threads and tasks. A product keeps the one under which it was recorded, whenever it is

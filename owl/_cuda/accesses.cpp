@@ -50,8 +50,9 @@ std::vector<Access> accesses_of(const Plan& plan, const Step& step) {
     const std::vector<bool> written = kWrittenFields[static_cast<size_t>(call.launches[0].kernel)](step.args);
     for (const Patch& patch : step.patches) {
         const Slot& slot = plan.slots[static_cast<size_t>(patch.slot)];
-        const bool arena = slot.kind == Slot::arena;
-        found.push_back({buffer_of(plan, slot), arena ? slot.offset : 0, arena ? slot.offset + slot.bytes : 1, written[patch.field]});
+        const bool arena = slot.kind == Slot::arena;  // of other buffers all bytes count
+        const size_t first = arena ? slot.offset : 0, last = arena ? slot.offset + slot.bytes : 1;
+        found.push_back({buffer_of(plan, slot), first, last, written[patch.field]});
     }
     return found;
 }

@@ -7,8 +7,9 @@
 namespace owl {
 namespace cuda {
 
-// Of each of the first `count` steps the earlier ones that must be over before it begins: those that write what it reads or writes, or read what it writes.
-// Steps that others stand for already are left out. Whatever buffers a run gives to the plan, the order is right for it.
+// Of each of the first `count` steps the earlier ones that must be over before it begins: those that write what it reads or writes,
+// or read what it writes. Steps that others stand for already are left out. The order is right for whatever buffers a run gives to
+// the plan.
 std::vector<std::vector<int>> dependencies(const Plan& plan, size_t count);
 
 }  // namespace cuda

@@ -164,7 +164,8 @@ class CudaExecutor final : public IssuingExecutor, private Courier {
         if (!error_ && call.kind == CallKind::product)
             blas_error_ = multiply(device_.blas, *reinterpret_cast<const BlasProduct*>(args));
         if (!error_ && call.kind == CallKind::copy) error_ = copy(*reinterpret_cast<const Transfer*>(args));
-        for (int i = 0; i < call.n_launches && !error_; ++i) error_ = launch_kernel(call.launches[i], function_of(device_, call, i), args);
+        for (int i = 0; i < call.n_launches && !error_; ++i)
+            error_ = launch_kernel(call.launches[i], function_of(device_, call, i), args);
         if (device_.blocking && !error_) error_ = device_.driver->synchronize_stream(device_.compute);
         return !error_ && !blas_error_;
     }

@@ -24,7 +24,7 @@ struct Graphs::PlanGraph {
 };
 
 class Graphs::State final : public PlanState {
- public:
+   public:
     ~State() override {
         if (graph) graph->unused.store(true);
     }
@@ -103,8 +103,9 @@ bool Graphs::add_nodes(const Plan& plan, size_t steps, PlanGraph* graph) const {
             graph->functions[i].push_back(function_of(device_, call, k));
             const KernelNodeParameters node = parameters(call.launches[k], graph->functions[i].back(), &arguments);
             graph->nodes[i].push_back(nullptr);
-            if (device_.driver->add_kernel_node(&graph->nodes[i].back(), graph->graph, waits.data(), waits.size(), &node)) return false;
-            waits = {graph->nodes[i].back()};
+            GraphNode& made = graph->nodes[i].back();
+            if (device_.driver->add_kernel_node(&made, graph->graph, waits.data(), waits.size(), &node)) return false;
+            waits = {made};
         }
     }
     return true;
@@ -141,7 +142,7 @@ void Graphs::destroy(PlanGraph* graph) const {
     graph->graph = nullptr;
 }
 
-// Makes room for one more. A graph that is under way is destroyed later: not all versions of the driver say that they keep it until then.
+// For one more. A graph that is under way is destroyed later: not all versions of the driver say that they keep it until then.
 void Graphs::make_room(uint64_t over) {
     const auto is_over = [&](const std::shared_ptr<PlanGraph>& graph) {
         if (!graph->unused.load() || graph->last_run > over) return false;

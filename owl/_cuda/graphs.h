@@ -17,7 +17,7 @@ namespace cuda {
 
 // By the thread of the device's executor alone, except that any thread may destroy a plan.
 class Graphs {
- public:
+   public:
     explicit Graphs(const Device& device) : device_(device) {}
 
     // Counts a run of the plan. How many of its first steps are to be launched as a graph; 0: none.
@@ -26,7 +26,7 @@ class Graphs {
     // `over` are over. False: nothing was launched.
     bool launch(const Plan& plan, uint64_t run, uint64_t over);
 
- private:
+   private:
     struct PlanGraph;
     class State;
 

@@ -1,7 +1,7 @@
 // Convolutions and normalizations: from a group's attributes and shapes to launches.
 //
-// A convolution's pass has its bias, relu and pooling. Where the kernel cannot pool, the convolution's result goes through the workspace. The
-// gradients of filter and bias share a group, and are a step each.
+// A convolution's pass has its bias, relu and pooling. Where the kernel cannot pool, the convolution's result goes through the
+// workspace. The gradients of filter and bias share a group, and are a step each.
 #include <numeric>
 
 #include "_engine/plan/convolution_sizes.h"
@@ -24,7 +24,8 @@ ConvAxis adjoint_axis(int64_t n, int64_t taps, int64_t out, int64_t pad, int64_t
 
 class ConvolutionLowerer {
    public:
-    ConvolutionLowerer(Lowered* out, const Plan& plan, const Fusion& fusion, const Placement& placement, const Group& group, int node)
+    ConvolutionLowerer(Lowered* out, const Plan& plan, const Fusion& fusion, const Placement& placement, const Group& group,
+                       int node)
         : out_(*out), plan_(plan), f_(fusion), placement_(placement), group_(group), id_(node), node_(plan.nodes[node]),
           doubles_(node_.dtype == DType::f64) {}
 
@@ -124,8 +125,9 @@ class ConvolutionLowerer {
         const bool narrow = args.results <= kConvNarrow;
         const int64_t channels = narrow ? kConvNarrow : doubles_ ? kConvWide<double> : kConvWide<float>;
         const bool pools = args.pool.w > 0;
-        const int64_t pixels = pools ? args.pool.out_w * args.pool.out_h * args.batch * kConvPooled
-                                     : ceil_div(args.x.result, args.x.classes) * ceil_div(args.y.result, args.y.classes) * args.batch;
+        const int64_t plane = pools ? args.pool.out_w * args.pool.out_h * kConvPooled
+                                    : ceil_div(args.x.result, args.x.classes) * ceil_div(args.y.result, args.y.classes);
+        const int64_t pixels = plane * args.batch;
         const int64_t classes = std::min(args.x.result, args.x.classes) * std::min(args.y.result, args.y.classes);
         const int64_t tiles = ceil_div(args.results, channels) * ceil_div(pixels, kConvPixels) * args.groups * classes;
         const Kernel kernel = pools ? narrow ? Kernel::conv_pool_narrow_f32 : Kernel::conv_pool_wide_f32

@@ -40,11 +40,10 @@ void lower_pool_backward(Lowered* out, const Plan& plan, const Fusion& fusion, c
     const bool mean = args.sizes.window.op == PoolOp::average, masks = last != head;
     if (masks) builder.point(args.mask, mean ? fusion.operands[static_cast<size_t>(last)][1].ref : operands[1].ref);
     Call call = launch(typed(Kernel::pool_backward_f32, node.dtype), blocks_for(node.shape.size(), kPoolThreads, 1));
-    const FusedPoolingGradient known =
-        fusion.convolutions.joins.empty() ? FusedPoolingGradient() : fusion.convolutions.pooling_gradient[static_cast<size_t>(head)];
     if (mean) return out->push(&builder, call);
-    if (known.backward == head) {
-        point_to_positions(&builder, placement, known.pool);
+    const auto& known = fusion.convolutions.pooling_gradient;  // empty where nothing is fused
+    if (!known.empty() && known[static_cast<size_t>(head)].backward == head) {
+        point_to_positions(&builder, placement, known[static_cast<size_t>(head)].pool);
         return out->push(&builder, call);
     }
     const int64_t windows = operands[0].view.size();

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.gpu.test_driver_table import headers
+from tests.gpu.test_driver_table import PLAIN, headers
 
 ROOT = Path(__file__).resolve().parents[2]
 ROWS = (ROOT / "owl" / "_cuda" / "blas.def").read_text()
@@ -39,16 +39,7 @@ PROGRAM = """
 #include "_cuda/blas.h"
 namespace cuda = owl::cuda;
 
-template <class T, bool = std::is_enum<T>::value>
-struct Plain { using type = T; };
-template <class T>
-struct Plain<T, true> { using type = int; };
-template <class T>
-struct Plain<const T, false> { using type = const typename Plain<T>::type; };
-template <class T>
-struct Plain<T*, false> { using type = typename Plain<T>::type*; };
-template <class R, class... P>
-struct Plain<R (*)(P...), false> { using type = typename Plain<R>::type (*)(typename Plain<P>::type...); };
+PLAIN
 template <> struct Plain<::CUstream_st*, false> { using type = cuda::Stream; };
 template <> struct Plain<::cublasContext*, false> { using type = cuda::BlasHandle; };
 
@@ -79,7 +70,7 @@ static_assert(CUBLAS_OP_N == 0 && CUBLAS_OP_T == 1, "flags");
 
 def compile_rows(folder, row=""):
     source = folder / "rows.cpp"
-    source.write_text(PROGRAM.replace("ROW", row))
+    source.write_text(PROGRAM.replace("PLAIN", PLAIN).replace("ROW", row))
     places = [f"-I{place}" for place in (ROOT / "owl", headers(), HEADER.parent)]
     command = [*shlex.split(os.environ.get("CXX", "g++")), "-std=c++17", "-fsyntax-only", *places, str(source)]
     return subprocess.run(command, capture_output=True, text=True, check=False)

@@ -23,12 +23,7 @@ def headers():
 pytestmark = pytest.mark.skipif(not headers(), reason="CUDA's headers are not installed")
 
 # Plain<T> is a type of cuda.h as driver.h writes it. Handles stay apart, so that one is not taken for another.
-PROGRAM = """
-#include <cuda.h>
-#include <type_traits>
-#include "_cuda/driver.h"
-namespace cuda = owl::cuda;
-
+PLAIN = """
 template <class T, bool = std::is_enum<T>::value>
 struct Plain { using type = T; };
 template <class T>
@@ -39,6 +34,15 @@ template <class T>
 struct Plain<T*, false> { using type = typename Plain<T>::type*; };
 template <class R, class... P>
 struct Plain<R (*)(P...), false> { using type = typename Plain<R>::type (*)(typename Plain<P>::type...); };
+"""
+
+PROGRAM = """
+#include <cuda.h>
+#include <type_traits>
+#include "_cuda/driver.h"
+namespace cuda = owl::cuda;
+
+PLAIN
 HANDLES
 template <> struct Plain<::CUkernel, false> { using type = decltype(cuda::KernelNodeParameters::kernel); };
 template <> struct Plain<::CUDA_KERNEL_NODE_PARAMS, false> { using type = cuda::KernelNodeParameters; };
@@ -80,7 +84,7 @@ def compile_rows(folder, row=""):
     assert handles
     known = [f"template <> struct Plain<::{tag}*, false> {{ using type = cuda::{name}; }};" for name, tag in handles]
     source = folder / "rows.cpp"
-    source.write_text(PROGRAM.replace("HANDLES", "\n".join(known)).replace("ROW", row))
+    source.write_text(PROGRAM.replace("PLAIN", PLAIN).replace("HANDLES", "\n".join(known)).replace("ROW", row))
     compiler = shlex.split(os.environ.get("CXX", "g++"))
     command = [*compiler, "-std=c++17", "-fsyntax-only", f"-I{ROOT / 'owl'}", f"-I{headers()}", str(source)]
     return subprocess.run(command, capture_output=True, text=True, check=False)

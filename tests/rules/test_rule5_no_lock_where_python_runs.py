@@ -59,9 +59,12 @@ def test_finalizers_that_record_and_demand(collecting):
     for _ in range(100):
         Recorder(owl.elewise.sqrt(x))
         assert (x * 2).to_numpy()[0] == 2
-    gc.collect()
-    assert len(Recorder.seen) == 100
-    assert set(Recorder.seen) == {8.0}
+    # Another thread, such as the one that compiles kernels, may be the one that collects.
+    until = time.monotonic() + 30
+    while len(Recorder.seen) < 100 and time.monotonic() < until:
+        gc.collect()
+        time.sleep(0.001)
+    assert Recorder.seen == [8.0] * 100
 
 
 def test_cycles_dropped_by_one_thread_while_others_record():

@@ -221,23 +221,26 @@ OWL_DEVICE void convolve_tiles(const ConvLaunch& a) {
             OWL_BARRIER();
         }
         OWL_THREADS(t) {
-            if (pools)
-                store_pooled<T, kHigh, kRows>(a, OWL_OWN(sum, t), first_pixel + t % kColumns, group, first_channel + t / kColumns);
-            OWL_UNROLL
-            for (int j = 0; j < (pools ? 0 : kWide); ++j) {
-                int64_t image = first_pixel + t % kColumns + j * kColumns;
-                const int64_t at_x = take_digit(image, known[kPixelsX]) * a.x.classes + known[kClassX];
-                const int64_t at_y = take_digit(image, known[kPixelsY]) * a.y.classes + known[kClassY];
-                if (image >= a.batch) continue;
+            if constexpr (pools) {
+                const int64_t window = first_pixel + t % kColumns, channel = first_channel + t / kColumns;
+                store_pooled<T, kHigh, kRows>(a, OWL_OWN(sum, t), window, group, channel);
+            } else {
                 OWL_UNROLL
-                for (int i = 0; i < kHigh; ++i) {
-                    const int64_t channel = first_channel + t / kColumns + i * kRows;
-                    if (channel >= a.results) continue;
-                    const int64_t all = group * a.results + channel;
-                    T value = sum[i * kWide + j];
-                    if (a.bias) value = value + static_cast<const T*>(a.bias)[all];
-                    const int64_t row = (image * a.groups * a.results + all) * a.y.result + at_y;
-                    static_cast<T*>(a.result)[row * a.x.result + at_x] = rectified(value, a.relu);
+                for (int j = 0; j < kWide; ++j) {
+                    int64_t image = first_pixel + t % kColumns + j * kColumns;
+                    const int64_t at_x = take_digit(image, known[kPixelsX]) * a.x.classes + known[kClassX];
+                    const int64_t at_y = take_digit(image, known[kPixelsY]) * a.y.classes + known[kClassY];
+                    if (image >= a.batch) continue;
+                    OWL_UNROLL
+                    for (int i = 0; i < kHigh; ++i) {
+                        const int64_t channel = first_channel + t / kColumns + i * kRows;
+                        if (channel >= a.results) continue;
+                        const int64_t all = group * a.results + channel;
+                        T value = sum[i * kWide + j];
+                        if (a.bias) value = value + static_cast<const T*>(a.bias)[all];
+                        const int64_t row = (image * a.groups * a.results + all) * a.y.result + at_y;
+                        static_cast<T*>(a.result)[row * a.x.result + at_x] = rectified(value, a.relu);
+                    }
                 }
             }
         }

@@ -38,14 +38,10 @@ OWL_DEVICE void run_elements(const ElementwiseLaunch& a) {
     }
 }
 
-// A block has a stretch of rows in one group of columns.
 template <class T, int kRegisters>
 OWL_DEVICE void run_rows(const ElementwiseLaunch& a) {
     OWL_SHARED(T, registers, kRegisters * kElementwiseThreads<T>);
-    const int64_t stretches = (a.rows + kElementwiseThreads<T> - 1) / kElementwiseThreads<T>;
-    const int64_t group = OWL_BLOCK() / stretches, first_row = OWL_BLOCK() % stretches * kElementwiseThreads<T>;
-    const int64_t first = group * kSumGroup;
-    const int64_t last = first + kSumGroup < a.columns ? first + kSumGroup : a.columns;
+    const auto [group, first_row, first, last] = block_of_rows<T>(a);
     OWL_THREADS(t) {
         const int64_t row = first_row + t;
         if (row < a.rows) {

@@ -24,6 +24,18 @@ OWL_DEVICE T apply(Elementwise op, T x, T y, T z) {
     }
 }
 
+// What a block has of a program with sums: a stretch of rows in one group of columns.
+struct BlockOfRows {
+    int64_t group, first_row, first_column, last_column;
+};
+template <class T>
+OWL_DEVICE BlockOfRows block_of_rows(const ElementwiseLaunch& a) {
+    const int64_t stretches = (a.rows + kElementwiseThreads<T> - 1) / kElementwiseThreads<T>;
+    const int64_t group = OWL_BLOCK() / stretches, first = group * kSumGroup;
+    const int64_t last = first + kSumGroup < a.columns ? first + kSumGroup : a.columns;
+    return {group, OWL_BLOCK() % stretches * kElementwiseThreads<T>, first, last};
+}
+
 template <class T>
 OWL_DEVICE T load(const void* data, DType type, int64_t at) {
     return type == DType::f32 ? static_cast<T>(static_cast<const float*>(data)[at])

@@ -134,14 +134,11 @@ OWL_DEVICE void run_columns(const ElementwiseLaunch& a, const typename Code::Sca
     }
 }
 
-// A block has a stretch of rows in one group of columns, as the interpreter's.
+// As the interpreter's run_rows.
 template <class Code>
 OWL_DEVICE void run_specialized_rows(const ElementwiseLaunch& a) {
     using T = typename Code::Number;
-    const int64_t stretches = (a.rows + kElementwiseThreads<T> - 1) / kElementwiseThreads<T>;
-    const int64_t group = OWL_BLOCK() / stretches, first_row = OWL_BLOCK() % stretches * kElementwiseThreads<T>;
-    const int64_t first = group * kSumGroup;
-    const int64_t last = first + kSumGroup < a.columns ? first + kSumGroup : a.columns;
+    const auto [group, first_row, first, last] = block_of_rows<T>(a);
     OWL_THREADS(t) {
         const int64_t row = first_row + t;
         if (row < a.rows) {

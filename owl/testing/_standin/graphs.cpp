@@ -1,5 +1,5 @@
-// Of the driver: graphs of kernels. The nodes of a graph that is launched come in any order that their dependencies allow, and only these
-// order them.
+// Of the driver: graphs of kernels. The nodes of a graph that is launched come in any order that their dependencies allow, and
+// only these order them.
 #include "graphs.h"
 
 #include <algorithm>
