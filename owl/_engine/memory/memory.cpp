@@ -10,6 +10,7 @@
 
 #include "deferred.h"
 #include "reserve.h"
+#include "small_blocks.h"
 
 namespace owl {
 
@@ -56,6 +57,7 @@ class HostMemory final : public Memory {
    private:
     void* obtain(size_t bytes) override {
         if (is_reserve_spent()) return nullptr;  // what is left is for the failures that tell of it
+        if (bytes <= kMostSmall) return allocate_small(bytes);
         void* data = nullptr;
         const size_t alignment = bytes >= kHugePage ? kHugePage : kAlignment;
         if (posix_memalign(&data, alignment, bytes)) return nullptr;
@@ -65,7 +67,7 @@ class HostMemory final : public Memory {
 #endif
         return data;
     }
-    void give_back(void* data, size_t) override { std::free(data); }
+    void give_back(void* data, size_t bytes) override { bytes <= kMostSmall ? free_small(data) : std::free(data); }
 };
 
 }  // namespace
@@ -80,11 +82,9 @@ size_t machine_memory() {
 
 void Buffer::release() {
     if (refs.fetch_sub(1, std::memory_order_acq_rel) != 1) return;
-    if (block)
-        memory->recycle(block);
-    else if (owner)
-        defer_release(owner);
     buffers.fetch_sub(1, std::memory_order_relaxed);
+    if (block) return memory->recycle(block);  // this lies in it
+    if (owner) defer_release(owner);
     delete this;
 }
 
@@ -186,7 +186,7 @@ Buffer* Memory::allocate(size_t bytes, bool at_rest) {
             drop_cached();
             data = obtain(capacity);
         }
-        if (data) block = new (std::nothrow) Block{data, capacity, size_class};
+        if (data) block = new (std::nothrow) Block(data, capacity, size_class);
         if (data && !block) give_back(data, capacity);
         std::lock_guard<std::mutex> guard(mutex_);
         if (!block) {
@@ -195,7 +195,7 @@ Buffer* Memory::allocate(size_t bytes, bool at_rest) {
         }
         peak_ = std::max(peak_, in_use_);
     }
-    auto* buffer = new Buffer;
+    auto* buffer = new (&block->buffer) Buffer;
     buffer->data = block->data;
     buffer->bytes = bytes;
     buffer->memory = this;
@@ -269,9 +269,11 @@ void lock_memory_for_fork() {
     lock_deferred_for_fork();
     memories().mutex.lock();
     for (Memory* memory : memories().all) memory->lock_for_fork();
+    lock_small_blocks_for_fork();
 }
 
 void unlock_memory_after_fork() {
+    unlock_small_blocks_after_fork();
     for (Memory* memory : memories().all) memory->unlock_after_fork();
     memories().mutex.unlock();
     unlock_deferred_after_fork();

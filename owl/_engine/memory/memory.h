@@ -5,10 +5,12 @@
 // read what lies in it.
 #pragma once
 #include <mutex>
+#include <new>
 #include <string>
 #include <vector>
 
 #include "buffer.h"
+#include "small_blocks.h"
 
 namespace owl {
 
@@ -28,7 +30,13 @@ struct Block {
     // Of a device that computes later than it is told to: what had been issued when the block was freed, and the last copy
     // that fills it beside the order of computing.
     uint64_t freed_at = 0, filled_by = 0;
+    Buffer buffer;  // while the block is in use
+
+    Block(void* memory, size_t bytes, int of_class) : data(memory), capacity(bytes), size_class(of_class) {}
+    static void* operator new(size_t bytes, const std::nothrow_t&) noexcept { return allocate_small(bytes); }
+    static void operator delete(void* block) noexcept { free_small(block); }
 };
+static_assert(sizeof(Block) <= kMostSmall, "blocks are small");
 
 class Memory {
    public:

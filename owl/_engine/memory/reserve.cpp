@@ -31,14 +31,20 @@ void* map_block() {
 }
 void unmap_block(void* block) { munmap(block, kReserveBlock); }
 
-void spend_reserve() {
+bool give_back_block() {
     reserve_spent.store(true, std::memory_order_relaxed);
     for (std::atomic<void*>& block : reserve) {
         if (void* memory = block.exchange(nullptr)) {
             unmap_block(memory);
-            return;
+            return true;
         }
     }
+    return false;
+}
+
+// `new` tries again after it.
+void handle_refusal() {
+    if (give_back_block()) return;
     if (!former_handler) throw std::bad_alloc();
     former_handler();
 }
@@ -56,11 +62,13 @@ int fill_reserve() {
 
 const bool reserve_is_laid_up = [] {
     fill_reserve();
-    former_handler = std::set_new_handler(spend_reserve);
+    former_handler = std::set_new_handler(handle_refusal);
     return true;
 }();
 
 }  // namespace
+
+void spend_reserve() { give_back_block(); }
 
 bool refill_reserve() {
     host_memory().drop_cached();

@@ -7,6 +7,7 @@ namespace owl {
 
 extern std::atomic<bool> reserve_spent;
 inline bool is_reserve_spent() { return reserve_spent.load(std::memory_order_relaxed); }
+void spend_reserve();   // the system refused memory: some of the reserve goes back to it
 bool refill_reserve();  // false if there is no memory for it
 
 }  // namespace owl
