@@ -15,6 +15,7 @@ __path__ = _extend_path(__path__, __name__)  # run from a checkout's root, an in
 from owl import conv, elewise
 from owl._config import initialize, memory_info, show_config
 from owl._explain import explain
+from owl._gradients import custom_vjp, grad, remat, stop_gradient, value_and_grad, vjp
 from owl._runtime import (
     AxisError,
     Device,
@@ -76,6 +77,7 @@ __all__ = [
     "conv",
     "create_cpu_device",
     "create_gpu_device",
+    "custom_vjp",
     "elewise",
     "explain",
     "from_dlpack",
@@ -85,6 +87,7 @@ __all__ = [
     "get_gpu_device_count",
     "get_matmul_precision",
     "get_num_threads",
+    "grad",
     "has_cuda",
     "initialize",
     "memory_info",
@@ -93,12 +96,16 @@ __all__ = [
     "randn",
     "randu",
     "random_stream",
+    "remat",
     "seed",
     "set_device",
     "set_matmul_precision",
     "set_num_threads",
     "show_config",
     "slice",
+    "stop_gradient",
+    "value_and_grad",
+    "vjp",
     "wait_for_all",
     "zeros",
 ]

@@ -19,7 +19,7 @@ from cpython.object cimport PyObject, PyTypeObject
 from cpython.ref cimport Py_DECREF, Py_INCREF
 from cpython.weakref cimport PyWeakref_NewRef
 from cython.operator cimport dereference
-from libc.stdint cimport UINT64_MAX, int32_t, int64_t, uint8_t, uint32_t, uint64_t, uintptr_t
+from libc.stdint cimport UINT64_MAX, int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t, uintptr_t
 from libc.string cimport memcmp, memcpy
 from libcpp cimport bool as cbool
 from libcpp.memory cimport shared_ptr, unique_ptr
@@ -35,7 +35,7 @@ from owl._cuda.cuda cimport (
 from owl._null.null cimport make_remote_executor
 from owl._engine.graph cimport (
     ConcatAttributes, ConvAttributes, Distribution, DType, Elementwise, Failure, FailureKind, LockCounters, LrnAttributes,
-    MatmulAttributes, Node, Op, PoolAttributes, RandomAttributes, ReduceAttributes, Reduction, Shape, SliceAttributes,
+    MatmulAttributes, Node, Op, PoolAttributes, PoolOp, RandomAttributes, ReduceAttributes, Reduction, Shape, SliceAttributes,
     SoftmaxAttributes, State, TransposeAttributes, elementwise_info, elementwise_op, forget_failures_after_fork, graph,
     has_unobserved_failures, held_unobserved_failures, kDebug, kMaxDims, kOperations, lock_failures_for_fork,
     operation_name, take_unobserved_failures, unlock_failures_after_fork,
@@ -50,7 +50,7 @@ from owl._engine.plan cimport (
     Backend, Canonical, Plan, PlanNode, Step, compile_plan, empty_plan_bin, shown_dimensions, shown_name,
 )
 from owl._engine.record cimport (
-    Draft, RandomNumbers, RecordingStream, Window, record, record_leaf, stream_of, window_bounds,
+    Draft, RandomNumbers, RecordingStream, Window, attributes_of, record, record_leaf, stream_of, window_bounds,
 )
 from owl._engine.run cimport (
     Completion, CompletionRing, Executor, Submission, ThreadWaiter, any_begun_before, any_run_within, arm_fault,
@@ -61,6 +61,7 @@ from owl._engine.window cimport SchedulerCounters, scheduler
 
 import collections
 import contextvars
+import copy
 import operator
 import os
 import sys
@@ -96,6 +97,10 @@ include "_api/transfer.pxi"
 include "_api/interop.pxi"
 include "_api/gpu_interop.pxi"
 include "_api/stacking.pxi"
+include "_gradients/nests.pxi"
+include "_gradients/tape.pxi"
+include "_gradients/derivatives.pxi"
+include "_gradients/calls.pxi"
 include "_scheduler/promise.pxi"
 include "_scheduler/process.pxi"
 include "_scheduler/awaiting.pxi"

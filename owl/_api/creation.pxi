@@ -49,7 +49,8 @@ def full(shape, value, dtype=None):
 cdef NArray draw(shape, Distribution distribution, double p0, double p1, dtype, str what):
     cdef Draft draft
     cdef RecordingStream* stream = current_stream()
-    cdef RandomNumbers* numbers
+    cdef uint64_t words[3]
+    cdef int k
     cdef RandomAttributes attributes
     parse_shape(shape, &draft.shape, what)
     draft.op = Op.random
@@ -58,12 +59,26 @@ cdef NArray draw(shape, Distribution distribution, double p0, double p1, dtype, 
     attributes.p0 = p0
     attributes.p1 = p1
     draft.set_attributes(attributes)
-    draft.add_argument(<int64_t>random_seed)
-    numbers = current_numbers(stream)
-    draft.add_argument(<int64_t>numbers.identity)
-    draft.add_argument(<int64_t>numbers.draws)
-    numbers.draws += 1
+    next_draw(stream, words)
+    for k in range(3):
+        draft.add_argument(<int64_t>words[k])
     return commit(draft)
+
+
+# Seed, stream and count of the next draw.
+cdef int next_draw(RecordingStream* stream, uint64_t* words) except -1:
+    cdef RandomNumbers* numbers
+    if stream.draws is not NULL and (<DrawLog>stream.draws).draw(words):
+        (<DrawLog>stream.draws).note(words)
+        return 0
+    numbers = current_numbers(stream)
+    words[0] = random_seed
+    words[1] = numbers.identity
+    words[2] = numbers.draws
+    numbers.draws += 1
+    if stream.draws is not NULL:
+        (<DrawLog>stream.draws).note(words)
+    return 0
 
 
 def randn(shape, mu=0.0, var=1.0, dtype=None):

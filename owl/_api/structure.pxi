@@ -84,9 +84,11 @@ cdef NArray to_device(NArray x, int device):
     draft.dtype = x.node.dtype
     draft.shape = x.node.shape
     draft.device = device
-    draft.site = call_site()
+    draft.site = stream.site or call_site()
     draft.add_input(x.node)
     out.node = record(draft, stream, NULL)
+    if stream.tape is not NULL:
+        tape_operation(stream, draft, out)
     if window_random or stream.attention:
         attend(stream)
     return out

@@ -33,6 +33,7 @@ cdef extern from "_engine/graph/types.h" namespace "owl" nogil:
         ge
         eq
         ne
+        exp
         pow
         abs
         sigm_diff
@@ -47,6 +48,10 @@ cdef extern from "_engine/graph/types.h" namespace "owl" nogil:
         min
         argmax
 
+    enum class PoolOp(uint8_t):
+        max
+        average
+
     enum class Distribution(uint8_t):
         normal
         bernoulli
@@ -57,8 +62,9 @@ cdef extern from "_engine/graph/attributes.h" namespace "owl" nogil:
     struct MatmulAttributes:
         int64_t precision
 
-    struct TransposeAttributes:
+    cppclass TransposeAttributes:
         int64_t order
+        int source(int dimension)
 
     struct SliceAttributes:
         int64_t stride[8]

@@ -43,6 +43,9 @@ cdef extern from "_engine/record/stream.h" namespace "owl" nogil:
         bool ended
         void* holder
         bool attention
+        uint32_t site
+        void* tape
+        void* draws
         int compiling
         vector[ClosedWindow] waiting
 
@@ -54,13 +57,20 @@ cdef extern from "_engine/record/recorder.h" namespace "owl" nogil:
         uint16_t device
         uint32_t site
         Shape shape
+        uint8_t scalar_mask
+        uint8_t n_scalars
+        double scalar[3]
+        int64_t argument[3]
         uint32_t n_inputs
+        vector[Node*] many_inputs
         void add_scalar(int operand, double value)
         void set_attributes[Attributes](const Attributes& attributes)
         void add_argument(int64_t value)
         void add_input(Node* node)
         bool reserve(uint32_t inputs)
         Node* input(uint32_t k)
+
+    Attributes attributes_of[Attributes](const Draft& draft)
 
     Node* record(const Draft& draft, RecordingStream* stream, RecordingStream** owner_unknown)
     Node* record_leaf(const Shape& shape, DType dtype, int device, uint32_t site, Buffer* buffer, RecordingStream* stream)

@@ -188,6 +188,50 @@ cdef inline RandomNumbers* current_numbers(RecordingStream* stream) except NULL:
     return stream.numbers.get()
 
 
+# What a call has drawn, so that it can be made again with the same random numbers.
+@cython.final
+cdef class DrawLog:
+    cdef vector[uint64_t] words  # three of each draw: seed, stream, count
+    cdef size_t next
+    cdef bint replays
+    cdef DrawLog outer
+
+    # From here on the stream's draws are logged, or come from the log. Returns what `end` wants.
+    cdef DrawLog begin(self, RecordingStream* stream, bint replays):
+        cdef DrawLog outer = None if stream.draws is NULL else <DrawLog>stream.draws
+        self.outer = outer
+        self.next = 0
+        self.replays = replays
+        stream.draws = <void*>self
+        return outer
+
+    cdef void end(self, RecordingStream* stream, DrawLog outer) noexcept:
+        stream.draws = NULL if outer is None else <void*>outer
+        self.outer = None
+
+    # The words of the next draw, from the log that replays, if there is one.
+    cdef int draw(self, uint64_t* words) except -1:
+        cdef int k
+        if self.replays:
+            if self.next + 3 > self.words.size():
+                raise OwlRuntimeError("[remat] the function draws more random arrays when it is computed again")
+            for k in range(3):
+                words[k] = self.words[self.next + k]
+            self.next += 3
+            return 1
+        cdef int replayed = 0 if self.outer is None else self.outer.draw(words)
+        return replayed
+
+    cdef void note(self, const uint64_t* words):
+        cdef int k
+        if self.replays:
+            return
+        for k in range(3):
+            self.words.push_back(words[k])
+        if self.outer is not None:
+            self.outer.note(words)
+
+
 class random_stream:
     """A stream of random numbers of its own for what is drawn inside ``with owl.random_stream(name):``.
 

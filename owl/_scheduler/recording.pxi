@@ -16,11 +16,13 @@ cdef NArray commit(Draft& draft):
     cdef RecordingStream* stream = cached_stream(&device)
     if stream is NULL or device < 0 or has_deferred_releases() or has_unobserved_failures() or is_reserve_spent():
         return commit_slowly(draft, out)
-    draft.site = call_site()
+    draft.site = stream.site or call_site()
     draft.device = device
     out.node = record(draft, stream, &owner_unknown)
     if out.node is NULL:
         return commit_slowly(draft, out)
+    if stream.tape is not NULL:
+        tape_operation(stream, draft, out)
     if window_random or stream.attention:
         attend(stream)
     return out
@@ -40,7 +42,7 @@ cdef NArray commit_slowly(Draft& draft, NArray out):
         stream = current_stream()
         release_deferred()
         check_reserve()
-        draft.site = call_site()
+        draft.site = stream.site or call_site()
         draft.device = current_device(stream)
         out.node = record(draft, stream, &owner_unknown)
         if out.node is NULL:
@@ -49,6 +51,8 @@ cdef NArray commit_slowly(Draft& draft, NArray out):
             out.node = record(draft, stream, NULL)
         if out.node is NULL:
             raise_no_memory_to_record()
+        if stream.tape is not NULL:
+            tape_operation(stream, draft, out)
     finally:
         graph().mutex.lock()
         for k in range(draft.n_inputs):

@@ -29,6 +29,11 @@ SPELLED = {
 POSITIVE = {("ln", 0), ("sqrt", 0), ("pow", 0)}
 FAR_FROM_ZERO = {("div", 1)}
 STEP = 1e-5
+BACKWARD = {
+    "relu_back": lambda g, x: np.where(x > 0, g, 0),
+    "sigm_back": lambda g, r: g * (r * (1 - r)),
+    "tanh_back": lambda g, r: g * (1 - r * r),
+}
 
 
 def compute(name, operands):
@@ -53,7 +58,7 @@ def operands_of(name):
 def by_text(text, operands, result, gradient):
     """A derivative as the table writes it: owl's function names, over NumPy arrays."""
     names = dict(zip("xyz", operands, strict=False)) | {"r": result, "g": gradient}
-    functions = {"where": np.where, "pow": np.power, "ln": np.log, "exp": np.exp, "maximum": np.maximum}
+    functions = {"where": np.where, "pow": np.power, "ln": np.log, "exp": np.exp, "maximum": np.maximum} | BACKWARD
     with np.errstate(all="ignore"):
         return eval(text, {"__builtins__": {}}, names | functions) * np.ones_like(gradient)
 

@@ -63,6 +63,9 @@ struct RecordingStream {
     bool ended = false;    // its task has ended, though it is still referenced
     void* holder = nullptr;  // a task's stream: the object that ties it to the task's Context, to be looked at with the GIL
     bool attention = false;  // a cut was found, a closed window has settled, or the open one is full; set while recording
+    uint32_t site = 0;     // where what is recorded counts as recorded; 0: at the caller's line
+    void* tape = nullptr;  // of the innermost call that is being differentiated, to be looked at with the GIL
+    void* draws = nullptr; // of the innermost call that can be made again, likewise
     int compiling = 0;     // plans of what it recorded that other threads compile: it waits for them before it records on
     uint64_t random = 0;   // OWL_WINDOW=random: state of the generator that cuts this stream's windows anywhere
     uint64_t cut = 0;      // the place in the stream where a new window begins; 0: none

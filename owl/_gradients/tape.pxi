@@ -1,0 +1,288 @@
+# The tape of a call that is differentiated: what was recorded while it ran, as far as it depends on the call's arguments.
+#
+# A tape belongs to the stream that records, from the beginning of the call to its end, and knows values by the sequence numbers of
+# their nodes; nodes know nothing of it. Calls may be nested: each tape then takes down what is recorded, the inner one's
+# backward pass included, so that gradients of gradients are no case of their own.
+
+
+# What depends on an argument, and what the derivatives of its operation read.
+@cython.final
+@cython.freelist(256)
+cdef class TapeEntry:
+    cdef Draft draft            # its pointers to inputs are stale
+    cdef int output             # a variable
+    cdef vector[int] inputs     # a variable of each operand that is an array, -1 where it depends on no argument
+    cdef list firsts            # of a concatenation: where each operand begins
+    cdef list values            # three operands and, last, the result: those that a derivative reads; None if it reads none
+    cdef object pullback        # instead of an operation: cotangents of `outputs` to those of `inputs`
+    cdef vector[int] outputs
+
+
+cdef struct Variable:
+    uint64_t sequence  # of the node by which the tape knows the value
+    Shape shape
+    DType dtype
+    uint16_t device
+
+
+@cython.final
+cdef class Tape:
+    cdef vector[Variable] variables  # in the order of their nodes
+    cdef list entries
+    cdef Tape outer
+
+    # The value's number, -1 if it depends on no argument.
+    cdef int number_of(self, const Node* node) noexcept:
+        cdef uint64_t sequence = node.sequence
+        cdef int first = 0, middle, last = <int>self.variables.size()
+        while first < last:
+            middle = (first + last) // 2
+            if self.variables[middle].sequence < sequence:
+                first = middle + 1
+            else:
+                last = middle
+        if first < <int>self.variables.size() and self.variables[first].sequence == sequence:
+            return first
+        return -1
+
+    # Of a node that was recorded after those of all other variables.
+    cdef int add_variable(self, const Node* node) except -1:
+        cdef Variable variable
+        variable.sequence = node.sequence
+        variable.shape = node.shape
+        variable.dtype = node.dtype
+        variable.device = node.device
+        self.variables.push_back(variable)
+        return <int>self.variables.size() - 1
+
+    # Takes down an operation if it depends on an argument.
+    cdef int add(self, Draft& draft, NArray out) except -1:
+        cdef TapeEntry entry
+        cdef uint32_t k
+        for k in range(draft.n_inputs):
+            if self.number_of(draft.input(k)) >= 0:
+                break
+        else:
+            return 0
+        hold_inputs(draft)  # Python may run from here on, and point the handles of others elsewhere
+        try:
+            entry = TapeEntry.__new__(TapeEntry)
+            if self.describe(entry, draft, out):
+                entry.output = self.add_variable(out.node)
+                self.entries.append(entry)
+        finally:
+            let_go_of_inputs(draft)
+        return 0
+
+    # Whether the result depends smoothly on an argument.
+    cdef bint describe(self, TapeEntry entry, Draft& draft, NArray out) except -1:
+        cdef int number, reads = 0
+        cdef bint depends = False
+        cdef uint32_t k
+        entry.inputs.assign(draft.n_inputs, -1)
+        for k in range(draft.n_inputs):
+            number = self.number_of(draft.input(k))
+            if number < 0 or not has_derivative(draft, <int>k):
+                continue
+            entry.inputs[k] = number
+            reads |= read_by_derivative(draft, <int>k)
+            depends = True
+        if depends:
+            entry.draft = draft
+            entry.values = operand_values(draft, reads, out) if reads else None
+            if draft.op == Op.concat:
+                entry.firsts = places_in_concatenation(draft)
+        return depends
+
+
+cdef void hold_inputs(const Draft& draft) noexcept:
+    cdef uint32_t k
+    graph().mutex.lock()
+    for k in range(draft.n_inputs):
+        graph().add_handle(draft.input(k))
+    graph().mutex.unlock()
+
+
+cdef void let_go_of_inputs(const Draft& draft) noexcept:
+    cdef uint32_t k
+    graph().mutex.lock()
+    for k in range(draft.n_inputs):
+        graph().drop_handle(draft.input(k))
+    graph().mutex.unlock()
+
+
+cdef int kResult = 1 << 7  # in a mask of what a derivative reads; lower bits stand for operands, numbers included
+
+
+# Handles of an operation's operands and, last, of its result, where `reads` has their bits. Numbers are always there.
+cdef list operand_values(Draft& draft, int reads, NArray out):
+    cdef NArray array
+    cdef list values = []
+    cdef int k, arrays = 0, numbers = 0
+    for k in range(min(<int>draft.n_inputs + draft.n_scalars, 7)):
+        if draft.scalar_mask >> k & 1:
+            values.append(draft.scalar[numbers])
+            numbers += 1
+            continue
+        values.append(handle_of(draft.input(arrays)) if reads >> k & 1 else None)
+        arrays += 1
+    while len(values) < 3:
+        values.append(None)
+    values.append(handle_of(out.node) if reads & kResult else None)
+    return values
+
+
+cdef NArray handle_of(Node* node):
+    cdef NArray array = NArray.__new__(NArray)
+    graph().mutex.lock()
+    graph().add_handle(node)
+    graph().mutex.unlock()
+    array.node = node
+    return array
+
+
+cdef list places_in_concatenation(Draft& draft):
+    cdef int along = <int>attributes_of[ConcatAttributes](draft).dimension
+    cdef list firsts = [0]
+    cdef uint32_t k
+    for k in range(draft.n_inputs):
+        firsts.append(firsts[k] + draft.input(k).shape.dim[along])
+    return firsts
+
+
+cdef int tape_operation(RecordingStream* stream, Draft& draft, NArray out) except -1:
+    cdef Tape tape = <Tape>stream.tape
+    while tape is not None:
+        tape.add(draft, out)
+        tape = tape.outer
+    return 0
+
+
+# The innermost tape of the stream, None if nothing is differentiated. Whoever sets another keeps both alive.
+cdef Tape swap_tape(RecordingStream* stream, Tape tape):
+    cdef Tape before = None if stream.tape is NULL else <Tape>stream.tape
+    stream.tape = NULL if tape is None else <void*>tape
+    return before
+
+
+# ------------------------------------------------------------------------------------------------------ the backward pass
+
+
+# A cotangent is an array that can be repeated to the variable's shape, a number that stands for one everywhere, or None for 0.
+cdef object add_cotangents(a, b):
+    if a is None:
+        return b
+    if b is None:
+        return a
+    if type(a) is float and type(b) is float:
+        return a + b
+    return arithmetic(Elementwise.add, a, b, "grad")
+
+
+# Of the shape that a variable has.
+cdef NArray whole(cotangent, const Variable& variable):
+    cdef Draft draft
+    if type(cotangent) is NArray and (<NArray>cotangent).node.shape == variable.shape:
+        return <NArray>cotangent
+    draft.op = elementwise_op(Elementwise.copy if type(cotangent) is not NArray else Elementwise.add)
+    draft.dtype = variable.dtype
+    draft.shape = variable.shape
+    if type(cotangent) is not NArray:
+        draft.add_scalar(0, 0.0 if cotangent is None else <double>cotangent)
+        return commit(draft)
+    zero = whole(None, variable)  # what repeats the numbers of the other operand
+    draft.add_input((<NArray>cotangent).node)
+    draft.add_input((<NArray>zero).node)
+    return commit(draft)
+
+
+# From a cotangent of a result to that of an operand that was repeated to the result's shape.
+cdef object summed(cotangent, const Shape& result, const Shape& operand):
+    cdef int d, mask = 0
+    cdef int64_t repeated = 1
+    cdef NArray array
+    if operand == result:
+        return cotangent
+    for d in range(result.ndim):
+        if operand.dim[d] == result.dim[d]:
+            continue
+        if type(cotangent) is NArray and (<NArray>cotangent).node.shape.dim[d] != 1:
+            mask |= 1 << d
+        else:
+            repeated *= result.dim[d]
+    if type(cotangent) is float:
+        return cotangent * repeated
+    array = <NArray>cotangent
+    if mask:
+        array = sum_over(array, mask)
+    return array if repeated == 1 else arithmetic(Elementwise.mul, array, <double>repeated, "grad")
+
+
+# Goes through the tape from its end; `cotangents` has one for each variable. With `use_up` entries are dropped on the way.
+cdef int pull_back(Tape tape, list cotangents, RecordingStream* stream, bint use_up) except -1:
+    cdef TapeEntry entry
+    cdef list entries = tape.entries
+    cdef Py_ssize_t at
+    cdef int device = stream.device
+    cdef uint32_t site = stream.site
+    try:
+        for at in range(len(entries) - 1, -1, -1):
+            entry = <TapeEntry>entries[at]
+            if use_up:
+                entries.pop()
+            if entry.pullback is not None:
+                stream.device = device
+                stream.site = site
+                pull_back_call(tape, entry, cotangents)
+                continue
+            if cotangents[entry.output] is None:
+                continue
+            stream.device = entry.draft.device
+            stream.site = entry.draft.site
+            pull_back_operation(tape, entry, cotangents)
+    finally:
+        stream.device = device
+        stream.site = site
+    return 0
+
+
+cdef int pull_back_operation(Tape tape, TapeEntry entry, list cotangents) except -1:
+    cdef object cotangent = cotangents[entry.output]
+    cdef size_t k
+    cdef int number
+    cotangents[entry.output] = None
+    for k in range(entry.inputs.size()):
+        number = entry.inputs[k]
+        if number < 0:
+            continue
+        found = derivative(tape, entry, <int>k, cotangent)
+        if type(found) is int:
+            found = float(found)
+        cotangents[number] = add_cotangents(cotangents[number], found)
+    return 0
+
+
+cdef int pull_back_call(Tape tape, TapeEntry entry, list cotangents) except -1:
+    cdef size_t k
+    cdef int number
+    cdef list given = []
+    cdef bint any_given = False
+    for k in range(entry.outputs.size()):
+        number = entry.outputs[k]
+        any_given = any_given or cotangents[number] is not None
+        given.append(cotangents[number])
+    if not any_given:
+        return 0
+    for k in range(entry.outputs.size()):
+        number = entry.outputs[k]
+        given[k] = whole(given[k], tape.variables[number])
+        cotangents[number] = None
+    found = entry.pullback(given)
+    for k in range(entry.inputs.size()):
+        number = entry.inputs[k]
+        if number >= 0 and found[k] is not None:
+            if (<NArray?>found[k]).node.shape != tape.variables[number].shape:
+                raise ShapeError(f"[grad] a custom rule gave a cotangent of shape {found[k].shape} for an argument of shape "
+                                 f"{shape_list(tape.variables[number].shape)}")
+            cotangents[number] = add_cotangents(cotangents[number], found[k])
+    return 0
