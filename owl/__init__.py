@@ -12,7 +12,7 @@ from pkgutil import extend_path as _extend_path
 
 __path__ = _extend_path(__path__, __name__)  # run from a checkout's root, an installed extension is found too
 
-from owl import conv, elewise
+from owl import conv, elewise, optim
 from owl._config import initialize, memory_info, show_config
 from owl._explain import explain
 from owl._gradients import custom_vjp, grad, remat, stop_gradient, value_and_grad, vjp
@@ -92,6 +92,7 @@ __all__ = [
     "initialize",
     "memory_info",
     "ones",
+    "optim",
     "randb",
     "randn",
     "randu",
