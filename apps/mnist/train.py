@@ -100,6 +100,7 @@ def train(
 
     Nothing is asked of the device within an epoch, so recording runs ahead of it as far as the runtime allows.
     """
+    model.expect(epochs * len(loader))
     for number in range(1, epochs + 1):
         start = time.perf_counter()
         with closing(loader.epoch(number)) as loaded, closing(progress(loaded, len(loader))) as steps:

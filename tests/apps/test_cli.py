@@ -134,7 +134,7 @@ def test_the_convolution_net_learns_on_any_number_of_devices(
     assert accuracies(result.stdout)[-1] > 95
 
 
-@pytest.mark.parametrize("model", ["mlp", "cnn"])
+@pytest.mark.parametrize("model", ["mlp", "cnn", "lenet"])
 def test_a_picture_is_drawn(
     run: Callable[..., subprocess.CompletedProcess[str]], idx_folder: Path, tmp_path: Path, model: str
 ) -> None:
@@ -158,6 +158,16 @@ def test_without_data_and_network_it_trains_on_digits(run: Callable[..., subproc
     assert "digits" in result.stdout
     assert "not MNIST" in result.stdout
     assert accuracies(result.stdout)[-1] > 85
+
+
+def test_the_net_with_recorded_gradients_passes_97_percent_on_digits(
+    run: Callable[..., subprocess.CompletedProcess[str]],
+) -> None:
+    pytest.importorskip("sklearn")
+    result = run(*MAIN, "lenet", "--epochs", 10)
+    assert result.returncode == 0, result.stderr
+    assert "not MNIST" in result.stdout
+    assert accuracies(result.stdout)[-1] > 97
 
 
 @pytest.mark.parametrize(
@@ -347,6 +357,16 @@ def test_the_convolution_net_passes_98_5_percent_in_5_epochs(
     result = run(*MAIN, "cnn", "--epochs", 5, "--devices", devices, OWL_DATA=REAL_DATA)
     assert result.returncode == 0, result.stderr
     assert accuracies(result.stdout)[-1] > 98.5
+
+
+@pytest.mark.long
+@pytest.mark.skipif(not REAL_DATA, reason="OWL_DATA names no data")
+def test_the_net_with_recorded_gradients_passes_99_percent_in_10_epochs(
+    run: Callable[..., subprocess.CompletedProcess[str]],
+) -> None:
+    result = run(*MAIN, "lenet", OWL_DATA=REAL_DATA)
+    assert result.returncode == 0, result.stderr
+    assert accuracies(result.stdout)[-1] >= 99
 
 
 # the classic scripts, by path

@@ -27,6 +27,9 @@ class Model(ABC):
     shapes: ClassVar[dict[str, list[int]]]
     """Its parameters with their owl shapes."""
 
+    def expect(self, steps: int) -> None:  # noqa: B027 - most have nothing to prepare
+        """There will be that many steps, if all goes well: said before the first one."""
+
     @abstractmethod
     def predict(self, data: NArray) -> NArray:
         """Probabilities ``[10, n]`` for ``data`` ``[784, n]``."""
