@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import gzip
+import os
 import struct
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,6 +17,38 @@ from scipy.io import savemat
 
 from owl.apps.mnist import idx
 from owl.apps.mnist.dataset import Dataset, Split
+
+TIMEOUT = 120
+
+
+@pytest.fixture
+def environment(tmp_path: Path) -> dict[str, str]:
+    """The environment of the processes: nothing named, a cache of its own, mirrors nobody answers for."""
+    kept = {key: value for key, value in os.environ.items() if key not in ("OWL_DATA", "OWL_GPU_FALLBACK")}
+    return {
+        **kept,
+        "XDG_CACHE_HOME": str(tmp_path / "cache"),
+        "OWL_MNIST_MIRRORS": "http://127.0.0.1:9/",
+        "NO_PROXY": "*",
+    }
+
+
+@pytest.fixture
+def run(tmp_path: Path, environment: dict[str, str]) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Run Python in an empty folder with these arguments, after changes of the environment."""
+
+    def start(*arguments: object, **changes: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, *map(str, arguments)],
+            cwd=tmp_path,
+            env=environment | changes,
+            capture_output=True,
+            text=True,
+            timeout=TIMEOUT,
+            check=False,
+        )
+
+    return start
 
 
 def make_split(rng: np.random.Generator, each: int) -> Split:

@@ -20,47 +20,17 @@ import pytest
 import owl.apps.mnist
 from owl.apps.mnist.checkpoint import load
 from owl.apps.mnist.model import Perceptron
+from tests.apps.conftest import TIMEOUT
 
 MAIN = ("-m", "owl.apps.mnist")
 SCRIPTS = Path(owl.apps.mnist.__file__).parent
 REAL_DATA = os.environ.get("OWL_DATA", "")
-TIMEOUT = 120
 
 # A test run in the background inherits an ignored SIGINT; the programs are to see it as from a terminal.
 LAUNCH = (
     "import os, signal, sys; signal.signal(signal.SIGINT, signal.SIG_DFL);"
     "os.execv(sys.executable, [sys.executable, *sys.argv[1:]])"
 )
-
-
-@pytest.fixture
-def environment(tmp_path: Path) -> dict[str, str]:
-    """The environment of the processes: nothing named, a cache of its own, mirrors nobody answers for."""
-    kept = {key: value for key, value in os.environ.items() if key not in ("OWL_DATA", "OWL_GPU_FALLBACK")}
-    return {
-        **kept,
-        "XDG_CACHE_HOME": str(tmp_path / "cache"),
-        "OWL_MNIST_MIRRORS": "http://127.0.0.1:9/",
-        "NO_PROXY": "*",
-    }
-
-
-@pytest.fixture
-def run(tmp_path: Path, environment: dict[str, str]) -> Callable[..., subprocess.CompletedProcess[str]]:
-    """Run Python in an empty folder with these arguments, after changes of the environment."""
-
-    def start(*arguments: object, **changes: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, *map(str, arguments)],
-            cwd=tmp_path,
-            env=environment | changes,
-            capture_output=True,
-            text=True,
-            timeout=TIMEOUT,
-            check=False,
-        )
-
-    return start
 
 
 def accuracies(output: str) -> list[float]:
