@@ -258,7 +258,7 @@ def call_with_rule(function, forward, backward, tuple args, what):
                        matching_leaves(cotangent, argument, what, f"the cotangent of argument {number}"))
         return leaves
 
-    if reads:
+    if max(given, default=-1) >= 0:
         entry.inputs = given
         entry.pullback = pull_back_by_rule
         tape.entries.append(entry)

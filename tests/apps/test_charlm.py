@@ -47,8 +47,9 @@ def test_it_learns_a_rhyme_and_writes(
 
 @pytest.mark.standin
 def test_a_gpu_gives_the_bits_of_the_cpu(run: Callable[..., subprocess.CompletedProcess[str]], rhyme: Path) -> None:
-    rhyme.write_text(rhyme.read_text(encoding="utf-8")[:1000], encoding="utf-8")
-    options = (*MAIN, *SMALL, "--text", rhyme, "--epochs", 1, "--sample", 20)
+    rhyme.write_text(rhyme.read_text(encoding="utf-8")[:400], encoding="utf-8")
+    sizes = ("--hidden", 6, "--batch-size", 4, "--length", 6)
+    options = (*MAIN, *sizes, "--text", rhyme, "--epochs", 1, "--sample", 20)
     outputs = [
         run(*options, "--device", device, OWL_CUDA_DRIVER="standin", OWL_CUDA_JIT="0").stdout
         for device in ("cpu", "gpu:0")

@@ -307,6 +307,13 @@ def test_a_rule_of_its_own():
     assert reversed_gradient.__name__ == "reversed_gradient"
 
 
+def test_a_rule_for_a_function_without_a_gradient():
+    """That no operation of the forward rule depends smoothly on an argument does not make the gradient 0."""
+    straight_through = owl.custom_vjp(lambda x: x > 0)
+    straight_through.defvjp(lambda x: ((x > 0) * 1.0, None), lambda kept, g: (g * 2,))
+    assert numbers(owl.grad(lambda x: (straight_through(x) * 3).sum())(array(1, -1))) == [6, 6]
+
+
 def test_gradient_of_a_gradient_through_a_rule():
     @owl.custom_vjp
     def cube(x):
