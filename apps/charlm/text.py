@@ -83,7 +83,7 @@ def steps(numbers: NDArray[np.int64], batch: int, length: int) -> int:
 
 
 def pieces(numbers: NDArray[np.int64], batch: int, length: int) -> Iterator[NDArray[np.int64]]:
-    """Goes through a text from `batch` places at once, ``[length + 1, batch]`` at a time; the last row begins the next."""
+    """Goes through a text from `batch` places at once, ``[length + 1, batch]`` a time; the last row begins the next."""
     rows = numbers[: len(numbers) // batch * batch].reshape(batch, -1).T
     for k in range(steps(numbers, batch, length)):
         yield rows[k * length : (k + 1) * length + 1]
