@@ -64,3 +64,39 @@ class TunedNet:
     def parameters(self) -> dict[str, np.ndarray]:
         filters = {name: getattr(self, name).contiguous().numpy()[:, :, ::-1, ::-1].copy() for name in ("w1", "w2")}
         return {**filters, **{name: getattr(self, name).numpy() for name in ("b1", "b2", "w3", "b3")}}
+
+
+class AutogradNet:
+    """``nn.Conv2d``, ``nn.Linear``, ``cross_entropy``, ``backward()`` and ``optim.SGD``, channels last."""
+
+    def __init__(self, parameters: dict[str, np.ndarray], rate: float, threads: int) -> None:
+        torch.set_num_threads(threads)
+        self.first, self.second = torch.nn.Conv2d(1, 16, 5), torch.nn.Conv2d(16, 32, 5, padding=2)
+        self.last = torch.nn.Linear(512, 10)
+        with torch.no_grad():
+            for layer, name in ((self.first, "1"), (self.second, "2")):
+                layer.weight.copy_(torch.tensor(parameters[f"w{name}"][:, :, ::-1, ::-1].copy()))
+                layer.bias.copy_(torch.tensor(parameters[f"b{name}"]))
+            self.last.weight.copy_(torch.tensor(parameters["w3"].T.copy()))
+            self.last.bias.copy_(torch.tensor(parameters["b3"]).reshape(-1))
+        self.layers = torch.nn.ModuleList([self.first, self.second, self.last]).to(memory_format=torch.channels_last)
+        self.optimizer = torch.optim.SGD(self.layers.parameters(), lr=rate)
+
+    def __call__(self, x: np.ndarray, y: np.ndarray) -> None:
+        self.optimizer.zero_grad(set_to_none=True)
+        data = torch.tensor(x).view(len(x), 1, 28, 28).to(memory_format=torch.channels_last)
+        h = F.max_pool2d(torch.relu(self.first(data)), 2, 2)
+        h = F.max_pool2d(torch.relu(self.second(h)), 3, 3)
+        output = self.last(h.reshape(len(x), -1))
+        F.cross_entropy(output, torch.tensor(y), reduction="sum").backward()
+        self.optimizer.step()
+
+    def finish(self) -> None:
+        """Nothing to wait for: every operation has ended when its call returns."""
+
+    def parameters(self) -> dict[str, np.ndarray]:
+        tensors = {"w3": self.last.weight.T, "b3": self.last.bias}
+        for layer, name in ((self.first, "1"), (self.second, "2")):
+            tensors[f"w{name}"] = layer.weight.contiguous().flip(2, 3)
+            tensors[f"b{name}"] = layer.bias
+        return {name: tensor.detach().numpy() for name, tensor in tensors.items()}
