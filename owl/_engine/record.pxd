@@ -65,6 +65,7 @@ cdef extern from "_engine/record/recorder.h" namespace "owl" nogil:
         vector[Node*] many_inputs
         void add_scalar(int operand, double value)
         void set_attributes[Attributes](const Attributes& attributes)
+        void take_attributes(const Draft& other)
         void add_argument(int64_t value)
         void add_input(Node* node)
         bool reserve(uint32_t inputs)

@@ -72,11 +72,11 @@ cdef int read_by_derivative(const Draft& draft, int array) except -1:
 
 # A draft of another operation with an entry's attributes and dtype.
 cdef Draft like(TapeEntry entry, Op op, const Shape& shape):
-    cdef Draft draft = entry.draft
+    cdef Draft draft
     draft.op = op
+    draft.dtype = entry.draft.dtype
     draft.shape = shape
-    draft.n_inputs = 0
-    draft.many_inputs.clear()
+    draft.take_attributes(entry.draft)
     return draft
 
 
@@ -122,19 +122,16 @@ cdef NArray sum_over(NArray x, int mask):
 # The cotangent of an array operand, number k among the arrays, from that of the result, which is not None.
 cdef object derivative(Tape tape, TapeEntry entry, int k, cotangent):
     cdef Op op = entry.draft.op
-    cdef list values = entry.values
     cdef const Variable* operand = &tape.variables[entry.inputs[k]]
     cdef const Variable* result = &tape.variables[entry.output]
     cdef Draft draft
     cdef NArray g
     if is_elementwise(entry.draft):
-        function, reads = derivative_of(<int>op, operand_of(entry.draft, k))
+        function = derivative_of(<int>op, operand_of(entry.draft, k))[0]
         if function is copied:
             found = cotangent
-        elif reads:
-            found = function(values[0], values[1], values[2], values[3], cotangent)
         else:
-            found = function(None, None, None, None, cotangent)
+            found = function(entry.x, entry.y, entry.z, entry.r, cotangent)
         return summed(found if type(found) is NArray else float(found), result.shape, operand.shape)
     if op == Op.reduce:
         return derivative_of_reduction(entry, operand, cotangent)
@@ -150,17 +147,17 @@ cdef object derivative(Tape tape, TapeEntry entry, int k, cotangent):
         return cotangent
     if op == Op.cross_entropy:
         if k == 1:
-            return times(negative(cotangent), record_softmax(Op.log_softmax, values[0], 0, "grad"))
+            return times(negative(cotangent), record_softmax(Op.log_softmax, entry.x, 0, "grad"))
         draft = like(entry, Op.cross_entropy_back, operand.shape)
-        return times(cotangent, record_two(draft, values[0], values[1]))
+        return times(cotangent, record_two(draft, entry.x, entry.y))
     if op == Op.cross_entropy_back and k == 1:
         return negative(cotangent)
     g = whole(cotangent, result[0])
     if op == Op.matmul:
         draft = like(entry, Op.matmul, operand.shape)
         if k == 0:
-            return record_two(draft, g, transposed(<NArray>values[1]))
-        return record_two(draft, transposed(<NArray>values[0]), g)
+            return record_two(draft, g, transposed(<NArray>entry.y))
+        return record_two(draft, transposed(<NArray>entry.x), g)
     if op == Op.transpose:
         order = [attributes_of[TransposeAttributes](entry.draft).source(d) for d in range(result.shape.ndim)]
         return transpose(g, sorted(range(len(order)), key=order.__getitem__))
@@ -169,34 +166,34 @@ cdef object derivative(Tape tape, TapeEntry entry, int k, cotangent):
     if op == Op.concat:
         return derivative_of_concat(tape, entry, k, g)
     if op == Op.softmax or op == Op.log_softmax:
-        return derivative_of_softmax(entry, values[3], g)
+        return derivative_of_softmax(entry, entry.r, g)
     if op == Op.cross_entropy_back:
         draft = like(entry, Op.softmax, operand.shape)
-        draft.add_input((<NArray>values[0]).node)
+        draft.add_input((<NArray>entry.x).node)
         return derivative_of_softmax_from(commit(draft), entry, g)
     if op == Op.conv_forward:
         return derivative_of_convolution(entry, k, operand.shape, g)
     if op == Op.conv_backward_data:
         draft = like(entry, Op.conv_forward if k == 0 else Op.conv_backward_filter, operand.shape)
-        return record_two(draft, g, values[1]) if k == 0 else record_two(draft, values[0], g)
+        return record_two(draft, g, entry.y) if k == 0 else record_two(draft, entry.x, g)
     if op == Op.conv_backward_filter:
         draft = like(entry, Op.conv_forward if k == 0 else Op.conv_backward_data, operand.shape)
-        return record_two(draft, values[1], g) if k == 0 else record_two(draft, values[0], g)
+        return record_two(draft, entry.y, g) if k == 0 else record_two(draft, entry.x, g)
     if op == Op.conv_backward_bias:
         return reshape(g, [1, 1, operand.shape.dim[2], 1])
     if op == Op.pool_forward:
         draft = like(entry, Op.pool_backward, operand.shape)
         draft.add_input(g.node)
-        return record_two(draft, values[3], values[0])
+        return record_two(draft, entry.r, entry.x)
     if op == Op.pool_backward:
         return derivative_of_pooling_gradient(entry, k, result.shape, operand.shape, g)
     if op == Op.lrn_forward:
         draft = like(entry, Op.lrn_scale, operand.shape)
-        draft.add_input((<NArray>values[0]).node)
+        draft.add_input((<NArray>entry.x).node)
         scale = commit(draft)
         draft = like(entry, Op.lrn_backward, operand.shape)
-        draft.add_input((<NArray>values[0]).node)
-        draft.add_input((<NArray>values[3]).node)
+        draft.add_input((<NArray>entry.x).node)
+        draft.add_input((<NArray>entry.r).node)
         return record_two(draft, scale, g)
     return no_derivative(entry, "")
 
@@ -218,7 +215,7 @@ cdef object derivative_of_reduction(TapeEntry entry, const Variable* operand, co
             cotangent = over(cotangent, <double>count)
         return cotangent
     # Equal extremes share what comes in.
-    x, result = entry.values[0], entry.values[3]
+    x, result = entry.x, entry.r
     here = arithmetic(Elementwise.eq, x, result, "grad")
     return times(over(cotangent, sum_over(<NArray>here, <int>attributes.axes)), here)
 
@@ -312,9 +309,9 @@ cdef object derivative_of_convolution(TapeEntry entry, int k, const Shape& opera
         return conv_backward_bias(g, "grad")
     if k == 0:
         draft = like(entry, Op.conv_backward_data, operand)
-        return record_two(draft, g, entry.values[1])
+        return record_two(draft, g, entry.y)
     draft = like(entry, Op.conv_backward_filter, operand)
-    return record_two(draft, g, entry.values[0])
+    return record_two(draft, g, entry.x)
 
 
 # It is linear in what comes in. Of a mean it is the mean again; of maxima it is what lies where the maximum was.
@@ -330,7 +327,7 @@ cdef object derivative_of_pooling_gradient(TapeEntry entry, int k, const Shape& 
         draft = like(entry, Op.pool_backward, result)
         ones = fill(shape_list(operand), 1.0, dtype_object(g.node.dtype), "grad")
         draft.add_input((<NArray>ones).node)
-        here = record_two(draft, entry.values[1], entry.values[2])
+        here = record_two(draft, entry.y, entry.z)
         g = times(g, here)
         attributes.op = <int64_t>PoolOp.average
     draft = like(entry, Op.pool_forward, operand)

@@ -5,15 +5,17 @@
 # backward pass included, so that gradients of gradients are no case of their own.
 
 
-# What depends on an argument, and what the derivatives of its operation read.
+# What depends on an argument, and what the derivatives of its operation read. Making one must not start the garbage collector:
+# Python would run, and might point the operands' handles elsewhere while nothing holds their nodes yet.
 @cython.final
+@cython.no_gc
 @cython.freelist(256)
 cdef class TapeEntry:
     cdef Draft draft            # its pointers to inputs are stale
     cdef int output             # a variable
     cdef vector[int] inputs     # a variable of each operand that is an array, -1 where it depends on no argument
-    cdef list firsts            # of a concatenation: where each operand begins
-    cdef list values            # three operands and, last, the result: those that a derivative reads; None if it reads none
+    cdef vector[int64_t] firsts  # of a concatenation: where each operand begins
+    cdef object x, y, z, r      # operands, and the result: those that a derivative reads, None otherwise
     cdef object pullback        # instead of an operation: cotangents of `outputs` to those of `inputs`
     cdef vector[int] outputs
 
@@ -55,99 +57,89 @@ cdef class Tape:
         self.variables.push_back(variable)
         return <int>self.variables.size() - 1
 
-    # Takes down an operation if it depends on an argument.
+    # Takes down an operation if it depends smoothly on an argument.
     cdef int add(self, Draft& draft, NArray out) except -1:
-        cdef TapeEntry entry
-        cdef uint32_t k
-        for k in range(draft.n_inputs):
-            if self.number_of(draft.input(k)) >= 0:
-                break
-        else:
-            return 0
-        hold_inputs(draft)  # Python may run from here on, and point the handles of others elsewhere
-        try:
-            entry = TapeEntry.__new__(TapeEntry)
-            if self.describe(entry, draft, out):
-                entry.output = self.add_variable(out.node)
-                self.entries.append(entry)
-        finally:
-            let_go_of_inputs(draft)
-        return 0
-
-    # Whether the result depends smoothly on an argument.
-    cdef bint describe(self, TapeEntry entry, Draft& draft, NArray out) except -1:
+        cdef TapeEntry entry = None
         cdef int number, reads = 0
-        cdef bint depends = False
         cdef uint32_t k
-        entry.inputs.assign(draft.n_inputs, -1)
         for k in range(draft.n_inputs):
             number = self.number_of(draft.input(k))
             if number < 0 or not has_derivative(draft, <int>k):
                 continue
+            if entry is None:
+                entry = TapeEntry.__new__(TapeEntry)
+                entry.inputs.assign(draft.n_inputs, -1)
             entry.inputs[k] = number
             reads |= read_by_derivative(draft, <int>k)
-            depends = True
-        if depends:
-            entry.draft = draft
-            entry.values = operand_values(draft, reads, out) if reads else None
-            if draft.op == Op.concat:
-                entry.firsts = places_in_concatenation(draft)
-        return depends
-
-
-cdef void hold_inputs(const Draft& draft) noexcept:
-    cdef uint32_t k
-    graph().mutex.lock()
-    for k in range(draft.n_inputs):
-        graph().add_handle(draft.input(k))
-    graph().mutex.unlock()
-
-
-cdef void let_go_of_inputs(const Draft& draft) noexcept:
-    cdef uint32_t k
-    graph().mutex.lock()
-    for k in range(draft.n_inputs):
-        graph().drop_handle(draft.input(k))
-    graph().mutex.unlock()
+        if entry is None:
+            return 0
+        if reads:
+            keep_values(entry, draft, reads, out)
+        if draft.op == Op.concat:
+            note_places(entry, draft)
+        entry.draft = draft
+        entry.output = self.add_variable(out.node)
+        self.entries.append(entry)
+        return 0
 
 
 cdef int kResult = 1 << 7  # in a mask of what a derivative reads; lower bits stand for operands, numbers included
 
 
-# Handles of an operation's operands and, last, of its result, where `reads` has their bits. Numbers are always there.
-cdef list operand_values(Draft& draft, int reads, NArray out):
-    cdef NArray array
-    cdef list values = []
-    cdef int k, arrays = 0, numbers = 0
-    for k in range(min(<int>draft.n_inputs + draft.n_scalars, 7)):
-        if draft.scalar_mask >> k & 1:
-            values.append(draft.scalar[numbers])
-            numbers += 1
+# Gives an entry handles of its operation's operands and result, where `reads` has their bits.
+cdef int keep_values(TapeEntry entry, Draft& draft, int reads, NArray out) except -1:
+    cdef Node* nodes[4]
+    cdef int k, count = 0, arrays = 0, numbers = 0
+    cdef object value
+    for k in range(3):
+        if not reads >> k & 1:
+            arrays += not draft.scalar_mask >> k & 1
+            numbers += draft.scalar_mask >> k & 1
             continue
-        values.append(handle_of(draft.input(arrays)) if reads >> k & 1 else None)
-        arrays += 1
-    while len(values) < 3:
-        values.append(None)
-    values.append(handle_of(out.node) if reads & kResult else None)
-    return values
-
-
-cdef NArray handle_of(Node* node):
-    cdef NArray array = NArray.__new__(NArray)
+        if draft.scalar_mask >> k & 1:
+            value = draft.scalar[numbers]
+            numbers += 1
+        else:
+            value = NArray.__new__(NArray)
+            nodes[count] = draft.input(arrays)
+            arrays += 1
+            count += 1
+        if k == 0:
+            entry.x = value
+        elif k == 1:
+            entry.y = value
+        else:
+            entry.z = value
+    if reads & kResult:
+        entry.r = NArray.__new__(NArray)
+        nodes[count] = out.node
+        count += 1
     graph().mutex.lock()
-    graph().add_handle(node)
+    for k in range(count):
+        graph().add_handle(nodes[k])
     graph().mutex.unlock()
-    array.node = node
-    return array
+    count = 0
+    count += give_node(entry.x, nodes[count])
+    count += give_node(entry.y, nodes[count])
+    count += give_node(entry.z, nodes[count])
+    count += give_node(entry.r, nodes[count])
+    return 0
 
 
-cdef list places_in_concatenation(Draft& draft):
+cdef inline int give_node(value, Node* node) noexcept:
+    if type(value) is not NArray:
+        return 0
+    (<NArray>value).node = node
+    return 1
+
+
+cdef void note_places(TapeEntry entry, Draft& draft):
     cdef int along = <int>attributes_of[ConcatAttributes](draft).dimension
-    cdef list firsts = [0]
+    cdef int64_t first = 0
     cdef uint32_t k
     for k in range(draft.n_inputs):
-        firsts.append(firsts[k] + draft.input(k).shape.dim[along])
-    return firsts
+        entry.firsts.push_back(first)
+        first += draft.input(k).shape.dim[along]
 
 
 cdef int tape_operation(RecordingStream* stream, Draft& draft, NArray out) except -1:

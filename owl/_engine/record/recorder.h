@@ -28,6 +28,10 @@ struct Draft {
         n_attributes = static_cast<uint8_t>(words_of<Attributes>());
         memcpy(attribute, &attributes, sizeof attributes);
     }
+    void take_attributes(const Draft& other) {
+        n_attributes = other.n_attributes;
+        memcpy(attribute, other.attribute, sizeof attribute);
+    }
     void add_argument(int64_t value) { argument[n_arguments++] = value; }
     // Before many inputs are added. False if there is no memory for so many.
     bool reserve(uint32_t inputs);
