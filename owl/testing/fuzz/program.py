@@ -31,7 +31,7 @@ Program = tuple[Statement, ...]
 # A kind that stands here twice is drawn twice as often.
 BASIC = ("leaf", "leaf", "unary", "unary", "binary", "binary", "binary", "number", "reduce", "slice", "concat",
          "update", "update", "name", "look", "start")  # fmt: skip
-RARE = ("peek", "ternary", "item", "arrange", "many", "net", "draw", "recall", "await", "error")
+RARE = ("peek", "ternary", "gradient", "item", "arrange", "many", "net", "draw", "recall", "await", "error")
 DROPS = ("drop", "keep", "cycle")
 SIMPLE = (*BASIC, *BASIC, *DROPS, *DROPS, *RARE, "stash")
 LINES = (*SIMPLE, *SIMPLE, *4 * ("borrow", "device", "collect"), *2 * ("promise", "wait"), "chain", "team")

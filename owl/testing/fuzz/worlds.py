@@ -18,6 +18,8 @@ UNARY = ("relu", "sigm", "tanh", "exp", "abs", "square", "trans", "double", "cop
 BINARY = ("add", "sub", "mult", "maximum", "relu_back", "sigm_back", "matmul", "matmul_tn", "matmul_nt", "minimum",
           "less", "equal", "at_least", "ratio", "tanh_back", "softmax_back")  # fmt: skip
 TERNARY = ("where", "clip", "fused")
+# Of a function of two arrays, by the first one; "again" computes it anew, "second" is a gradient of a gradient.
+GRADIENTS = ("product", "again", "quotient", "softmax", "second", "rows")
 REDUCTIONS = ("sum", "mean", "max", "argmax", "min")
 NETS = ("convolve", "convolve_relu_pool", "data_gradient", "filter_gradient", "bias_gradient", "max_pool", "avg_pool",
         "max_pool_back", "avg_pool_back", "normalise", "scale", "normalise_back")  # fmt: skip
@@ -102,6 +104,18 @@ class NumpyWorld:
             "softmax_back": lambda: x * (y - (x * y).sum(tuple(range(1, x.ndim)), keepdims=True)),
         }
         return special[name]() if name in special else owl.testing.oracles[name](x, y)
+
+    def gradient(self, name: str, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+        if name == "quotient":
+            return (y * np.exp(-x) / (1 + np.exp(-x)) ** 2) / (np.abs(y) + 1)
+        if name == "softmax":
+            top = owl.testing.softmax_oracle(x)
+            return top * (y - (top * y).sum(tuple(range(1, x.ndim)), keepdims=True))
+        if name == "second":
+            return 6 * x * y * y
+        if name == "rows":
+            return np.broadcast_to(2 * x.sum(-1, keepdims=True) * y.mean(), x.shape)
+        return y * (1 - np.tanh(x * y) ** 2) + y
 
     def ternary(self, name: str, x: np.ndarray, y: np.ndarray, z: np.ndarray) -> np.ndarray:
         if name == "where":
@@ -209,6 +223,20 @@ class OwlWorld:
             "softmax_back": lambda: owl.NArray.softmax_backward(y, x),
         }
         return special[name]() if name in special else getattr(elewise, name)(x, y)
+
+    def gradient(self, name: str, x: owl.NArray, y: owl.NArray) -> owl.NArray:
+        def product(x: owl.NArray, y: owl.NArray) -> owl.NArray:
+            return elewise.tanh(elewise.mult(x, y)) + elewise.mult(x, y)
+
+        functions: dict[str, Callable[[owl.NArray, owl.NArray], owl.NArray]] = {
+            "product": product,
+            "again": owl.remat(product),
+            "quotient": lambda x, y: elewise.mult(elewise.sigm(x), y) / (abs(y) + 1),
+            "softmax": lambda x, y: elewise.mult(owl.conv.softmax(x), y),
+            "second": lambda x, y: elewise.mult(owl.grad(lambda x: elewise.mult(x**3, y).sum())(x), y),
+            "rows": lambda x, y: elewise.mult(elewise.mult(x.sum(0), x.sum(0)), y.mean()),
+        }
+        return owl.grad(lambda x, y: functions[name](x, y).sum())(x, y)
 
     def ternary(self, name: str, x: owl.NArray, y: owl.NArray, z: owl.NArray) -> owl.NArray:
         if name == "where":

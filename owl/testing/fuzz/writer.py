@@ -10,7 +10,7 @@ import numpy as np
 import owl
 from owl.testing.fuzz.program import Statement
 from owl.testing.fuzz.trace import MOST, Step, Tracer
-from owl.testing.fuzz.worlds import BINARY, NETS, REDUCTIONS, STEPS, TERNARY, UNARY, OwlWorld
+from owl.testing.fuzz.worlds import BINARY, GRADIENTS, NETS, REDUCTIONS, STEPS, TERNARY, UNARY, OwlWorld
 
 SIZES = (1, 3, 8, 40) * 3 + (1, 3, 8, 300)  # with 300, kernels are shared out among threads
 LARGER = ((40, 40), (40, 40), (64, 17), (40, 300))  # of which the planner may leave a value recorded
@@ -103,6 +103,12 @@ class Writer(Tracer):
         y = self.partner(name, x, s.c)
         if y is not None:
             self.make(out, lambda world, v: world.binary(name, v[0], v[1]), (x, y), name in STEPS)
+
+    def _gradient(self, out: list[Step], s: Statement) -> None:
+        name, x = GRADIENTS[s.a % len(GRADIENTS)], self.pick(s.b)
+        y = self.partner("same", x, s.c)
+        if y is not None and len(self.shape(x)) >= (2 if name == "softmax" else 1):
+            self.make(out, lambda world, v: world.gradient(name, *v), (x, y), dtype=self.book.dtypes[x])
 
     def _ternary(self, out: list[Step], s: Statement) -> None:
         name, x = TERNARY[s.a % len(TERNARY)], self.pick(s.b)
