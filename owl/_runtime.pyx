@@ -47,7 +47,8 @@ from owl._engine.memory cimport (
     unlock_memory_after_fork,
 )
 from owl._engine.plan cimport (
-    Backend, Canonical, Plan, PlanNode, Step, compile_plan, empty_plan_bin, shown_dimensions, shown_name,
+    Backend, Canonical, Plan, PlanNode, Split, Step, StepForm, compile_plan, empty_plan_bin, find_splits, shown_dimensions,
+    shown_name, steps_together,
 )
 from owl._engine.record cimport (
     Draft, RandomNumbers, RecordingStream, Window, record, record_leaf, stream_of, window_bounds,
