@@ -27,7 +27,9 @@ from libcpp.string cimport string
 from libcpp.utility cimport move
 from libcpp.vector cimport vector
 
-from owl._cpu.cpu cimport CpuBackend, KernelTable, make_cpu_executor, select_kernels, team
+from owl._cpu.cpu cimport (
+    CpuBackend, KernelTable, copy_on_host, forget_host_copies, make_cpu_executor, select_kernels, shared_copies, team,
+)
 from owl._cuda.cuda cimport (
     BlasLibrary, ContextGuard, CudaBackend, CudaDevice, Event, Function, Specialization, Specializer, SpecializerCounts, Stream,
     duplicate, kBlasBorder, lend_memory, load_blas, load_driver, make_cuda_executor, open_blas, return_memory,
