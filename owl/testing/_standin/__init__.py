@@ -97,7 +97,8 @@ def standin(
     Raises
     ------
     owl.DeviceError
-        If there is no compiler, or a second call asks for other devices, memory, `lazy`, `checked` or `peers` than the first.
+        If there is no compiler, or a second call asks for other devices, memory, `lazy`, `checked` or `peers` than the
+        first.
 
     Notes
     -----
