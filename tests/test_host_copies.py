@@ -15,6 +15,7 @@ PIECE = 1 << 20
 
 @pytest.fixture
 def remote():
+    owl.wait_for_all()  # no thread is busy with what an earlier test has left
     return owl.testing.remote_device()
 
 

@@ -198,8 +198,8 @@ class CudaExecutor final : public IssuingExecutor, private Courier {
                                       nullptr);
     }
 
-    // To and from the host in the order of computing. From another device beside it: such a step waits on the host until its input
-    // exists, so what it reads is there.
+    // To and from the host in the order of computing; from another device beside it. A step between devices waits on the host
+    // until its input exists, so what it reads is there.
     Result copy(const Transfer& transfer) {
         const Driver& driver = *device_.driver;
         const auto from = reinterpret_cast<Address>(transfer.from), to = reinterpret_cast<Address>(transfer.to);

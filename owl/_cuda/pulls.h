@@ -1,5 +1,5 @@
-// Values of other GPUs that a device fetches on its copy stream, beside its computing: what computing must wait for, and which GPUs
-// it may read without a way through the host's memory.
+// Values of other GPUs that a device fetches on its copy stream, beside its computing: when computing must wait for them, and
+// which GPUs the device may read without a way through the host's memory.
 #pragma once
 #include <vector>
 
