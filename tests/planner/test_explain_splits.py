@@ -1,5 +1,6 @@
 """owl.explain says why kernels that read from each other are not one."""
 
+import os
 import re
 from pathlib import Path
 
@@ -13,9 +14,15 @@ from owl._explain.splits import REASONS
 
 @pytest.fixture(autouse=True)
 def fused():
-    was = owl._runtime.set_fuse(True)
+    was = (
+        owl._runtime.set_fuse(True),
+        owl._runtime.set_early_start(False),
+    )  # what is recorded stays so, on slow machines too
+    owl._runtime.set_random_windows(None)
     yield
-    owl._runtime.set_fuse(was)
+    owl._runtime.set_fuse(was[0])
+    owl._runtime.set_early_start(was[1])
+    owl._runtime.set_random_windows(1 if os.environ.get("OWL_WINDOW") == "random" else None)
 
 
 def array(*shape: int, dtype=np.float32) -> owl.NArray:
