@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.harness import Idleness, Worker, circumstances, interleave, serve, threads
+from benchmarks.harness import TUNED_MALLOC, Idleness, Worker, circumstances, interleave, serve, threads
 
 Calls = Mapping[str, Callable[[], Any]]  # what is measured, by name; each returns its result when it has ended
 Read = Callable[[Any], np.ndarray]
@@ -105,8 +105,6 @@ def compete(
     seconds: float,
 ) -> None:
     """Measures, row by row, and prints the table."""
-    from benchmarks.peers import TUNED_MALLOC
-
     scale = {"µs": 1e6, "ms": 1e3}[unit]
     peers = [name for name in contestants if name != "owl"]
     print(f"| | | owl, {unit} | GFLOP/s | PyTorch, {unit} | best as | speed against PyTorch |")

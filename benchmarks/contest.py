@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.harness import Idleness, Worker, circumstances, interleave, serve, table
+from benchmarks.harness import TUNED_MALLOC, Idleness, Worker, circumstances, interleave, serve, table
 
 Parameters = dict[str, np.ndarray]
 
@@ -72,8 +72,6 @@ def compete(
     A contestant's process runs ``module`` with `arguments` and ``--worker NAME``; `contestants` has the names, with
     what they are called in the table, where all are compared with `reference`.
     """
-    from benchmarks.peers import TUNED_MALLOC
-
     with ExitStack() as stack:
         idleness = stack.enter_context(Idleness())
         workers = {}
@@ -93,4 +91,4 @@ def compete(
         seconds = interleave(turns, rounds)
 
     print(table(seconds, contestants[reference]), end="\n\n")
-    print(circumstances(idleness))
+    print(circumstances(idleness, ("owl-runtime", "numpy", "torch", *(["jax"] if "jit" in contestants else []))))

@@ -27,6 +27,13 @@ ROOT = Path(__file__).resolve().parent.parent
 BUSY_SHARE = 0.10  # of one core, used by others
 DRIFT = 0.10  # of the time that a fixed computation takes
 
+# glibc gives large blocks back to the system at each free, and PyTorch then pays for fresh pages in every step.
+TUNED_MALLOC = {
+    "MALLOC_MMAP_THRESHOLD_": "1073741824",
+    "MALLOC_TRIM_THRESHOLD_": "4294967296",
+    "MALLOC_TOP_PAD_": "67108864",
+}
+
 
 class Worker:
     """A contestant's process: ``python -m MODULE BEFORE --worker NAME ARGUMENTS``, which must end in `serve`.

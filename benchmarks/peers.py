@@ -9,13 +9,6 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-# glibc gives large blocks back to the system at each free, and PyTorch then pays for fresh pages in every step.
-TUNED_MALLOC = {
-    "MALLOC_MMAP_THRESHOLD_": "1073741824",
-    "MALLOC_TRIM_THRESHOLD_": "4294967296",
-    "MALLOC_TOP_PAD_": "67108864",
-}
-
 
 class TunedStep:
     """Gradients by hand, updates by in-place ``addmm_``, inputs copied into tensors that stay."""

@@ -27,7 +27,9 @@ from libcpp.string cimport string
 from libcpp.utility cimport move
 from libcpp.vector cimport vector
 
-from owl._cpu.cpu cimport CpuBackend, KernelTable, make_cpu_executor, select_kernels, team
+from owl._cpu.cpu cimport (
+    CpuBackend, KernelTable, copy_on_host, forget_host_copies, make_cpu_executor, select_kernels, shared_copies, team,
+)
 from owl._cuda.cuda cimport (
     BlasLibrary, ContextGuard, CudaBackend, CudaDevice, Event, Function, Specialization, Specializer, SpecializerCounts, Stream,
     duplicate, kBlasBorder, lend_memory, load_blas, load_driver, make_cuda_executor, open_blas, return_memory,
@@ -47,7 +49,8 @@ from owl._engine.memory cimport (
     unlock_memory_after_fork,
 )
 from owl._engine.plan cimport (
-    Backend, Canonical, Plan, PlanNode, Step, compile_plan, empty_plan_bin, shown_dimensions, shown_name,
+    Backend, Canonical, Plan, PlanNode, Split, Step, StepForm, compile_plan, empty_plan_bin, find_splits, shown_dimensions,
+    shown_name, steps_together,
 )
 from owl._engine.record cimport (
     Draft, RandomNumbers, RecordingStream, Window, attributes_of, record, record_leaf, stream_of, window_bounds,

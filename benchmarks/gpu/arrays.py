@@ -1,7 +1,8 @@
 """Chains of element-wise operations, matrix products and convolutions on arrays that lie on the GPU already.
 
 Chains are told in bytes read and written a second, beside the card's own copy from one array to another; products and
-convolutions in operations a second. PyTorch computes products by cuBLAS and convolutions by cuDNN, with TF32 off.
+convolutions in operations a second. PyTorch computes products by cuBLAS and convolutions by cuDNN, with TF32 off;
+JAX takes part if it is installed with CUDA, with TF32 off as well.
 """
 
 from __future__ import annotations
@@ -13,9 +14,16 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.gpu import jax_peers
 from benchmarks.harness import Idleness, Worker, circumstances, interleave, serve, table
 
-CONTESTANTS = {"owl": "owl", "eager": "PyTorch, eager", "compile": "PyTorch, compiled", "fuse": "CuPy, fused"}
+CONTESTANTS = {
+    "owl": "owl",
+    "eager": "PyTorch, eager",
+    "compile": "PyTorch, compiled",
+    "fuse": "CuPy, fused",
+    "jit": "JAX, compiled",
+}
 Call = Callable[[], Any]
 
 
@@ -46,7 +54,7 @@ def run(options: argparse.Namespace) -> None:
         serve_calls(OWNERS[options.worker](options))
         return
     given = [f"--elements={options.elements}", f"--images={options.images}", "--sides", *map(str, options.sides)]
-    names = options.only or [*CONTESTANTS]
+    names = jax_peers.with_jax(CONTESTANTS, options.only)
     idleness = Idleness()
     with idleness:
         workers = {name: Worker("benchmarks.gpu", name, *given, before=["arrays"]) for name in names}
@@ -56,7 +64,7 @@ def run(options: argparse.Namespace) -> None:
         finally:
             for worker in workers.values():
                 worker.close()
-    print(circumstances(idleness, ("owl-runtime", "torch", "cupy-cuda13x")))
+    print(circumstances(idleness, ("owl-runtime", "torch", "cupy-cuda13x", "jax")))
 
 
 def measure(case: str, amount: float, unit: str, workers: Mapping[str, Worker], options: argparse.Namespace) -> None:
@@ -205,4 +213,14 @@ def cupy_calls(options: argparse.Namespace) -> Callable[[str], Any]:
     return make
 
 
-OWNERS = {"owl": owl_calls, "eager": torch_calls(False), "compile": torch_calls(True), "fuse": cupy_calls}
+def jax_calls(options: argparse.Namespace) -> Callable[[str], Any]:
+    return jax_peers.calls(options, numbers)
+
+
+OWNERS = {
+    "owl": owl_calls,
+    "eager": torch_calls(False),
+    "compile": torch_calls(True),
+    "fuse": cupy_calls,
+    "jit": jax_calls,
+}

@@ -1,8 +1,8 @@
 """A training step of the perceptron and of the convolution net, the copies of the batch included.
 
 owl runs a classic script's code. PyTorch runs a step tuned by hand: launched operation by operation, as a CUDA graph,
-and compiled. Before anything is timed, all train on the same batches, and what they have added to the weights must
-agree.
+and compiled. JAX, if it is installed with CUDA, compiles a step whole. Before anything is timed, all train on the same
+batches, and what they have added to the weights must agree.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import Any
 
 from benchmarks import step, step_cnn
 from benchmarks.contest import compete, serve_step
+from benchmarks.gpu import jax_peers
 from benchmarks.harness import threads
 
 NETS: dict[str, Any] = {"perceptron": step, "convolution": step_cnn}
@@ -20,6 +21,7 @@ CONTESTANTS = {
     "graph": "PyTorch, CUDA graph",
     "eager": "PyTorch, eager",
     "compile": "PyTorch, compiled",
+    "jit": "JAX, compiled",
 }
 TF32_TOLERANCE = 3e-2  # ten bits of a fraction
 
@@ -43,7 +45,7 @@ def run(options: argparse.Namespace) -> None:
         parameters, batches = net.initial_parameters(), net.batches(options.batch, options.batches)
         serve_step(contestant(options, parameters, rate), parameters, batches)
         return
-    names = options.only or [*CONTESTANTS]
+    names = jax_peers.with_jax(CONTESTANTS, options.only)
     reference = next(name for name in names if name != "owl")
     shared = [f"--net={options.net}", f"--batch={options.batch}", f"--batches={options.batches}"]
     compete(
@@ -66,6 +68,8 @@ def contestant(options: argparse.Namespace, parameters: dict[str, Any], rate: fl
         owl.set_matmul_precision("high" if options.tf32 else "highest")
         kind = step.OwlStep if options.net == "perceptron" else step_cnn.OwlNet
         return kind(parameters, rate, options.threads, "gpu")
+    if options.worker == "jit":
+        return jax_peers.Step(options.net, parameters, rate, options.tf32)
     from benchmarks.gpu import peers
 
     return peers.Step(options.net, parameters, rate, options.worker, options.tf32)

@@ -1,4 +1,4 @@
-"""The nets' steps on a GPU by PyTorch and by JAX, as far as their public operations go.
+"""The nets' steps on a GPU by PyTorch, as far as its public operations go.
 
 A batch goes through pinned memory, of which there are a few buffers, so that copies run beside computing. Where PyTorch
 has no GPU, it computes on the CPU: the benchmark can then be tested, and its figures mean nothing.

@@ -83,6 +83,7 @@ cdef Buffer* copy_of(cnp.ndarray array, DType dtype, int device, bint as_it_is) 
     cdef int d
     cdef size_t size = cnp.PyArray_SIZE(array) * (8 if dtype == DType.f64 else 4)
     cdef Buffer* buffer = take_memory(size, device, "from_numpy")
+    cdef void* source
     if not as_it_is:
         shape.ndim = cnp.PyArray_NDIM(array)
         for d in range(shape.ndim):
@@ -93,8 +94,12 @@ cdef Buffer* copy_of(cnp.ndarray array, DType dtype, int device, bint as_it_is) 
             buffer.release()
             raise
     elif size >= LARGE:
+        source = cnp.PyArray_DATA(array)
         with nogil:
-            memcpy(buffer.data, cnp.PyArray_DATA(array), size)
+            if has_own_memory[device]:
+                copy_on_host(buffer.data, source, size)
+            else:
+                memcpy(buffer.data, source, size)
     else:
         memcpy(buffer.data, cnp.PyArray_DATA(array), size)
     return buffer

@@ -1,3 +1,4 @@
+from libc.stdint cimport uint64_t
 from libcpp cimport bool
 from libcpp.memory cimport unique_ptr
 
@@ -28,3 +29,9 @@ cdef extern from "_cpu/team.h" namespace "owl" nogil:
         void unlock_after_fork(bool in_child)
 
     Team& team()
+
+
+cdef extern from "_cpu/host_copy.h" namespace "owl" nogil:
+    void copy_on_host(void* to, const void* source, size_t bytes)
+    uint64_t shared_copies()
+    void forget_host_copies()

@@ -63,6 +63,8 @@ class Team {
     void detach(Region* region);
     // An executor that has a plan to run; helpers are shared out among those.
     void enter() { active_.fetch_add(1, std::memory_order_relaxed); }
+    // Whether one that has entered shares its work with others.
+    bool has_helpers() { return share() > 1; }
     void leave() { active_.fetch_sub(1, std::memory_order_relaxed); }
 
     void lock_for_fork();

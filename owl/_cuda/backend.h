@@ -16,6 +16,7 @@ class CudaBackend final : public Backend {
     CudaBackend(cuda::Specializer* specializer, int64_t blas_border) : specializer_(specializer), blas_border_(blas_border) {}
     FusionRules rules() const override;
     void lower(Plan* plan, const Fusion& fusion, const Placement& placement) const override;
+    StepForm form_of(const Step& step) const override;
 
    private:
     cuda::Specializer* specializer_;

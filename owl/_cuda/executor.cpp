@@ -11,7 +11,7 @@
 #include "graphs.h"
 #include "lending.h"
 #include "memory.h"
-#include "queue.h"
+#include "pulls.h"
 
 namespace owl {
 namespace cuda {
@@ -108,12 +108,15 @@ class CudaExecutor final : public IssuingExecutor, private Courier {
     // ---------------------------------------------------------------------------------------------------------- runs
 
     void begin_run(const Run* run) override {
+        launched_ = false;
         if (run->plan) issued_.fetch_add(1, std::memory_order_release);
     }
 
     void mark_end(Run* run) override {
         const bool copied = run->upload && !is_there(run->upload);
-        (copied ? copying_ : computing_).mark([this, run](Result error, bool lost) {
+        const Result unordered = pulls_.order_all();  // the run ends with its computing
+        (copied ? copying_ : computing_).mark([this, run, unordered](Result error, bool lost) {
+            if (!error) error = unordered;
             end(run, error ? failure_of_device(run, error, lost) : nullptr);
         });
     }
@@ -150,7 +153,8 @@ class CudaExecutor final : public IssuingExecutor, private Courier {
 
     // --------------------------------------------------------------------------------------------------------- steps
 
-    char* address_for(const Buffer* buffer, bool) override {
+    char* address_for(const Buffer* buffer, bool transfer) override {
+        if (!transfer) pulls_.touch(buffer->data, buffer->bytes);
         if (lies_here(buffer)) filled_by_ = std::max(filled_by_, buffer->block->filled_by);
         return static_cast<char*>(buffer->data);
     }
@@ -160,6 +164,7 @@ class CudaExecutor final : public IssuingExecutor, private Courier {
         error_ = wait_for_copies();
         missing_ = call.kind == CallKind::missing;
         if (missing_) return false;
+        if (call.kind != CallKind::copy) launched_ = true;
         blas_error_ = kSuccess;
         if (!error_ && call.kind == CallKind::product)
             blas_error_ = multiply(device_.blas, *reinterpret_cast<const BlasProduct*>(args));
@@ -173,6 +178,7 @@ class CudaExecutor final : public IssuingExecutor, private Courier {
     size_t steps_together(Plan* plan) override { return device_.blocking ? 0 : graphs_.wanted(plan); }
 
     bool launch_together(const Plan& plan) override {
+        launched_ = true;
         return wait_for_copies() == kSuccess && graphs_.launch(plan, issued_.load(), over_.load());
     }
 
@@ -180,6 +186,7 @@ class CudaExecutor final : public IssuingExecutor, private Courier {
     Result wait_for_copies() {
         const uint64_t last = filled_by_;
         filled_by_ = 0;
+        if (const Result error = pulls_.order_step()) return error;
         if (last <= waited_for_) return kSuccess;
         const Result error = copying_.wait_in(device_.compute, last);
         if (!error) waited_for_ = last;
@@ -191,14 +198,22 @@ class CudaExecutor final : public IssuingExecutor, private Courier {
                                       nullptr);
     }
 
-    // In the order of computing. A step between devices waits on the host until its input exists, so what it reads is there.
+    // To and from the host in the order of computing; from another device beside it. A step between devices waits on the host
+    // until its input exists, so what it reads is there.
     Result copy(const Transfer& transfer) {
         const Driver& driver = *device_.driver;
         const auto from = reinterpret_cast<Address>(transfer.from), to = reinterpret_cast<Address>(transfer.to);
+        if (transfer.from_memory != kHostMemory && transfer.to_memory != kHostMemory) {
+            const Device* source = device_of_memory(transfer.from_memory);
+            if (!source) return kInvalidDevice;
+            const bool busy = launched_ || over_.load(std::memory_order_acquire) + 1 < issued_.load();
+            const Result error = pulls_.pull(transfer.to, transfer.from, *source, transfer.bytes, busy);
+            return error || !device_.blocking ? error : driver.synchronize_stream(device_.copy);
+        }
+        launched_ = true;
+        if (const Result error = pulls_.order_all()) return error;
         if (transfer.to_memory == kHostMemory) return driver.copy_to_host(transfer.to, from, transfer.bytes, device_.compute);
-        if (transfer.from_memory == kHostMemory) return driver.copy_to_device(to, transfer.from, transfer.bytes, device_.compute);
-        const Device* source = device_of_memory(transfer.from_memory);
-        return source ? driver.copy_between(to, device_.context, from, source->context, transfer.bytes, device_.compute) : kInvalidDevice;
+        return driver.copy_to_device(to, transfer.from, transfer.bytes, device_.compute);
     }
 
     bool launch_upload(const Buffer* from, Buffer* to) override {
@@ -343,6 +358,8 @@ class CudaExecutor final : public IssuingExecutor, private Courier {
     std::atomic<bool> forked_{false};
 
     Graphs graphs_{device_};
+    Pulls pulls_{device_, &computing_, &copying_};
+    bool launched_ = false;  // computing has something of the run in hand
     uint64_t waited_for_ = 0;  // computing comes after the copies up to this mark
 
     // The step in hand.

@@ -236,4 +236,10 @@ void CudaBackend::lower(Plan* plan, const Fusion& fusion, const Placement& place
     cuda::Lowerer(plan, fusion, placement, specializer_).run();
 }
 
+StepForm CudaBackend::form_of(const Step& step) const {
+    const auto& call = *static_cast<const cuda::Call*>(step.kernel);
+    const bool launches = call.kind == cuda::CallKind::launch && !step.empty;
+    return {launches ? call.n_launches : 1, call.specialization && call.specialization->is_made()};
+}
+
 }  // namespace owl

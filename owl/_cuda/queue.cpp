@@ -14,18 +14,23 @@ namespace {
 constexpr auto kAsk = std::chrono::microseconds(20);
 }  // namespace
 
-uint64_t Queue::mark(Over over) {
+// Until that of the next mark is free.
+void Queue::wait_for_event() {
     std::unique_lock<std::mutex> lock(mutex_);
     changed_.wait(lock, [this] { return marks_.size() < events_.size(); });
-    lock.unlock();
+}
+
+uint64_t Queue::mark(Over over) {
+    wait_for_event();
     const uint64_t number = ++made_;
     Mark mark{number, true, kSuccess, std::move(over)};
     mark.recorded = device_.driver->record_event(event_of(number), stream_) == kSuccess;
     // Without an event nothing could come after the mark, so it is reached before anything else is issued.
     if (!mark.recorded) mark.error = device_.driver->synchronize_stream(stream_);
-    lock.lock();
-    marks_.push_back(std::move(mark));
-    lock.unlock();
+    {
+        std::lock_guard<std::mutex> guard(mutex_);
+        marks_.push_back(std::move(mark));
+    }
     changed_.notify_all();
     return number;
 }
@@ -34,6 +39,14 @@ Result Queue::wait_in(Stream stream, uint64_t number) const {
     if (number <= reached()) return kSuccess;
     // The ring may have gone round: then the event marks something later, which is right too.
     return device_.driver->wait_event(stream, event_of(number), 0);
+}
+
+// The next mark records the same event anew. A wait keeps what the event had recorded when the wait was issued.
+Result Queue::order_before(Stream stream) {
+    wait_for_event();
+    const Event event = event_of(next());
+    const bool ordered = !device_.driver->record_event(event, stream_) && !device_.driver->wait_event(stream, event, 0);
+    return ordered ? kSuccess : device_.driver->synchronize_stream(stream_);
 }
 
 void Queue::start() {

@@ -27,6 +27,9 @@ class Queue {
     uint64_t next() const { return made_ + 1; }
     // Work that is issued to `stream` from now on comes after that mark. By the executor's thread.
     Result wait_in(Stream stream, uint64_t number) const;
+    // Work that is issued to `stream` from now on comes after all that was issued to this queue's. By the executor's thread,
+    // which waits while all events are in use.
+    Result order_before(Stream stream);
     // All marks up to this one are reached. By any thread.
     uint64_t reached() const { return reached_.load(std::memory_order_acquire); }
 
@@ -44,6 +47,7 @@ class Queue {
         Over over;
     };
     Event event_of(uint64_t number) const { return events_[number % events_.size()]; }
+    void wait_for_event();
     void loop();
     Result wait_for(const Mark& mark, bool* lost) const;
 

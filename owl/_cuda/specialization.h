@@ -32,6 +32,7 @@ class Specialization : public std::enable_shared_from_this<Specialization> {
 
     // The kernel for the next run, which counts; nullptr: the interpreter. By the device's thread, which never waits here.
     Function next();
+    bool is_made() const { return function_.load(std::memory_order_acquire); }
 
    private:
     friend Specializer;

@@ -46,11 +46,34 @@ cdef extern from "_engine/plan/plan.h" namespace "owl" nogil:
 cdef extern from "_engine/plan/explain.h" namespace "owl" nogil:
     const char* shown_name(const PlanNode& node)
     vector[int] shown_dimensions(const PlanNode& node)
+    int32_t steps_together(const Plan& plan)
+
+
+cdef extern from "_engine/plan/splits.h" namespace "owl" nogil:
+    cppclass FusionRules:
+        pass
+
+    enum class SplitReason(uint8_t):
+        pass
+
+    cppclass Split:
+        int32_t reader
+        int32_t source
+        int32_t node
+        int32_t value
+        SplitReason reason
+
+    vector[Split] find_splits(const Plan& plan, const FusionRules& rules)
 
 
 cdef extern from "_engine/plan/backend.h" namespace "owl" nogil:
+    cppclass StepForm:
+        int launches
+        bool specialized
+
     cppclass Backend:
-        pass
+        FusionRules rules()
+        StepForm form_of(const Step& step)
 
     void compile_plan(Plan* plan, const Backend& backend, bool fuse)
 

@@ -15,7 +15,7 @@ _FORGOTTEN = "the plan that computed this array is no longer remembered: the las
 
 
 def explain(array: Any = None, format: str = "text", last: int = 8) -> str:
-    """What was fused, dropped, donated and left over, and why windows were handed over when they were.
+    """What was fused, dropped, donated and left over, why the rest was not fused, and why windows were handed over.
 
     Parameters
     ----------
@@ -31,7 +31,7 @@ def explain(array: Any = None, format: str = "text", last: int = 8) -> str:
     -------
     str
         Operations are named as in the program, with the line that recorded them. `v0`, `v1` … are values of a plan,
-        `x0`, `x1` … its inputs.
+        `x0`, `x1` … its inputs. The text has a line for each reason why a kernel is not one with those that it reads.
 
     Raises
     ------

@@ -143,7 +143,7 @@ def _draw_plan(canvas: Canvas, plan: Plan) -> None:
     for arrow in layout.arrows:
         _draw_arrow(canvas, layout, arrow, left, top)
     for number, lines in enumerate(rows):
-        _draw_kernel(canvas, layout.boxes[number], f"kernel {number}: {plan.kernels[number].name}", lines, left, top)
+        _draw_kernel(canvas, layout.boxes[number], plan.head(number), lines, left, top)
     for position, k in enumerate(read):
         box = layout.boxes[first_input + position]
         fill = COLOURS["donated"] if plan.inputs[k].overwritten_by else INPUT_FILL

@@ -52,7 +52,7 @@ def _plan(plan: Plan, prefix: str) -> Iterator[str]:
     drawn = {i for i, operation in enumerate(plan.operations) if operation.fate is not Fate.dropped}
     for number, kernel in enumerate(plan.kernels):
         yield f"  subgraph cluster_{prefix}k{number} {{"
-        yield f"    label={_quoted(f'kernel {number}: {kernel.name}')}; style=rounded;"
+        yield f"    label={_quoted(plan.head(number))}; style=rounded;"
         for i in kernel.operations:
             yield f"    {_node(plan.operations[i], prefix)}"
         yield "  }"

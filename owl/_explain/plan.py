@@ -77,11 +77,24 @@ class Operation(Array):
 
 
 @dataclass
+class Split:
+    """Why a kernel does not share the pass of one that it reads from."""
+
+    source: int  # that kernel
+    reason: int  # as a position in owl._explain.splits.REASONS
+    operation: int  # the one that reads
+    value: int  # and the one that made what it reads
+
+
+@dataclass
 class Kernel:
     """One pass over memory."""
 
     name: str
     operations: list[int]
+    launches: int = 1
+    specialized: bool = False  # its program has a kernel of its own
+    splits: list[Split] = field(default_factory=list)
     absorbed: list[int] = field(default_factory=list)
     reads: list[int] = field(default_factory=list)  # values of other kernels, and inputs
 
@@ -98,6 +111,8 @@ class Plan:
     kernels: list[Kernel]
     bytes_outside: int
     bytes_inside: int
+    together: int = 0  # so many of the first kernels were launched as a graph
+    alone: bool = True  # no other device computes a part of the window
 
     def having(self, fate: Fate) -> list[Operation]:
         """The operations of which this became."""
@@ -119,6 +134,18 @@ class Plan:
         counts = f"{_count(len(self.operations), 'operation')} in {_count(len(self.kernels), 'kernel')}"
         news = f", {'known' if self.known else 'compiled'}" if self.number else ""
         return f"{number} on {self.device}: {counts}{news}"
+
+    def head(self, number: int) -> str:
+        """Number and name of a kernel, and where it runs if that is not clear, or how if that is known."""
+        kernel = self.kernels[number]
+        where = "" if self.alone else f" on {self.device}"
+        launches = f", {kernel.launches} launches" if kernel.launches > 1 else ""
+        return f"kernel {number}{where}: {kernel.name}{', specialized' if kernel.specialized else ''}{launches}"
+
+    @property
+    def graph(self) -> str:
+        """Which kernels were launched as a graph; empty if none were."""
+        return f"{_count(self.together, 'kernel')} in a graph: 0 to {self.together - 1}" if self.together else ""
 
     @property
     def footer(self) -> str:
@@ -144,6 +171,9 @@ def windows(submissions: list[tuple[int, Cause | None, Plan]]) -> list[Window]:
         if number not in found:
             found[number] = Window(_title(number, cause), [])
         found[number].plans.append(plan)
+    for window in found.values():
+        for plan in window.plans:
+            plan.alone = all(other.device == plan.device for other in window.plans)
     return list(found.values())
 
 

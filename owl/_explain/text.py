@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from owl._explain.plan import Fate
+from owl._explain.splits import not_fused
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -35,13 +36,16 @@ def _plan(plan: Plan) -> Iterator[str]:
         if source.overwritten_by:
             remark = f", overwritten by {source.overwritten_by}"
         yield f"  input {source.name} {source.type}{remark}"
+    if plan.graph:
+        yield f"  {plan.graph}"
     for number, kernel in enumerate(plan.kernels):
         fused = f", {len(kernel.operations)} operations fused" if len(kernel.operations) > 1 else ""
-        yield f"  kernel {number}: {kernel.name}{fused}"
+        yield f"  {plan.head(number)}{fused}"
         for i in kernel.absorbed:
             yield f"    {_operation(plan.operations[i])}, read in place"
         for i in kernel.operations:
             yield f"    {_operation(plan.operations[i])}{_storage(plan.operations[i])}"
+        yield from (f"    {line}" for line in not_fused(plan, number))
     for operation in plan.having(Fate.shared):
         yield f"  shared: {_operation(operation)}, the buffer of {plan.array(operation.root).name}{_storage(operation)}"
     for operation in plan.having(Fate.left_over):

@@ -10,7 +10,12 @@ cdef object description(const shared_ptr[Plan]& shared, list sites, bint known, 
     cdef const Plan* plan = shared.get()
     cdef const PlanNode* node
     cdef const Step* step
+    cdef const Backend* backend = &scheduler().executors[plan.device].backend()
+    cdef vector[Split] splits
+    cdef StepForm form
     cdef size_t i
+    with nogil:
+        splits = find_splits(dereference(plan), backend.rules())
     inputs = [
         explained.Input(f"x{i}", shape_list(plan.inputs[i].shape), dtype_object(plan.inputs[i].dtype).name,
                         donatable=plan.inputs[i].donatable)
@@ -27,9 +32,13 @@ cdef object description(const shared_ptr[Plan]& shared, list sites, bint known, 
     kernels = []
     for i in range(plan.steps.size()):
         step = &plan.steps[i]
-        kernels.append(explained.Kernel(step.name.decode(), list(step.operations)))
+        form = backend.form_of(dereference(step))
+        kernels.append(explained.Kernel(step.name.decode(), list(step.operations), form.launches, form.specialized))
         if step.blocked_node >= 0:
             operations[step.blocked_node].blocked = True
+    for i in range(splits.size()):
+        kernels[splits[i].reader].splits.append(
+            explained.Split(splits[i].source, <int>splits[i].reason, splits[i].node, splits[i].value))
     for i in range(plan.outputs.size()):
         output = explained.Output(plan.outputs[i].bytes)
         operation = operations[plan.outputs[i].node]
@@ -43,7 +52,7 @@ cdef object description(const shared_ptr[Plan]& shared, list sites, bint known, 
         if plan.outputs[i].alias_output >= 0:
             output.same_as = operations[plan.outputs[plan.outputs[i].alias_output].node].name
     found = explained.Plan(plan.id if submitted else 0, device_names[plan.device], known, inputs, operations, kernels,
-                           plan.output_bytes, plan.arena_bytes)
+                           plan.output_bytes, plan.arena_bytes, steps_together(dereference(plan)))
     found.complete(list(plan.rematerializable_nodes))
     return found
 

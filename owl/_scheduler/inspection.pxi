@@ -30,6 +30,11 @@ def debug_counters():
     return found | {"locks taken": locks.taken, "locks contended": locks.contended} if kDebug else found
 
 
+def host_copies():
+    """How many copies of the host's memory were shared out to the CPU's threads."""
+    return shared_copies()
+
+
 def planner_counters():
     """How many windows were submitted, how many of their plans were known, and what they stored."""
     graph().mutex.lock()

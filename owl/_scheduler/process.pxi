@@ -66,6 +66,7 @@ cdef void after_fork(bint in_child) noexcept nogil:
     if in_child:
         forget_failures_after_fork()
         scheduler().forget_compile_thread()
+        forget_host_copies()
     for i in range(scheduler().executors.size()):
         scheduler().executors[i].resume(in_child)
     graph().mutex.unlock()

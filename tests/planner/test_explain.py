@@ -183,8 +183,8 @@ def test_svg_is_wellformed_and_shows_every_kernel_operation_and_line():
     root = ElementTree.fromstring(drawing)
     texts = [element.text for element in root.iter(f"{SVG}text")]
     text = owl.explain(last=3)
-    for kernel in re.findall(r"kernel \d+: \w+", text):
-        assert kernel in texts
+    for kernel in re.findall(r"(?m)^ +(kernel \d+: \w+)", text):
+        assert any((shown or "").startswith(kernel) for shown in texts), kernel
     for operation in re.findall(r"v\d+ = [a-z_]+\([^)]*\)", text):
         assert any(operation in (shown or "") for shown in texts), operation
     width, height = float(root.get("width")), float(root.get("height"))
@@ -222,7 +222,7 @@ def test_dot_has_a_cluster_per_kernel_and_an_edge_per_operand():
     w = owl.from_numpy(np.ones((3, 2), np.float32))
     y = (w * x + w.sum(1)).sum()
     dot = owl.explain(y, format="dot")
-    kernels = len(re.findall(r"kernel \d+:", owl.explain(y)))
+    kernels = len(re.findall(r"(?m)^ +kernel \d+:", owl.explain(y)))
     assert len(re.findall(r"subgraph cluster_w0p0k\d+", dot)) == kernels
     assert dot.count("{") == dot.count("}")
     assert dot.count("->") == 6

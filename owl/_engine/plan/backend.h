@@ -6,6 +6,12 @@
 
 namespace owl {
 
+// How a step is executed, as far as owl.explain tells it.
+struct StepForm {
+    int launches = 1;
+    bool specialized = false;  // its program has a kernel of its own by now
+};
+
 class Backend {
    public:
     virtual ~Backend() = default;
@@ -13,6 +19,8 @@ class Backend {
     virtual FusionRules rules() const = 0;
     // Turns the groups of a plan into steps, and adds what they need besides arrays: workspace and scratch memory.
     virtual void lower(Plan* plan, const Fusion& fusion, const Placement& placement) const = 0;
+    // Of one of its steps. Any thread, at any time.
+    virtual StepForm form_of(const Step&) const { return {}; }
 };
 
 // Compiles `plan->nodes` and `plan->inputs` to steps. `fuse` off: one step per operation.

@@ -7,6 +7,7 @@ void compile_plan(Plan* plan, const Backend& backend, bool fuse) {
     graph().mutex.assert_not_held();
     const Fusion fusion = analyse(plan, backend.rules(), fuse);
     plan->root = fusion.root;
+    plan->fused = fuse;
     const Placement placement = place_arrays(plan, fusion);
     backend.lower(plan, fusion, placement);
 }

@@ -8,5 +8,7 @@ namespace owl {
 const char* shown_name(const PlanNode& node);
 // The dimensions that it is told to work along.
 std::vector<int> shown_dimensions(const PlanNode& node);
+// So many of a plan's first steps the device last took in one call.
+inline int32_t steps_together(const Plan& plan) { return plan.steps_together.load(std::memory_order_relaxed); }
 
 }  // namespace owl

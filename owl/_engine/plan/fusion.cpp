@@ -26,14 +26,6 @@ bool is_matrix_transpose(const PlanNode& node) {
 
 bool runs_elementwise(const PlanNode& node) { return is_elementwise(node.op) || node.op == Op::cast; }
 
-// A sum that keeps the first of two dimensions can ride on the pass that makes its input. Where that dimension is 1, the
-// sum by itself is that of one long run of numbers, which are added in another order.
-bool is_row_sum(const PlanNode& node, const Operand& operand) {
-    const auto attributes = attributes_of<ReduceAttributes>(node);
-    return attributes.reduction == static_cast<int64_t>(Reduction::sum) && attributes.axes == 2 && !attributes.mean &&
-           operand.view.ndim == 2 && operand.view.dim[0] != 1;
-}
-
 class Analyser {
    public:
     Analyser(const Plan& plan, const FusionRules& rules, bool fuse, Fusion* out)
@@ -393,6 +385,12 @@ void keep_for_leftover(Plan* plan, Fusion* fusion, Ref ref) {
 }
 
 }  // namespace
+
+bool is_row_sum(const PlanNode& node, const Operand& operand) {
+    const auto attributes = attributes_of<ReduceAttributes>(node);
+    return attributes.reduction == static_cast<int64_t>(Reduction::sum) && attributes.axes == 2 && !attributes.mean &&
+           operand.view.ndim == 2 && operand.view.dim[0] != 1;
+}
 
 Fusion analyse(Plan* plan, const FusionRules& rules, bool fuse) {
     // A value may be left over if it is fused into its readers, so that leaving it saves memory traffic, and if what

@@ -60,6 +60,10 @@ struct FusionRules {
 // Settles which values are left over (plan->nodes[i].rematerializable) and how the operations are grouped.
 Fusion analyse(Plan* plan, const FusionRules& rules, bool fuse);
 
+// A sum that keeps the first of two dimensions can ride on the pass that makes its input. Where that dimension is 1, the
+// sum by itself is that of one long run of numbers, which are added in another order.
+bool is_row_sum(const PlanNode& node, const Operand& operand);
+
 inline bool is_register_value(const Group& group, int node) {
     for (int sum : group.sums)
         if (sum == node) return false;

@@ -1,6 +1,7 @@
 // A plan: what a window, or its part on one device, compiles to. It knows shapes and structure, never values: scalars,
 // offsets and buffers are arguments of each run.
 #pragma once
+#include <atomic>
 #include <memory>
 #include <vector>
 
@@ -104,12 +105,14 @@ struct Plan {
     std::vector<Slot> slots;
     std::vector<Step> steps;
     std::vector<int32_t> scalar_order;  // packed scalar i is the run's scalar scalar_order[i]
+    bool fused = false;              // compiled to share passes
     bool has_arena = true;           // false: a buffer for each value, from the first step that touches it to the last
     std::vector<size_t> own_bytes;   // of each value that has one, which no arena and no output holds
     size_t arena_bytes = 0;
     size_t scratch_bytes = 0;  // per thread
     size_t output_bytes = 0;   // stored outside, donated ones included
     int n_scalars = 0, n_arguments = 0;
+    mutable std::atomic<int32_t> steps_together{0};  // so many of the first ones the device last took in one call
     std::unique_ptr<PlanState> state;  // of the one executor that runs it; nullptr: none
     Plan* next_dropped = nullptr;  // in the bin
 };

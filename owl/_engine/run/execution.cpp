@@ -206,7 +206,9 @@ size_t Execution::compute_together(Run* run, Plan& plan) {
     if (must_stop()) return 0;
     for (size_t i = 0; i < count; ++i)
         if (!plan.steps[i].empty) give_arguments(&plan.steps[i], run, plan);
-    return launch_together(plan) ? count : 0;
+    const size_t launched = launch_together(plan) ? count : 0;
+    plan.steps_together.store(static_cast<int32_t>(launched), std::memory_order_relaxed);
+    return launched;
 }
 
 void Execution::begin_steps(Run* run, const Plan& plan) {

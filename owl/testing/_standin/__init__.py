@@ -26,6 +26,7 @@ class _Configuration:
     seed: int
     lazy: bool
     checked: bool
+    peers: bool
 
 
 _control: Control | None = None
@@ -36,7 +37,7 @@ def _start(wanted: _Configuration) -> Control:
     """Opens the library for this process, once."""
     global _chosen, _control
     control = Control(build(wanted.checked))
-    if not control.configure(wanted.devices, wanted.memory, wanted.seed, wanted.lazy):
+    if not control.configure(wanted.devices, wanted.memory, wanted.seed, wanted.lazy, wanted.peers):
         raise owl.DeviceError("[standin] the stand-in is in use already")
     _chosen, _control = wanted, control
     return control
@@ -56,6 +57,7 @@ def standin(
     fail: tuple[str, int, int] | None = None,
     lazy: bool | None = None,
     checked: bool | None = None,
+    peers: bool | None = None,
 ) -> Control:
     """Makes the GPUs of this process stand-ins that compute on the host: to test code for GPUs on any Linux machine.
 
@@ -82,16 +84,21 @@ def standin(
         Find operations that touch the same memory without an order between them, whether or not they happened to run in
         a right one, and races between the threads of a kernel. ``problems()`` of the result tells them. By default as
         ``OWL_STANDIN_CHECKED=1`` says, or not.
+    peers : bool, optional
+        GPUs may read each other's memory, so that copies between them take no way through the host's. By default they
+        may.
 
     Returns
     -------
     Control
-        Has the methods ``fail``, ``break_launch``, ``calls``, ``skip_wait``, ``waits`` and ``problems``.
+        Has the methods ``fail``, ``break_launch``, ``calls``, ``peer_copies``, ``skip_wait``, ``waits`` and
+        ``problems``.
 
     Raises
     ------
     owl.DeviceError
-        If there is no compiler, or a second call asks for other devices, memory, `lazy` or `checked` than the first.
+        If there is no compiler, or a second call asks for other devices, memory, `lazy`, `checked` or `peers` than the
+        first.
 
     Notes
     -----
@@ -105,6 +112,7 @@ def standin(
         seed=0,
         lazy=False,
         checked=_checked(),
+        peers=True,
     )
     wanted = _Configuration(
         devices=now.devices if devices is None else devices,
@@ -112,6 +120,7 @@ def standin(
         seed=now.seed if seed is None else seed,
         lazy=now.lazy if lazy is None else lazy,
         checked=now.checked if checked is None else checked,
+        peers=now.peers if peers is None else peers,
     )
     if _control is None:
         control = _start(wanted)
@@ -120,12 +129,14 @@ def standin(
     else:
         control = _control
         fixed = [
-            name for name in ("devices", "memory", "lazy", "checked") if getattr(now, name) != getattr(wanted, name)
+            name
+            for name in ("devices", "memory", "lazy", "checked", "peers")
+            if getattr(now, name) != getattr(wanted, name)
         ]
         if fixed:
             raise owl.DeviceError(f"[standin] {', '.join(fixed)} cannot change: a process has one stand-in")
         if seed is not None:
-            control.configure(wanted.devices, wanted.memory, seed, wanted.lazy)
+            control.configure(wanted.devices, wanted.memory, seed, wanted.lazy, wanted.peers)
             now.seed = seed
     if fail is not None:
         control.fail(*fail)

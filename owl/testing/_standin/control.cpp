@@ -30,13 +30,15 @@ size_t give(const std::string& text, char* buffer, size_t size) {
 }  // namespace
 
 // Before cuInit all of it; later the seed alone may change. 0, or -1 where something else would have to.
-OWL_STANDIN_EXPORT int owl_standin_configure(int devices, size_t memory_bytes, uint64_t seed, int lazy) {
+OWL_STANDIN_EXPORT int owl_standin_configure(int devices, size_t memory_bytes, uint64_t seed, int lazy, int peers) {
     return locked([&](State& now) {
-        const bool same = now.devices == devices && now.memory.total() == memory_bytes && now.lazy == !!lazy;
+        const bool same = now.devices == devices && now.memory.total() == memory_bytes && now.lazy == !!lazy &&
+                          now.peers == !!peers;
         if (now.initialized && !same) return -1;
         if (!now.initialized) now.memory = Memory(memory_bytes);
         now.devices = devices;
         now.lazy = lazy;
+        now.peers = peers;
         now.seed = seed;
         now.random.seed(seed);
         return 0;
@@ -111,6 +113,11 @@ OWL_STANDIN_EXPORT size_t owl_standin_last_graph(char* buffer, size_t size) {
 // How many bytes were copied so far, by all streams.
 OWL_STANDIN_EXPORT uint64_t owl_standin_copied_bytes() {
     return locked([&](State& now) { return now.copied_bytes; });
+}
+
+// How many copies went from one device to another by themselves, or else through the host's memory.
+OWL_STANDIN_EXPORT uint64_t owl_standin_peer_copies(int direct) {
+    return locked([&](State& now) { return direct ? now.direct_copies : now.staged_copies; });
 }
 
 OWL_STANDIN_EXPORT void owl_standin_reset_problems() {

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 _SIGNATURES: dict[str, tuple[type | None, tuple[type, ...]]] = {
-    "configure": (ctypes.c_int, (ctypes.c_int, ctypes.c_size_t, ctypes.c_uint64, ctypes.c_int)),
+    "configure": (ctypes.c_int, (ctypes.c_int, ctypes.c_size_t, ctypes.c_uint64, ctypes.c_int, ctypes.c_int)),
     "fail": (None, (ctypes.c_char_p, ctypes.c_uint64, ctypes.c_int)),
     "break": (None, (ctypes.c_uint64,)),
     "calls": (ctypes.c_uint64, (ctypes.c_char_p,)),
@@ -17,6 +17,7 @@ _SIGNATURES: dict[str, tuple[type | None, tuple[type, ...]]] = {
     "problems": (ctypes.c_size_t, (ctypes.c_char_p, ctypes.c_size_t)),
     "last_graph": (ctypes.c_size_t, (ctypes.c_char_p, ctypes.c_size_t)),
     "copied_bytes": (ctypes.c_uint64, ()),
+    "peer_copies": (ctypes.c_uint64, (ctypes.c_int,)),
     "products": (ctypes.c_size_t, (ctypes.c_char_p, ctypes.c_size_t)),
     "reset_problems": (None, ()),
     "host_access": (None, (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)),
@@ -33,9 +34,9 @@ class Control:
             function = getattr(self.library, f"owl_standin_{name}")
             function.restype, function.argtypes = result, parameters
 
-    def configure(self, devices: int, memory: int, seed: int, lazy: bool) -> bool:
+    def configure(self, devices: int, memory: int, seed: int, lazy: bool, peers: bool = True) -> bool:
         """Chooses what there is, before cuInit; after it, the seed alone. False: it is too late."""
-        return self.library.owl_standin_configure(devices, memory, seed, lazy) == 0
+        return self.library.owl_standin_configure(devices, memory, seed, lazy, peers) == 0
 
     def fail(self, symbol: str, nth: int = 1, code: int = 2) -> None:
         """The `nth` call of that symbol from now, 1 for the next, returns `code` and does nothing."""
@@ -81,6 +82,10 @@ class Control:
     def copied_bytes(self) -> int:
         """How many bytes were copied so far, by all streams and in all directions."""
         return self.library.owl_standin_copied_bytes()
+
+    def peer_copies(self) -> tuple[int, int]:
+        """How many copies went from one GPU to another by themselves, and how many through the host's memory."""
+        return self.library.owl_standin_peer_copies(1), self.library.owl_standin_peer_copies(0)
 
     @staticmethod
     def _lines(take: Callable[[ctypes.Array[ctypes.c_char], int], int]) -> list[str]:

@@ -6,10 +6,13 @@ CuPy itself finds out that the stand-in is none of NVIDIA's drivers, and refuses
 from __future__ import annotations
 
 import ctypes
+import math
 import sys
 import threading
 from types import SimpleNamespace
 from typing import Any
+
+import numpy as np
 
 from owl.testing import _standin
 
@@ -281,6 +284,59 @@ def _alloc(size: int) -> MemoryPointer:
     return _allocator(size)
 
 
+class UnownedMemory:
+    """Memory of another library's, whose owner it keeps."""
+
+    def __init__(self, ptr: int, size: int, owner: object, device_id: int = -1) -> None:
+        self.ptr, self.size, self.owner, self.device_id = ptr, size, owner, device_id
+
+
+class ndarray:  # noqa: N801  # as CuPy has it
+    """An array over memory of a GPU. The stand-in's can only be read."""
+
+    def __init__(self, shape: tuple[int, ...], dtype: Any, memptr: MemoryPointer, strides: Any = None) -> None:
+        self.shape, self.dtype, self.data = shape, np.dtype(dtype), memptr
+        packed = [self.dtype.itemsize * math.prod(shape[d + 1 :]) for d in range(len(shape))]
+        self.strides = tuple(packed if strides is None else strides)
+
+    def get(self, stream: Stream | None = None) -> np.ndarray:
+        """A copy in the host's memory, of dense arrays alone."""
+        values = np.empty(self.shape, self.dtype)
+        if self.strides != values.strides and values.size:
+            raise NotImplementedError("the stand-in reads dense arrays")
+        stream = Stream(non_blocking=True) if stream is None else stream
+        if values.nbytes:
+            to, source = ctypes.c_void_p(values.ctypes.data), ctypes.c_uint64(self.data.ptr)
+            _call("cuMemcpyDtoHAsync_v2", to, source, ctypes.c_size_t(values.nbytes), ctypes.c_void_p(stream.ptr))
+        stream.synchronize()
+        return values
+
+
+def asarray(a: Any) -> ndarray:
+    """An array over the memory that `a` shows by the CUDA array interface, which is held against its third version."""
+    shown = a.__cuda_array_interface__
+    shape, (address, read_only), version = shown["shape"], shown["data"], shown["version"]
+    strides, stream = shown.get("strides"), shown.get("stream")
+    if version != 3 or type(shape) is not tuple or any(type(size) is not int or size < 0 for size in shape):
+        raise ValueError(f"version {version} with the shape {shape!r}")
+    if type(address) is not int or type(read_only) is not bool:
+        raise ValueError(f"data are an address and whether it is only to be read, not {shown['data']!r}")
+    if shown.get("mask") is not None:
+        raise ValueError("masked arrays are not supported")
+    dtype = np.dtype(shown["typestr"])
+    if strides is not None and (type(strides) is not tuple or len(strides) != len(shape)):
+        raise ValueError(f"strides {strides!r} for the shape {shape}")
+    size = math.prod(shape) * dtype.itemsize
+    if bool(address) is not bool(size):
+        raise ValueError(f"address {address} for {size} bytes")
+    if stream is not None:  # what the producer has queued there comes first
+        if type(stream) is not int or not stream:
+            raise ValueError(f"stream {stream!r}: None, 1, 2 or a handle")
+        _call("cuStreamSynchronize", ctypes.c_void_p(stream))
+    memory = UnownedMemory(address, size, a, Device().id)
+    return ndarray(shape, dtype, MemoryPointer(memory, 0), strides)
+
+
 def _get_device_count() -> int:
     _call("cuInit", 0)
     return _number("cuDeviceGetCount")
@@ -299,7 +355,10 @@ cuda = SimpleNamespace(
     driver=SimpleNamespace(CUDADriverError=CUDADriverError),
     function=SimpleNamespace(Function=Function, Module=Module),
     memory=SimpleNamespace(
-        CFunctionAllocator=CFunctionAllocator, MemoryPointer=MemoryPointer, OutOfMemoryError=OutOfMemoryError
+        CFunctionAllocator=CFunctionAllocator,
+        MemoryPointer=MemoryPointer,
+        OutOfMemoryError=OutOfMemoryError,
+        UnownedMemory=UnownedMemory,
     ),
     runtime=SimpleNamespace(getDeviceCount=_get_device_count, driverGetVersion=_driver_get_version),
 )

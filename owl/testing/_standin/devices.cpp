@@ -32,6 +32,8 @@ constexpr ErrorWords kErrors[] = {
     {kNotFound, "CUDA_ERROR_NOT_FOUND", "named symbol not found"},
     {kNotReady, "CUDA_ERROR_NOT_READY", "device not ready"},
     {kIllegalAddress, "CUDA_ERROR_ILLEGAL_ADDRESS", "an illegal memory access was encountered"},
+    {kPeerUnsupported, "CUDA_ERROR_PEER_ACCESS_UNSUPPORTED", "peer access is not supported between these two devices"},
+    {kPeerAlreadyEnabled, "CUDA_ERROR_PEER_ACCESS_ALREADY_ENABLED", "peer access is already enabled"},
     {701, "CUDA_ERROR_LAUNCH_OUT_OF_RESOURCES", "too many resources requested for launch"},
     {716, "CUDA_ERROR_MISALIGNED_ADDRESS", "misaligned address"},
     {719, "CUDA_ERROR_LAUNCH_FAILED", "unspecified launch failure"},
@@ -197,6 +199,28 @@ Result cuCtxPopCurrent_v2(Context* context) {
     return call("cuCtxPopCurrent_v2", Needs::context, [&](State&, Lock&) -> Result {
         if (context) *context = context_stack().back();
         context_stack().pop_back();
+        return kSuccess;
+    });
+}
+
+Result cuDeviceCanAccessPeer(int* can, int device, int peer) {
+    return call("cuDeviceCanAccessPeer", Needs::init, [&](State& now, Lock&) -> Result {
+        if (!can) return kInvalidValue;
+        if (!is_device(now, device) || !is_device(now, peer)) return kInvalidDevice;
+        *can = now.peers && device != peer;
+        return kSuccess;
+    });
+}
+
+// For the current context.
+Result cuCtxEnablePeerAccess(Context peer, unsigned flags) {
+    return call("cuCtxEnablePeerAccess", Needs::context, [&](State& now, Lock&) -> Result {
+        if (flags) return kInvalidValue;
+        if (!now.contexts.lives(peer) || peer == current_context()) return kInvalidContext;
+        if (!now.peers || peer->device == current_context()->device) return kPeerUnsupported;
+        auto& peers = current_context()->peers;
+        if (std::count(peers.begin(), peers.end(), peer)) return kPeerAlreadyEnabled;
+        peers.push_back(peer);
         return kSuccess;
     });
 }

@@ -25,6 +25,7 @@ namespace cuda {
 // As cuda.h has them.
 constexpr Result kInvalidValue = 1, kNotInitialized = 3, kNoDevice = 100, kInvalidDevice = 101, kInvalidImage = 200,
                  kInvalidContext = 201, kInvalidHandle = 400, kNotFound = 500, kIllegalAddress = 700, kNotSupported = 801,
+                 kPeerAlreadyEnabled = 704, kPeerUnsupported = 217,
                  kUnknown = 999;
 
 struct Kernel;
@@ -79,6 +80,7 @@ struct State {
     int devices = 1;
     uint64_t seed = 0;
     bool lazy = false;
+    bool peers = true;  // a device may read another one's memory by itself
     std::mt19937_64 random{0};
 
     Memory memory{size_t(1) << 30};
@@ -103,6 +105,7 @@ struct State {
     std::map<std::string, uint64_t> calls;  // by symbols
     std::map<std::string, std::vector<Failure>> failures;
     uint64_t waits = 0, copied_bytes = 0;
+    uint64_t direct_copies = 0, staged_copies = 0;  // between two devices: by themselves, or through the host's memory
     Countdown skipped_wait, broken_launch;
     std::string skipped_symbol;  // of which calls are counted; all that wait if it is empty
     std::vector<std::string> problems;

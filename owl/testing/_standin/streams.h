@@ -36,6 +36,7 @@ struct Operation {
 // Handles point to these.
 struct CUctx_st {
     int device = 0;
+    std::vector<const CUctx_st*> peers;  // whose memory it may read
 };
 
 struct CUstream_st {

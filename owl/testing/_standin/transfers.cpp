@@ -1,4 +1,5 @@
 // Of the driver: memory, and copies.
+#include <algorithm>
 #include <cstring>
 #include <memory>
 #include <vector>
@@ -161,6 +162,12 @@ Result cuMemcpyPeerAsync(Address to, Context to_context, Address from, Context f
         if (target.block->device != to_context->device || source.block->device != from_context->device) return kInvalidValue;
         const Touch by = tick(now, *stream, "cuMemcpyPeerAsync");
         now.copied_bytes += bytes;
+        if (to_context != from_context) {
+            const auto reads = [](const CUctx_st* one, const CUctx_st* other) {
+                return std::count(one->peers.begin(), one->peers.end(), other) > 0;
+            };
+            ++(reads(to_context, from_context) || reads(from_context, to_context) ? now.direct_copies : now.staged_copies);
+        }
         touch(now, *stream, source, bytes, false, by);
         touch(now, *stream, target, bytes, true, by);
         Operation operation;

@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Sequence
 
+import owl.testing
 from owl.testing import _standin, fuzz
 from owl.testing.fuzz.check import SETTINGS, SETTINGS_BESIDES
 from owl.testing.fuzz.run import KINDS
@@ -22,7 +23,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--kind",
         choices=tuple(KINDS),
         default="settings",
-        help="compare settings of the planner (the default), or run out of memory",
+        help="compare settings of the planner (the default), run out of memory, or compare a GPU's interpreter with "
+        "kernels that programs have of their own",
     )
     parser.add_argument("--devices", choices=tuple(DEVICES), default="cpu", help="what programs compute on (cpu)")
     parser.add_argument("--verbose", action="store_true", help="tell each program's number, to know which one crashed")
@@ -49,6 +51,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     agree = f"agree under {len(SETTINGS) + SETTINGS_BESIDES} settings"
     if options.kind == "memory":
         agree = "lose nothing that there is memory for"
+    elif options.kind == "specialized":
+        kernels = owl.testing.specialized_kernels()
+        agree = f"agree with {kernels['made']} kernels of their own, launched {kernels['launches']} times"
+        if kernels["failed"] or not kernels["launches"]:
+            print(f"programs {agree}; {kernels['failed']} kernels could not be made", file=sys.stderr)
+            return 1
     print(f"{passed} programs {agree}, seed {options.seed}, {seconds:.0f} s, {rate:.1f} a second")
     return 0
 

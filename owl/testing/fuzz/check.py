@@ -133,3 +133,22 @@ def check(program: Sequence[Statement], fault: int = 0) -> None:
             except owl.OutOfMemoryError:  # of from_numpy, which copies at once
                 found = wanted
         _compare(found, wanted, "with little memory", may_fail=True)
+
+
+def check_specialized(program: Sequence[Statement], fault: int = 0) -> None:
+    """Plays a program by the interpreter of a GPU, then by its programs' own kernels; raises where a bit differs.
+
+    `OWL_CUDA_JIT_RUNS` has to be 1 or 2: then the plays that come first ask for all kernels.
+    """
+    trace, _ = traced(program, fault)
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(owl.testing.assert_no_leaks())
+        loop = stack.enter_context(_event_loop(trace))
+        stack.enter_context(warnings.catch_warnings())
+        warnings.filterwarnings("ignore", "recording is too far ahead")
+        with owl.testing.unfused():
+            wanted = Player(loop).play(trace, fault)
+        for turn in range(3):
+            if turn == 2:
+                owl.testing.specialized_kernels(wait=True)
+            _compare(Player(loop).play(trace, fault), wanted, "interpreted" if turn < 2 else "by kernels of their own")

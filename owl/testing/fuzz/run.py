@@ -9,7 +9,7 @@ import traceback
 from collections.abc import Callable
 from random import Random
 
-from owl.testing.fuzz.check import check
+from owl.testing.fuzz.check import check, check_specialized
 from owl.testing.fuzz.memory import check_memory
 from owl.testing.fuzz.program import Program, lone_program, random_program
 from owl.testing.fuzz.shrink import shrink
@@ -19,6 +19,7 @@ REPEATS = 20  # how often a program is run that failed once: some fail by chance
 KINDS: dict[str, tuple[Callable[[Random], Program], Callable[[Program, int], None]]] = {
     "settings": (random_program, check),
     "memory": (lone_program, check_memory),
+    "specialized": (random_program, check_specialized),
 }
 PATIENCE = 300.0  # seconds without an end of a program after which all threads' tracebacks are printed
 
@@ -95,7 +96,7 @@ def run(
     """Checks programs until so many have passed or the time is over; returns how many did. Raises at a failure.
 
     `first` is the number of the first program; `told` is called with the number of each before it runs. `kind`:
-    "settings" of the planner, or "memory", which runs out.
+    "settings" of the planner, "memory", which runs out, or "specialized" kernels of a GPU.
     """
     end = time.monotonic() + seconds
     passed = 0

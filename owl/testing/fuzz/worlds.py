@@ -29,11 +29,11 @@ STEPS = ("relu_back", "argmax", "less", "equal", "at_least", "where", "max_pool_
 LRN = (3, 0.5, 0.75)  # size, alpha, beta
 
 
-def _gpu() -> owl.Device:
-    """The first GPU, or a stand-in where there is none."""
+def _gpu(index: int = 0, count: int = 1) -> owl.Device:
+    """One of the GPUs, or a stand-in where there is none."""
     if not owl.has_cuda():
-        owl.testing.standin()
-    return owl.create_gpu_device(0)
+        owl.testing.standin(devices=count)
+    return owl.create_gpu_device(index)
 
 
 # What programs compute on: two devices of one kind, or one of each.
@@ -43,6 +43,7 @@ DEVICES: dict[str, tuple[Callable[[], owl.Device], Callable[[], owl.Device]]] = 
     "cpu+remote": (owl.create_cpu_device, owl.testing.remote_device),
     "gpu:0": (_gpu, _gpu),
     "cpu+gpu:0": (owl.create_cpu_device, _gpu),
+    "gpu:0+gpu:1": (lambda: _gpu(0, 2), lambda: _gpu(1, 2)),
 }
 _chosen = ["cpu"]
 

@@ -30,8 +30,10 @@ MEBIBYTE = 1 << 20
 class Driver(_standin.Control):
     """One copy of the library, with nothing in it from before: what a process has once, a test has for itself."""
 
-    def configured(self, *, devices: int = 1, memory: int = 16 * MEBIBYTE, seed: int = 0, lazy: bool = True) -> Driver:
-        assert self.configure(devices, memory, seed, lazy)
+    def configured(
+        self, *, devices: int = 1, memory: int = 16 * MEBIBYTE, seed: int = 0, lazy: bool = True, peers: bool = True
+    ) -> Driver:
+        assert self.configure(devices, memory, seed, lazy, peers)
         return self
 
     def started(self, **options: Any) -> Driver:

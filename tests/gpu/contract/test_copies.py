@@ -1,9 +1,18 @@
 """When a copy reads and writes the host's memory, and what the memory of a device is."""
 
+import ctypes
+
 import numpy as np
 import pytest
 
-from tests.gpu.contract.driving import INVALID_VALUE, MEBIBYTE, OUT_OF_MEMORY, SUCCESS
+from tests.gpu.contract.driving import (
+    INVALID_CONTEXT,
+    INVALID_DEVICE,
+    INVALID_VALUE,
+    MEBIBYTE,
+    OUT_OF_MEMORY,
+    SUCCESS,
+)
 
 COUNT = 1000
 ONES = np.ones(COUNT, np.float32)
@@ -50,6 +59,43 @@ def test_memory_is_copied_between_devices(make):
     driver.ok("cuMemcpyPeerAsync", y, second, x, first, ONES.nbytes, stream)
     assert np.array_equal(driver.numbers(y, COUNT, stream), ONES)
     assert driver.call("cuMemcpyPeerAsync", y, first, x, second, ONES.nbytes, stream) == INVALID_VALUE
+
+
+PEER_UNSUPPORTED, PEER_ALREADY_ENABLED = 217, 704
+
+
+def can_access(driver, device, peer):
+    can = ctypes.c_int(-1)
+    driver.ok("cuDeviceCanAccessPeer", ctypes.byref(can), device, peer)
+    return can.value
+
+
+@pytest.mark.parametrize("peers", [True, False])
+def test_peers_are_as_they_were_chosen(make, peers):
+    driver = make(devices=2, peers=peers)
+    second = driver.context(1)
+    assert [can_access(driver, *pair) for pair in ((0, 1), (1, 0), (0, 0))] == [peers, peers, 0]
+    assert driver.call("cuDeviceCanAccessPeer", ctypes.byref(ctypes.c_int()), 0, 2) == INVALID_DEVICE
+    for wanted in (SUCCESS, PEER_ALREADY_ENABLED):
+        assert driver.call("cuCtxEnablePeerAccess", second, 0) == (wanted if peers else PEER_UNSUPPORTED)
+    assert driver.call("cuCtxEnablePeerAccess", second, 1) == INVALID_VALUE
+    assert driver.call("cuCtxEnablePeerAccess", driver.context(0), 0) == INVALID_CONTEXT
+
+
+def test_copies_between_devices_are_counted_by_their_way(make):
+    driver = make(devices=2)
+    first, second = driver.context(0), driver.context(1)
+    stream = driver.stream()
+    x = driver.on_device(ONES, stream)
+    driver.ok("cuCtxPushCurrent_v2", second)
+    y = driver.memory(ONES.nbytes)
+    driver.ok("cuMemcpyPeerAsync", y, second, x, first, ONES.nbytes, stream)
+    assert driver.peer_copies() == (0, 1)
+    driver.ok("cuCtxEnablePeerAccess", first, 0)
+    driver.ok("cuMemcpyPeerAsync", y, second, x, first, ONES.nbytes, stream)
+    driver.ok("cuMemcpyPeerAsync", x, first, x, first, ONES.nbytes, stream)
+    assert driver.peer_copies() == (1, 1)
+    assert np.array_equal(driver.numbers(y, COUNT, stream), ONES)
 
 
 def test_new_memory_holds_nothing_that_was_there_before(driver):

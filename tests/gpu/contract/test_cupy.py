@@ -83,8 +83,10 @@ def parameters(function):
 
 @pytest.mark.filterwarnings("ignore")
 def test_names_and_signatures_are_those_of_cupy():
-    cuda = pytest.importorskip("cupy", exc_type=ImportError).cuda
-    classes = ("Device", "Stream", "Event", "function.Module", "memory.CFunctionAllocator", "memory.MemoryPointer")
+    cupy = pytest.importorskip("cupy", exc_type=ImportError)
+    cuda = cupy.cuda
+    classes = ("Device", "Stream", "Event", "function.Module", "memory.CFunctionAllocator", "memory.MemoryPointer",
+               "memory.UnownedMemory")  # fmt: skip
     for name in (*classes, "memory.OutOfMemoryError"):
         ours, theirs = stub.cuda, cuda
         for part in name.split("."):
@@ -100,6 +102,9 @@ def test_names_and_signatures_are_those_of_cupy():
     for name in ("alloc", "set_allocator"):
         assert parameters(getattr(stub.cuda, name)) == parameters(getattr(cuda, name)), name
     assert set(dir(cuda.memory.MemoryPointer)) >= {"ptr", "device_id", "mem"}
+    assert parameters(stub.asarray)[:1] == parameters(cupy.asarray)[:1]
+    assert set(dir(cupy.ndarray)) >= {"shape", "dtype", "strides", "data", "get"}
+    assert "stream" in cupy.ndarray.get.__doc__.splitlines()[0]
     for name in ("getDeviceCount", "driverGetVersion"):
         assert parameters(getattr(stub.cuda.runtime, name)) == parameters(getattr(cuda.runtime, name)) == []
     assert issubclass(cuda.driver.CUDADriverError, RuntimeError)

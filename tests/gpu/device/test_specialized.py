@@ -1,5 +1,9 @@
 """Programs that run often get kernels of their own, with the same bits, and nothing else changes."""
 
+import os
+import re
+import subprocess
+import sys
 import time
 
 import pytest
@@ -292,3 +296,29 @@ def test_random_programs(program):
         timeout=500,
         OWL_CUDA_JIT_RUNS="1",
     )
+
+
+def fuzz(*arguments, **env):
+    return subprocess.run(
+        [sys.executable, "-m", "owl.testing.fuzz", "--kind", "specialized", "--devices", "cpu+gpu:0", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        env={**os.environ, **env},
+        check=False,
+    )
+
+
+def test_the_fuzzer_counts_kernels_and_their_launches():
+    done = fuzz("--programs", "4", "--seed", "3", "--first", "10", OWL_CUDA_JIT_RUNS="1")
+    assert done.returncode == 0, done.stderr
+    made, launches = re.search(
+        r"4 programs agree with (\d+) kernels of their own, launched (\d+) times", done.stdout
+    ).groups()
+    assert int(launches) >= int(made) > 0
+
+
+def test_the_fuzzer_fails_where_no_kernel_was_launched():
+    done = fuzz("--programs", "4", "--seed", "3", "--first", "10", OWL_CUDA_JIT="0")
+    assert done.returncode == 1
+    assert "0 kernels of their own, launched 0 times" in done.stderr
