@@ -102,13 +102,15 @@ OWL_DEVICE void convolve_tiles(const ConvLaunch& a) {
     constexpr int kColumns = 16, kRows = kConvThreads / kColumns;  // of threads: pixels and channels
     constexpr int kWide = kConvPixels / kColumns, kHigh = kChannels / kRows;
     constexpr int kPitch = kChannels + 1;  // so that one channel's numbers lie in different banks
-    OWL_SHARED(T, data, kConvDepth * kConvPixels);
-    OWL_SHARED(T, filters, kConvDepth * kPitch);
-    // Of the products in shared memory: the offset to add to a pixel's place in the source, and the place in a channel's filter.
-    OWL_SHARED(int64_t, offset, kConvDepth);
-    OWL_SHARED(int64_t, line, kConvDepth);
-    OWL_SHARED(int64_t, column, kConvDepth);
-    OWL_SHARED(int64_t, number, kConvDepth);
+    constexpr int kPanel = kConvDepth * kConvPixels, kFilterPanel = kConvDepth * kPitch;
+    // Two panels of each: while the threads multiply one, they fetch the next.
+    OWL_SHARED(T, data, 2 * kPanel);
+    OWL_SHARED(T, filters, 2 * kFilterPanel);
+    // Of the products of four panels: the offset to add to a pixel's place in the source, and the place in a channel's filter.
+    OWL_SHARED(int64_t, offset, 2 * kConvDescribed);
+    OWL_SHARED(int64_t, line, 2 * kConvDescribed);
+    OWL_SHARED(int64_t, column, 2 * kConvDescribed);
+    OWL_SHARED(int64_t, number, 2 * kConvDescribed);
     OWL_SHARED(int64_t, known, kTileFacts);
     OWL_PRIVATE(T, sum, kHigh * kWide);
     OWL_PRIVATE(int64_t, place, 3);  // of the pixel that a thread loads: all in all, its line, its column
@@ -129,7 +131,8 @@ OWL_DEVICE void convolve_tiles(const ConvLaunch& a) {
         const int64_t pixels = pools ? most_pixels : x.positions * y.positions * a.batch, products = a.sources * x.taps * y.taps;
         if (first_pixel >= pixels) continue;
 
-        const auto describe = [&](int d, int64_t product) {
+        const auto describe = [&](int64_t product) {
+            const int d = ring_place(product);
             if (product >= products) {
                 line[d] = kFarAway;
                 number[d] = -1;
@@ -178,47 +181,63 @@ OWL_DEVICE void convolve_tiles(const ConvLaunch& a) {
             }
         }
         OWL_BARRIER();
-        OWL_THREADS(t) if (t < kConvDepth) describe(t, t);
+        OWL_THREADS(t) if (t < kConvDescribed) describe(t);
         OWL_BARRIER();
         const T* filter = static_cast<const T*>(a.filter) + group * a.sources * a.results * a.x.taps * a.y.taps;
-        for (int64_t product = 0; product < products; product += kConvDepth) {
-            OWL_THREADS(t) {
-                OWL_UNROLL
-                for (int i = 0; i < kConvDepth * kConvPixels / kConvThreads; ++i) {
-                    const int d = t / kConvPixels + i * (kConvThreads / kConvPixels);
-                    const int64_t at_y = place[1] + line[d];
-                    T value = T(0);
-                    if (inside(at_y, a.y.source) && inside(place[2] + column[d], a.x.source))
-                        value = static_cast<const T*>(a.source)[place[0] + offset[d]];
-                    data[d * kConvPixels + t % kConvPixels] = value;
-                }
-                const int d = t % kConvDepth;
-                const int64_t at = number[d];
-                OWL_UNROLL
-                for (int i = 0; i < kConvDepth * kChannels / kConvThreads; ++i) {
-                    const int channel = t / kConvDepth + i * (kConvThreads / kConvDepth);
-                    T value = T(-0.0);
-                    if (at >= 0 && first_channel + channel < a.results)
-                        value = filter[(first_channel + channel) * a.result_step + at];
-                    filters[d * kPitch + channel] = value;
-                }
+        // A thread's share of the panel from a product on, from memory to `pixel` and `weight`, and from there to shared memory.
+        constexpr int kEach = kPanel / kConvThreads, kFilterEach = kConvDepth * kChannels / kConvThreads;
+        const auto fetch = [&](int t, int64_t product, T* pixel, T* weight) {
+            OWL_UNROLL
+            for (int i = 0; i < kEach; ++i) {
+                const int d = ring_place(product + t / kConvPixels + i * (kConvThreads / kConvPixels));
+                pixel[i] = T(0);
+                if (inside(place[1] + line[d], a.y.source) && inside(place[2] + column[d], a.x.source))
+                    pixel[i] = static_cast<const T*>(a.source)[place[0] + offset[d]];
             }
-            OWL_BARRIER();
+            const int64_t at = number[ring_place(product + t % kConvDepth)];
+            OWL_UNROLL
+            for (int i = 0; i < kFilterEach; ++i) {
+                const int64_t channel = first_channel + t / kConvDepth + i * (kConvThreads / kConvDepth);
+                weight[i] = at >= 0 && channel < a.results ? filter[channel * a.result_step + at] : T(-0.0);
+            }
+        };
+        const auto put = [&](int t, int panel, const T* pixel, const T* weight) {
+            OWL_UNROLL
+            for (int i = 0; i < kEach; ++i) data[panel * kPanel + t + i * kConvThreads] = pixel[i];
+            const int at = panel * kFilterPanel + t % kConvDepth * kPitch + t / kConvDepth;
+            OWL_UNROLL
+            for (int i = 0; i < kFilterEach; ++i) filters[at + i * (kConvThreads / kConvDepth)] = weight[i];
+        };
+        OWL_THREADS(t) {
+            T pixel[kEach], weight[kFilterEach];
+            fetch(t, 0, pixel, weight);
+            put(t, 0, pixel, weight);
+        }
+        OWL_BARRIER();
+        int now = 0;  // the panel in hand
+        OWL_ROLLED
+        for (int64_t product = 0; product < products; product += kConvDepth) {
+            const int64_t next = product + kConvDepth;
             OWL_THREADS(t) {
-                if (t < kConvDepth) describe(t, product + kConvDepth + t);
+                T next_pixel[kEach], next_weight[kFilterEach];
+                if (next < products) fetch(t, next, next_pixel, next_weight);
+                if (product % kConvDescribed == 0 && t < kConvDescribed) describe(product + kConvDescribed + t);
                 for (int d = 0; d < kConvDepth; ++d) {
                     T pixel[kWide];
                     OWL_UNROLL
-                    for (int j = 0; j < kWide; ++j) pixel[j] = data[d * kConvPixels + t % kColumns + j * kColumns];
+                    for (int j = 0; j < kWide; ++j)
+                        pixel[j] = data[now * kPanel + d * kConvPixels + t % kColumns + j * kColumns];
                     OWL_UNROLL
                     for (int i = 0; i < kHigh; ++i) {
-                        const T f = filters[d * kPitch + t / kColumns + i * kRows];
+                        const T f = filters[now * kFilterPanel + d * kPitch + t / kColumns + i * kRows];
                         OWL_UNROLL
                         for (int j = 0; j < kWide; ++j) sum[i * kWide + j] = fma(pixel[j], f, sum[i * kWide + j]);
                     }
                 }
+                if (next < products) put(t, 1 - now, next_pixel, next_weight);
             }
             OWL_BARRIER();
+            now = 1 - now;
         }
         OWL_THREADS(t) {
             if constexpr (pools) {
