@@ -102,3 +102,12 @@ def test_nothing_is_contracted_or_flushed(source, tmp_path):
         assert fused["ours"] < fused["contracted"]
     else:  # nothing but copies, or sums whose every step is written as one
         assert fused["ours"] <= fused["contracted"]
+
+
+@needs_nvcc
+def test_products_load_16_bytes_at_once(tmp_path):
+    nvcc(ROOT / "owl" / "_cuda" / "kernels" / "gemm.cu", tmp_path / "out.ptx", "--fmad=false", "-arch=sm_80", "--ptx")
+    kernels = (tmp_path / "out.ptx").read_text().split(".entry ")[1:]
+    assert len(kernels) == 4
+    for text in kernels:
+        assert ("ld.global.v4.f32" if text.startswith("gemm_f32") else "ld.global.v2.f64") in text
