@@ -170,7 +170,7 @@ static_assert(sizeof(ConvLaunch) == 296, "the same in both compilers");
 // of their own; within a part of the filter's, stretches have.
 constexpr int64_t kConvStretch = 256;  // positions
 constexpr int kConvDepth = 8;          // positions, or products of a sum, of a panel in shared memory
-constexpr int kConvDescribed = 16;     // likewise, whose places are computed at a time: those of two panels
+constexpr int kConvDescribed = 16;     // likewise, whose places are computed at a time: those of one panel or two
 constexpr int kConvNumbers = 32;       // numbers of a filter, of a tile
 template <class T>
 constexpr int kConvOutputs = sizeof(T) == 4 ? 64 : 32;  // output channels of a tile
