@@ -152,7 +152,7 @@ cdef int convolved_shape(ConvInfo info, const Shape& x, const Shape& w, Shape* y
     return check_size(dereference(y), what)
 
 
-cdef void add_info(Draft* draft, ConvInfo info) noexcept:
+cdef void add_info(Draft* draft, ConvInfo info, int64_t precision) noexcept:
     cdef ConvAttributes attributes
     attributes.pad_w = info.pad_width
     attributes.pad_h = info.pad_height
@@ -161,7 +161,8 @@ cdef void add_info(Draft* draft, ConvInfo info) noexcept:
     attributes.dilation_w = info.dilation_horizontal
     attributes.dilation_h = info.dilation_vertical
     attributes.groups = info.groups
-    attributes.algorithm = <int64_t>(ConvAlgorithm.automatic if use_winograd else ConvAlgorithm.direct)
+    attributes.algorithm = <int32_t>(ConvAlgorithm.automatic if use_winograd else ConvAlgorithm.direct)
+    attributes.precision = <int32_t>precision
     draft.set_attributes(attributes)
 
 
@@ -179,7 +180,7 @@ cdef NArray conv_forward(x, w, b, ConvInfo info, str what):
         arrays.append(bias)
     draft.op = Op.conv_forward
     draft.dtype = common_dtype(arrays)
-    add_info(&draft, info)
+    add_info(&draft, info, matmul_precision)
     arrays = [converted(array, draft.dtype) for array in arrays]
     for array in arrays:
         draft.add_input((<NArray>array).node)
@@ -209,7 +210,7 @@ cdef NArray conv_backward_data(y, x, w, ConvInfo info, str what):
     check_gradient(diff, expected, what)
     draft.op = Op.conv_backward_data
     draft.dtype = common_dtype((diff, filters))
-    add_info(&draft, info)
+    add_info(&draft, info, matmul_precision)
     diff = converted(diff, draft.dtype)
     filters = converted(filters, draft.dtype)
     draft.add_input(diff.node)
@@ -238,7 +239,7 @@ cdef NArray conv_backward_filter(y, x, w, ConvInfo info, str what):
     check_gradient(diff, expected, what)
     draft.op = Op.conv_backward_filter
     draft.dtype = common_dtype((diff, data))
-    add_info(&draft, info)
+    add_info(&draft, info, HIGHEST)
     diff = converted(diff, draft.dtype)
     data = converted(data, draft.dtype)
     draft.add_input(diff.node)

@@ -63,7 +63,8 @@ class ConvolutionLowerer {
 
     void forward() {
         const ConvolutionSizes s = convolution_sizes(node_, view(0), view(1), node_.shape);
-        auto builder = step<ConvLaunch>("conv_forward");
+        const bool rounds = rounds_to_tf32(s.c_out / s.groups);
+        auto builder = step<ConvLaunch>(rounds ? "conv_forward_tf32" : "conv_forward");
         ConvLaunch& args = builder.args;
         args.x = forward_axis(s.w, s.kw, s.out_w, s.pad_w, s.stride_w, s.dilation_w);
         args.y = forward_axis(s.h, s.kh, s.out_h, s.pad_h, s.stride_h, s.dilation_h);
@@ -95,7 +96,8 @@ class ConvolutionLowerer {
 
     void backward_data() {
         const ConvolutionSizes s = convolution_sizes(node_, node_.shape, view(1), view(0));
-        auto builder = step<ConvLaunch>("conv_backward_data");
+        const bool rounds = rounds_to_tf32(s.c_in / s.groups);
+        auto builder = step<ConvLaunch>(rounds ? "conv_backward_data_tf32" : "conv_backward_data");
         ConvLaunch& args = builder.args;
         args.x = adjoint_axis(s.w, s.kw, s.out_w, s.pad_w, s.stride_w, s.dilation_w);
         args.y = adjoint_axis(s.h, s.kh, s.out_h, s.pad_h, s.stride_h, s.dilation_h);
@@ -104,6 +106,12 @@ class ConvolutionLowerer {
         args.result_step = s.kw * s.kh;
         args.source_step = args.result_step * args.results;
         push(&builder, s, id_);
+    }
+
+    // `results`: channels of a group. Where there are few, a tile of the tensor cores would be nearly empty.
+    bool rounds_to_tf32(int64_t results) const {
+        const auto precision = static_cast<Precision>(attributes_of<ConvAttributes>(node_).precision);
+        return precision == Precision::high && !doubles_ && results > kConvNarrow;
     }
 
     // `result`: the node that the launch makes; -1: it goes through the workspace.
@@ -130,9 +138,10 @@ class ConvolutionLowerer {
         const int64_t pixels = plane * args.batch;
         const int64_t classes = std::min(args.x.result, args.x.classes) * std::min(args.y.result, args.y.classes);
         const int64_t tiles = ceil_div(args.results, channels) * ceil_div(pixels, kConvPixels) * args.groups * classes;
-        const Kernel kernel = pools ? narrow ? Kernel::conv_pool_narrow_f32 : Kernel::conv_pool_wide_f32
-                              : narrow ? Kernel::conv_narrow_f32 : Kernel::conv_wide_f32;
-        out_.push(builder, launch(typed(kernel), blocks_of(tiles)), bytes);
+        Kernel kernel = typed(pools ? narrow ? Kernel::conv_pool_narrow_f32 : Kernel::conv_pool_wide_f32
+                              : narrow ? Kernel::conv_narrow_f32 : Kernel::conv_wide_f32);
+        if (rounds_to_tf32(args.results)) kernel = pools ? Kernel::conv_pool_tf32 : Kernel::conv_tf32;
+        out_.push(builder, launch(kernel, blocks_of(tiles)), bytes);
     }
 
     void backward_filter() {

@@ -94,7 +94,8 @@ cdef extern from "_engine/graph/attributes.h" namespace "owl" nogil:
         int64_t dilation_w
         int64_t dilation_h
         int64_t groups
-        int64_t algorithm
+        int32_t algorithm
+        int32_t precision
 
     struct PoolAttributes:
         int64_t op

@@ -169,7 +169,8 @@ static_assert(sizeof(ConvLaunch) == 296, "the same in both compilers");
 // The gradient of a filter or of the bias is a sum over positions, pixels of the result in all images. Parts of them have sums
 // of their own; within a part of the filter's, stretches have.
 constexpr int64_t kConvStretch = 256;  // positions
-constexpr int kConvDepth = 16;         // positions, or products of a sum, that are in shared memory at a time
+constexpr int kConvDepth = 8;          // positions, or products of a sum, of a panel in shared memory
+constexpr int kConvDescribed = 16;     // likewise, whose places are computed at a time: those of one panel or two
 constexpr int kConvNumbers = 32;       // numbers of a filter, of a tile
 template <class T>
 constexpr int kConvOutputs = sizeof(T) == 4 ? 64 : 32;  // output channels of a tile

@@ -24,13 +24,15 @@ OWL_DEVICE void correlate_tiles(const ConvGradientLaunch& a) {
     constexpr int kColumns = 16, kRows = kConvThreads / kColumns;  // of threads: numbers and output channels
     constexpr int kWide = kConvNumbers / kColumns, kHigh = kOutputs / kRows;
     constexpr int kOutputPitch = kOutputs + 1, kNumberPitch = kConvNumbers + 1;  // for different banks
-    OWL_SHARED(T, gradient, kConvDepth * kOutputPitch);
-    OWL_SHARED(T, data, kConvDepth * kNumberPitch);
-    // Of the positions in shared memory: the place in y_diff and in x, and the line and the column in x.
-    OWL_SHARED(int64_t, place_y, kConvDepth);
-    OWL_SHARED(int64_t, place_x, kConvDepth);
-    OWL_SHARED(int64_t, line, kConvDepth);
-    OWL_SHARED(int64_t, column, kConvDepth);
+    constexpr int kOutputPanel = kConvDepth * kOutputPitch, kNumberPanel = kConvDepth * kNumberPitch;
+    // Two panels of each: while the threads multiply one, they fetch the next.
+    OWL_SHARED(T, gradient, 2 * kOutputPanel);
+    OWL_SHARED(T, data, 2 * kNumberPanel);
+    // Of the positions of four panels: the place in y_diff and in x, and the line and the column in x.
+    OWL_SHARED(int64_t, place_y, 2 * kConvDescribed);
+    OWL_SHARED(int64_t, place_x, 2 * kConvDescribed);
+    OWL_SHARED(int64_t, line, 2 * kConvDescribed);
+    OWL_SHARED(int64_t, column, 2 * kConvDescribed);
     // Of the filter's numbers: the offsets to add to these.
     OWL_SHARED(int64_t, offset, kConvNumbers);
     OWL_SHARED(int64_t, down, kConvNumbers);
@@ -50,7 +52,8 @@ OWL_DEVICE void correlate_tiles(const ConvGradientLaunch& a) {
         const int64_t group = take_digit(part, s.groups);
         const int64_t first = part * a.part_positions, last = smaller(first + a.part_positions, positions);
 
-        const auto describe = [&](int d, int64_t position) {
+        const auto describe = [&](int64_t position) {
+            const int d = ring_place(position);
             if (position >= last) {
                 place_y[d] = -1;
                 line[d] = kFarAway;
@@ -73,44 +76,67 @@ OWL_DEVICE void correlate_tiles(const ConvGradientLaunch& a) {
                 right[t] = tap_x * s.dilation_w;
                 offset[t] = ((group * in + channel) * s.h + tap_y * s.dilation_h) * s.w + tap_x * s.dilation_w;
             }
-            if (t < kConvDepth) describe(t, first + t);
+            if (t < kConvDescribed) describe(first + t);
             OWL_UNROLL
             for (int i = 0; i < kHigh * kWide; ++i) sum[i] = total[i] = T(0);
         }
         OWL_BARRIER();
-        for (int64_t position = first; position < last; position += kConvDepth) {
-            OWL_THREADS(t) {
-                const int d = t % kConvDepth;
-                const int64_t at = place_y[d], from = place_x[d], at_y = line[d], at_x = column[d];
-                const T* y_diff = static_cast<const T*>(a.y_diff) + group * out * s.out_h * s.out_w + at;
-                OWL_UNROLL
-                for (int i = 0; i < kHigh; ++i) {
-                    const int output = t / kConvDepth + i * (kConvThreads / kConvDepth);
-                    T value = T(-0.0);
-                    if (at >= 0 && first_output + output < out) value = y_diff[(first_output + output) * s.out_h * s.out_w];
-                    gradient[d * kOutputPitch + output] = value;
-                }
-                OWL_UNROLL
-                for (int i = 0; i < kConvDepth * kConvNumbers / kConvThreads; ++i) {
-                    const int n = t / kConvDepth + i * (kConvThreads / kConvDepth);
-                    T value = T(0);
-                    if (inside(at_y + down[n], s.h) && inside(at_x + right[n], s.w))
-                        value = static_cast<const T*>(a.x)[from + offset[n]];
-                    data[d * kNumberPitch + n] = value;
-                }
+        // A thread's share of the panel from a position on, from memory to `slope` and `value`, and from there to shared memory.
+        constexpr int kEach = kConvDepth * kConvNumbers / kConvThreads, kStep = kConvThreads / kConvDepth;
+        constexpr int kOutputEach = (kOutputs + kStep - 1) / kStep;
+        const auto fetch = [&](int t, int64_t position, T* slope, T* value) {
+            const int d = ring_place(position + t % kConvDepth);
+            const int64_t at = place_y[d], from = place_x[d], at_y = line[d], at_x = column[d];
+            const T* y_diff = static_cast<const T*>(a.y_diff) + group * out * s.out_h * s.out_w + at;
+            OWL_UNROLL
+            for (int i = 0; i < kOutputEach; ++i) {
+                const int output = t / kConvDepth + i * kStep;
+                slope[i] = T(-0.0);
+                if (at >= 0 && output < kOutputs && first_output + output < out)
+                    slope[i] = y_diff[(first_output + output) * s.out_h * s.out_w];
             }
-            OWL_BARRIER();
-            const int64_t done = position + kConvDepth - first;
-            const bool ends = done % kConvStretch == 0 || first + done >= last;
+            OWL_UNROLL
+            for (int i = 0; i < kEach; ++i) {
+                const int n = t / kConvDepth + i * kStep;
+                value[i] = T(0);
+                if (inside(at_y + down[n], s.h) && inside(at_x + right[n], s.w))
+                    value[i] = static_cast<const T*>(a.x)[from + offset[n]];
+            }
+        };
+        const auto put = [&](int t, int panel, const T* slope, const T* value) {
+            const int at = panel * kOutputPanel + t % kConvDepth * kOutputPitch + t / kConvDepth;
+            OWL_UNROLL
+            for (int i = 0; i < kOutputEach; ++i)
+                if (t / kConvDepth + i * kStep < kOutputs) gradient[at + i * kStep] = slope[i];
+            const int to = panel * kNumberPanel + t % kConvDepth * kNumberPitch + t / kConvDepth;
+            OWL_UNROLL
+            for (int i = 0; i < kEach; ++i) data[to + i * kStep] = value[i];
+        };
+        if (first < last) {
             OWL_THREADS(t) {
-                if (t < kConvDepth) describe(t, position + kConvDepth + t);
+                T slope[kOutputEach], value[kEach];
+                fetch(t, first, slope, value);
+                put(t, 0, slope, value);
+            }
+        }
+        OWL_BARRIER();
+        int now = 0;  // the panel in hand
+        OWL_ROLLED
+        for (int64_t position = first; position < last; position += kConvDepth) {
+            const int64_t next = position + kConvDepth, done = next - first;
+            const bool ends = done % kConvStretch == 0 || next >= last;
+            OWL_THREADS(t) {
+                T slope[kOutputEach], value[kEach];
+                if (next < last) fetch(t, next, slope, value);
+                if ((position - first) % kConvDescribed == 0 && t < kConvDescribed) describe(position + kConvDescribed + t);
                 for (int d = 0; d < kConvDepth; ++d) {
                     T x[kWide];
                     OWL_UNROLL
-                    for (int j = 0; j < kWide; ++j) x[j] = data[d * kNumberPitch + t % kColumns + j * kColumns];
+                    for (int j = 0; j < kWide; ++j)
+                        x[j] = data[now * kNumberPanel + d * kNumberPitch + t % kColumns + j * kColumns];
                     OWL_UNROLL
                     for (int i = 0; i < kHigh; ++i) {
-                        const T g = gradient[d * kOutputPitch + t / kColumns + i * kRows];
+                        const T g = gradient[now * kOutputPanel + d * kOutputPitch + t / kColumns + i * kRows];
                         OWL_UNROLL
                         for (int j = 0; j < kWide; ++j) sum[i * kWide + j] = fma(x[j], g, sum[i * kWide + j]);
                     }
@@ -121,8 +147,10 @@ OWL_DEVICE void correlate_tiles(const ConvGradientLaunch& a) {
                     total[i] = total[i] + sum[i];
                     sum[i] = T(0);
                 }
+                if (next < last) put(t, 1 - now, slope, value);
             }
             OWL_BARRIER();
+            now = 1 - now;
         }
         OWL_THREADS(t) {
             T* result = static_cast<T*>(a.part) + part * a.elements;

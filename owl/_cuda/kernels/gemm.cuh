@@ -5,7 +5,7 @@
 // the tile. Rows of k beyond the last are left out rather than zeros: -0 + 0 is not -0.
 #pragma once
 #include "args.h"
-#include "simt.cuh"
+#include "packs.cuh"
 
 namespace owl {
 namespace cuda {
@@ -26,7 +26,8 @@ struct GemmSizes {
     static_assert(Tile::kThreadRows % kVector == 0 && Tile::kThreadColumns % kVector == 0, "whole groups");
 };
 
-// A thread's share of a panel with kLength rows (columns of B) and kDepth of k, which it carries from memory to shared memory.
+// A thread's share of a panel with kLength rows (columns of B) and kDepth of k, which it carries from memory to shared memory:
+// numbers one by one, or kWide adjacent ones at a time where all of these are whole and aligned.
 template <class T, int kLength, int kDepth, int kThreads>
 class PanelShare {
    public:
@@ -35,41 +36,67 @@ class PanelShare {
     OWL_DEVICE PanelShare(const void* data, int64_t stride, int64_t level_stride, int64_t first, int64_t rows, int64_t levels,
                           int t)
         : along_(stride == 1), level_stride_(level_stride), levels_(levels) {
-        row_ = along_ ? t % kLength : t / kDepth;
-        level_ = along_ ? t / kLength : t % kDepth;
+        const int64_t adjacent = along_ ? rows : levels, apart = along_ ? level_stride : stride;
+        wide_ = (along_ || level_stride == 1) && is_aligned(data, sizeof(Pack<T, kWide>)) && (adjacent | apart) % kWide == 0;
+        const int width = wide_ ? kWide : 1, across = (along_ ? kLength : kDepth) / width;
+        const int near = t % across * width, far = t / across;
+        row_ = along_ ? near : far;
+        level_ = along_ ? far : near;
         from_ = static_cast<const T*>(data) + (first + row_) * stride;
-        step_ = along_ ? kLevelStep * level_stride : kRowStep * stride;
+        step_ = kThreads / across * apart;
         rows_ = static_cast<int>(rows - first < kLength ? rows - first : kLength) - row_;
     }
     // From row `level` of k on. Numbers beyond the end are taken for 0.
     OWL_DEVICE void fetch(int64_t level) {
         const int levels = static_cast<int>(levels_ - level < kDepth ? levels_ - level : kDepth) - level_;
         const T* from = from_ + (level + level_) * level_stride_;
+        const int pace = wide_ ? kWide : 1;
         int count = 0;  // of its numbers that are not beyond
-        if (rows_ > 0 && levels > 0) count = along_ ? ceil_div(levels, kLevelStep) : ceil_div(rows_, kRowStep);
-        OWL_UNROLL
-        for (int p = 0; p < kEach; ++p) number_[p] = p < count ? from[p * step_] : T(0);
+        if (rows_ > 0 && levels > 0) count = along_ ? ceil_div(levels, kLevelStep * pace) : ceil_div(rows_, kRowStep * pace);
+        if (wide_) {
+            OWL_UNROLL
+            for (int p = 0; p < kEach; p += kWide) {
+                Pack<T, kWide> pack = {};
+                if (p < count * kWide) pack = *pack_at<T, kWide>(from, p / kWide * step_);
+                OWL_UNROLL
+                for (int v = 0; v < kWide; ++v) number_[p + v] = pack.value[v];
+            }
+        } else {
+            OWL_UNROLL
+            for (int p = 0; p < kEach; ++p) number_[p] = p < count ? from[p * step_] : T(0);
+        }
     }
     template <class Shared>
     OWL_DEVICE void put(Shared& shared, int at) const {
         at += level_ * kPitch + row_;
-        if (along_) {
-            OWL_UNROLL
-            for (int p = 0; p < kEach; ++p) shared[at + p * kLevelStep * kPitch] = number_[p];
+        if (wide_ && along_) {
+            put_each<kWide, kLevelStep * kWide * kPitch, 1>(shared, at);
+        } else if (wide_) {
+            put_each<kWide, kRowStep * kWide, kPitch>(shared, at);
+        } else if (along_) {
+            put_each<1, kLevelStep * kPitch, 0>(shared, at);
         } else {
-            OWL_UNROLL
-            for (int p = 0; p < kEach; ++p) shared[at + p * kRowStep] = number_[p];
+            put_each<1, kRowStep, 0>(shared, at);
         }
     }
 
    private:
     static constexpr int kEach = kLength * kDepth / kThreads, kPitch = kLength + 16 / static_cast<int>(sizeof(T));
-    static constexpr int kLevelStep = kThreads / kLength, kRowStep = kThreads / kDepth;
+    static constexpr int kLevelStep = kThreads / kLength, kRowStep = kThreads / kDepth;  // of numbers one by one
+    static constexpr int kVector = 16 / static_cast<int>(sizeof(T)), kWide = kEach < kVector ? kEach : kVector;
     static_assert(kThreads % kLength == 0 && kThreads % kDepth == 0, "a share lies along one dimension");
+    static_assert(kEach % kWide == 0 && kLength % kWide == 0 && kDepth % kWide == 0, "wide loads are whole");
     OWL_DEVICE static int ceil_div(int n, int by) { return (n + by - 1) / by; }
 
+    // Loads of `width` numbers lie `step` apart, and their numbers `apart`.
+    template <int width, int step, int apart, class Shared>
+    OWL_DEVICE void put_each(Shared& shared, int at) const {
+        OWL_UNROLL
+        for (int p = 0; p < kEach; ++p) shared[at + p / width * step + p % width * apart] = number_[p];
+    }
+
     T number_[kEach] = {};
-    bool along_;
+    bool along_, wide_;
     int row_, level_, rows_;
     int64_t level_stride_, levels_, step_;
     const T* from_;

@@ -1,5 +1,6 @@
 // Whole numbers for positions in arrays, which may have more than 2^31 elements.
 #pragma once
+#include "args.h"
 #include "simt.cuh"
 
 namespace owl {
@@ -26,6 +27,9 @@ constexpr int64_t kFarAway = -(int64_t{1} << 60);  // inside of nothing, whateve
 
 // Does a place, perhaps a negative one, lie in [0, n)?
 OWL_DEVICE bool inside(int64_t place, int64_t n) { return static_cast<uint64_t>(place) < static_cast<uint64_t>(n); }
+
+// Where the description of a convolution's product or position is in shared memory, which has room for 2 * kConvDescribed.
+OWL_DEVICE int ring_place(int64_t item) { return static_cast<int>(item) & (2 * kConvDescribed - 1); }
 
 }  // namespace cuda
 }  // namespace owl

@@ -11,6 +11,7 @@
 // A thread takes kWidth elements at a time, as many as fill 16 bytes or one: their loads come before their stores. So an output
 // may be written over an input whose elements are in the same places.
 #pragma once
+#include "packs.cuh"
 #include "program.cuh"
 
 namespace owl {
@@ -21,24 +22,6 @@ namespace cuda {
     OWL_DEVICE T apply_##name(T x, [[maybe_unused]] T y = T(), [[maybe_unused]] T z = T()) { return expression; }
 #include "_engine/graph/operations.def"
 #undef OWL_ELEMENTWISE
-
-// Neighbors in memory, which one instruction loads or stores.
-template <class Stored, int n>
-struct alignas(n * sizeof(Stored) < 16 ? n * sizeof(Stored) : 16) Pack {
-    Stored value[n];
-};
-
-OWL_DEVICE bool is_aligned(const void* data) { return reinterpret_cast<size_t>(data) % 16 == 0; }
-
-// A GPU faults where the address is no multiple of the pack's alignment.
-template <class Stored, int n>
-OWL_DEVICE Pack<Stored, n>* pack_at(const void* data, int64_t at) {
-    auto* pack = reinterpret_cast<Pack<Stored, n>*>(static_cast<Stored*>(const_cast<void*>(data)) + at);
-#ifndef __CUDACC__
-    if (reinterpret_cast<size_t>(pack) % alignof(Pack<Stored, n>)) throw simt::Race("a misaligned address");
-#endif
-    return pack;
-}
 
 template <int k, class Stored, int n, class T, int inputs>
 OWL_DEVICE void load_dense(const ElementwiseLaunch& a, int64_t at, T (&x)[n][inputs]) {

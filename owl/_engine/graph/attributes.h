@@ -1,4 +1,4 @@
-// What is fixed of an operation besides its shapes, by name. Each member takes a word of a node's attributes.
+// What is fixed of an operation besides its shapes, by name. A member takes a word of a node's attributes, or half of one.
 #pragma once
 #include <cstdint>
 #include <cstring>
@@ -45,7 +45,8 @@ struct RandomAttributes {
 
 struct ConvAttributes {
     int64_t pad_w, pad_h, stride_w, stride_h, dilation_w, dilation_h, groups;
-    int64_t algorithm;  // a ConvAlgorithm
+    int32_t algorithm;  // a ConvAlgorithm
+    int32_t precision;  // a Precision; of the gradient of the filters always the highest
 };
 
 struct PoolAttributes {
@@ -66,7 +67,7 @@ constexpr int words_of() {
         return 0;
     } else {
         constexpr size_t words = sizeof(Attributes) / sizeof(int64_t);
-        static_assert(sizeof(Attributes) % sizeof(int64_t) == 0 && words <= kMaxAttributes, "members of a word each");
+        static_assert(sizeof(Attributes) % sizeof(int64_t) == 0 && words <= kMaxAttributes, "whole words");
         return static_cast<int>(words);
     }
 }

@@ -32,7 +32,7 @@ enum class SoftmaxKind : uint8_t {
 
 enum class Distribution : uint8_t { normal, bernoulli, uniform };
 
-// Of a product of float32 matrices: highest multiplies float32 numbers; high may round them to TF32 first.
+// Of a product of float32 matrices, and of a convolution: highest multiplies float32 numbers; high may round them to TF32 first.
 enum class Precision : uint8_t { highest, high };
 
 enum class PoolOp : uint8_t { none, max, average };

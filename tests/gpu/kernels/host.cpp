@@ -4,6 +4,7 @@
 
 #include "_cuda/kernels/conv.cu"
 #include "_cuda/kernels/conv_filter.cu"
+#include "_cuda/kernels/conv_tf32.cu"
 #include "_cuda/kernels/copy.cu"
 #include "_cuda/kernels/elementwise.cu"
 #include "_cuda/kernels/gemm.cu"

@@ -14,7 +14,7 @@ KERNELS = sorted((ROOT / "owl" / "_cuda" / "kernels").glob("*.cu"))
 ARCHITECTURES = [75, 80, 90, 100, 120]
 MOST_REGISTERS = 96
 # A thread has its part of a tile's sums, and what it fetches next, in registers.
-MOST_REGISTERS_OF = {"conv": 128, "conv_filter": 128, "gemm": 128, "gemm_program": 128}
+MOST_REGISTERS_OF = {"conv": 128, "conv_filter": 128, "conv_tf32": 128, "gemm": 128, "gemm_program": 128}
 MOST_SHARED_BYTES = 32 << 10
 
 needs_nvcc = pytest.mark.skipif(not shutil.which("nvcc"), reason="nvcc is not installed")
@@ -97,8 +97,30 @@ def test_nothing_is_contracted_or_flushed(source, tmp_path):
     assert "approx" not in texts["ours"]
     fused = {name: len(re.findall(r"\bfma\.rn", text)) for name, text in texts.items()}
     included = sources(source)
-    assert bool(fused["ours"]) == any(name.startswith("_cpu/kernels/") for name in included)  # that is where fma() is
+    adds = any(name.startswith("_cpu/kernels/") for name in included)  # that is where fma() is
+    assert bool(fused["ours"]) == (adds and "mma.sync" not in texts["ours"])
     if "_cpu/kernels/arithmetic.h" in included:  # the CPU's mathematics
         assert fused["ours"] < fused["contracted"]
     else:  # nothing but copies, or sums whose every step is written as one
         assert fused["ours"] <= fused["contracted"]
+
+
+@needs_nvcc
+def test_products_load_16_bytes_at_once(tmp_path):
+    nvcc(ROOT / "owl" / "_cuda" / "kernels" / "gemm.cu", tmp_path / "out.ptx", "--fmad=false", "-arch=sm_80", "--ptx")
+    kernels = (tmp_path / "out.ptx").read_text().split(".entry ")[1:]
+    assert len(kernels) == 4
+    for text in kernels:
+        assert ("ld.global.v4.f32" if text.startswith("gemm_f32") else "ld.global.v2.f64") in text
+
+
+@needs_nvcc
+@pytest.mark.parametrize(("architecture", "rounded"), [(75, False), (80, True), (120, True)])
+def test_convolutions_use_tensor_cores_where_there_are_any(architecture, rounded, tmp_path):
+    source, options = ROOT / "owl" / "_cuda" / "kernels" / "conv_tf32.cu", ("--fmad=false", f"-arch=sm_{architecture}")
+    nvcc(source, tmp_path / "out.ptx", *options, "--ptx")
+    kernels = (tmp_path / "out.ptx").read_text().split(".entry ")[1:]
+    assert sorted(text.partition("(")[0] for text in kernels) == ["conv_pool_tf32", "conv_tf32"]
+    for text in kernels:
+        assert text.count("mma.sync.aligned.m16n8k8") == 2 * 2 * 4 * rounded  # steps of a panel, a thread's fragments
+        assert text.count("cvt.rna.tf32.f32") == 2 * (8 + 8) * rounded  # of the first panel and of the others

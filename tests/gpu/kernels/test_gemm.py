@@ -153,6 +153,30 @@ def test_sizes_around_a_tile(kernels, m, n, k, dtype, tile):
 
 @pytest.mark.parametrize("tile", ["small", "large"])
 @pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("seed", range(24))
+def test_wide_loads_change_no_bit(kernels, seed, dtype, tile):
+    """Sizes, distances and addresses around multiples of 16 bytes; the checked kernels find a misaligned wide load."""
+    coin, rng = random.Random(seed), np.random.default_rng(seed)
+    near = lambda n: n + coin.choice([0, 0, 0, 1, 2, 4])  # noqa: E731
+    m, n, k = near(coin.choice([4, 32, 132])), near(coin.choice([4, 64, 68])), near(coin.choice([4, 16, 44]))
+
+    def operand(shape):
+        """Somewhere within an array whose rows are longer, and perhaps transposed."""
+        turned = coin.random() < 0.5
+        rows, columns = shape[::-1] if turned else shape
+        start, more = coin.choice([0, 0, 1, 2]), coin.choice([0, 0, 2, 4])
+        memory = np.full(rows * (columns + more) + start + 64, np.nan, dtype)
+        aligned = -memory.ctypes.data % 16 // memory.itemsize
+        array = memory[aligned + start :][: rows * (columns + more)].reshape(rows, columns + more)[:, :columns]
+        array[:] = numbers(rng, (rows, columns), dtype)
+        return array.T if turned else array
+
+    a, b = operand((k, m)), operand((n, k))
+    same_bits(on_cuda(kernels, a, b, tile, seed), on_cpu(a, b))
+
+
+@pytest.mark.parametrize("tile", ["small", "large"])
+@pytest.mark.parametrize("dtype", DTYPES)
 def test_a_sum_that_is_minus_zero_stays_so(kernels, dtype, tile):
     # What a fused multiplication and addition rounds to -0 would be +0 after a further product of zeros.
     tiny = np.finfo(dtype).tiny
