@@ -80,6 +80,18 @@ cdef Draft like(TapeEntry entry, Op op, const Shape& shape):
     return draft
 
 
+# Of the same precision, but for the gradient of filters, which always has the highest.
+cdef Draft like_convolution(TapeEntry entry, Op op, const Shape& shape):
+    cdef Draft draft = like(entry, op, shape)
+    cdef ConvAttributes attributes = attributes_of[ConvAttributes](entry.draft)
+    if op == Op.conv_backward_filter:
+        attributes.precision = <int32_t>HIGHEST
+    elif entry.draft.op == Op.conv_backward_filter:
+        attributes.precision = <int32_t>matmul_precision
+    draft.set_attributes(attributes)
+    return draft
+
+
 cdef NArray record_two(Draft& draft, NArray first, NArray second):
     draft.add_input(first.node)
     draft.add_input(second.node)
@@ -174,10 +186,10 @@ cdef object derivative(Tape tape, TapeEntry entry, int k, cotangent):
     if op == Op.conv_forward:
         return derivative_of_convolution(entry, k, operand.shape, g)
     if op == Op.conv_backward_data:
-        draft = like(entry, Op.conv_forward if k == 0 else Op.conv_backward_filter, operand.shape)
+        draft = like_convolution(entry, Op.conv_forward if k == 0 else Op.conv_backward_filter, operand.shape)
         return record_two(draft, g, entry.y) if k == 0 else record_two(draft, entry.x, g)
     if op == Op.conv_backward_filter:
-        draft = like(entry, Op.conv_forward if k == 0 else Op.conv_backward_data, operand.shape)
+        draft = like_convolution(entry, Op.conv_forward if k == 0 else Op.conv_backward_data, operand.shape)
         return record_two(draft, entry.y, g) if k == 0 else record_two(draft, entry.x, g)
     if op == Op.conv_backward_bias:
         return reshape(g, [1, 1, operand.shape.dim[2], 1])
@@ -308,9 +320,9 @@ cdef object derivative_of_convolution(TapeEntry entry, int k, const Shape& opera
     if k == 2:
         return conv_backward_bias(g, "grad")
     if k == 0:
-        draft = like(entry, Op.conv_backward_data, operand)
+        draft = like_convolution(entry, Op.conv_backward_data, operand)
         return record_two(draft, g, entry.y)
-    draft = like(entry, Op.conv_backward_filter, operand)
+    draft = like_convolution(entry, Op.conv_backward_filter, operand)
     return record_two(draft, g, entry.x)
 
 

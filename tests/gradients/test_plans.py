@@ -113,8 +113,17 @@ def described(plan):
     return kernels, plan.bytes_outside, plan.bytes_inside, written_over
 
 
+@pytest.mark.parametrize("precision", ["highest", "high"])
 @pytest.mark.parametrize("kind", [Perceptron, ConvolutionNet])
-def test_the_plan_is_that_of_the_script_with_gradients_by_hand(kind):
+def test_the_plan_is_that_of_the_script_with_gradients_by_hand(kind, precision):
+    owl.set_matmul_precision(precision)
+    try:
+        compare_plans(kind)
+    finally:
+        owl.set_matmul_precision("highest")
+
+
+def compare_plans(kind):
     plan, values = run(kind, "by_hand")
     made, made_values = run(kind, "by_owl")
     assert len(plan.kernels) > 5
