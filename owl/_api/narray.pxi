@@ -12,8 +12,8 @@ cdef class NArray:
     Made by `owl.zeros`, `owl.from_numpy` and the other functions of `owl`; not by calling this class. Dimensions are
     column-major: `shape[0]` varies fastest in memory, so ``owl.from_numpy(a).shape == list(reversed(a.shape))``.
 
-    Operators take arrays and numbers on both sides. `*` of two arrays is the matrix product (`owl.elewise.mult` is element
-    by element); all else is element by element and repeats dimensions of 1. Operators record and return at once, on any
+    Operators take arrays and numbers on both sides. `*` of two arrays is the matrix product, as `@` is (`owl.elewise.mult` is
+    element by element); all else is element by element and repeats dimensions of 1. Operators record and return at once, on any
     thread; `to_numpy`, `count_zero`, `float`, `int`, `bool` and `wait_for_eval` compute and block.
 
     ``x -= y`` reads `x`, records, and points `x` at the result: done to one `x` by several threads at once, one update may
@@ -115,6 +115,12 @@ cdef class NArray:
     def __rmul__(self, other):
         return product(other, self)
 
+    def __matmul__(self, other):
+        return matmul(self, other)
+
+    def __rmatmul__(self, other):
+        return matmul(other, self)
+
     def __iadd__(self, other):
         return in_place(self, Elementwise.add, other, "+=")
 
@@ -131,6 +137,12 @@ cdef class NArray:
         if result is NotImplemented:
             return result
         return repoint(self, converted(<NArray>result, self.node.dtype), "*=")
+
+    def __imatmul__(self, other):
+        result = matmul(self, other)
+        if result is NotImplemented:
+            return result
+        return repoint(self, converted(<NArray>result, self.node.dtype), "@=")
 
     def __neg__(self):
         return unary(Elementwise.neg, self)
@@ -234,6 +246,24 @@ cdef class NArray:
         [3, 2]
         """
         return transpose(self, axes)
+
+    @property
+    def T(self):
+        """The transpose of a matrix. Records it anew each time.
+
+        Raises
+        ------
+        owl.ShapeError
+            Unless the array has 2 dimensions: `trans` takes any number of them.
+
+        Examples
+        --------
+        >>> owl.zeros([2, 3]).T.shape
+        [3, 2]
+        """
+        if self.node.shape.ndim != 2:
+            raise ShapeError(f"[T] takes a matrix, not shape {self.shape}; trans takes any number of dimensions")
+        return transpose(self, None)
 
     def reshape(self, shape):
         """The same elements in the same column-major order with other dimensions. One of them may be -1.

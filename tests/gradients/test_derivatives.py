@@ -39,6 +39,7 @@ SMOOTH = {
     "matmul": (lambda x, y: x * y, [3, 4], [4, 2]),
     "matmul_summed": (lambda x, y: (x * y).sum() + (x * 3).sum(), [3, 4], [4, 2]),
     "matmul_of_itself": (lambda x: x * x.trans(), [3, 4]),
+    "at": (lambda x, y: x @ y.T, [3, 4], [2, 4]),
     "trans": (lambda x: elewise.exp(x.trans([2, 0, 1])), [2, 3, 4]),
     "reshape": (lambda x: elewise.exp(x.reshape([6, 2])), [3, 4]),
     "reshape_summed": (lambda x: x.sum(1).reshape([3]), [3, 4]),
