@@ -244,11 +244,11 @@ cdef str text_signature(function):
 cdef dict make_elementwise_functions():
     from inspect import cleandoc
 
-    from owl._api import elewise
+    from owl._api import activations, elewise
     cdef dict functions = {}
     cdef dict numbers = {elementwise_info(op).name.decode(): op for op in range(<int>Elementwise.count_)}
     cdef bytes encoded_name, doc
-    for name, function in vars(elewise).items():
+    for name, function in {**vars(elewise), **vars(activations)}.items():
         if not callable(function):
             continue
         op = numbers[elewise.OPERATIONS.get(name, name)]

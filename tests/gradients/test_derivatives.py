@@ -74,10 +74,13 @@ SMOOTH = {
     "tanh_back": (lambda x: elewise.tanh_back(elewise.tanh(x)), [4]),
     "relu_back": (lambda x, y: elewise.relu_back(x, y), [4], [4]),
     "where": (lambda x, y: elewise.where(x > y, elewise.exp(x), y / x), [4, 2], [4, 2]),
+    "leaky_relu": (lambda x, y: elewise.leaky_relu(x - 1.2, y) + elewise.leaky_relu(1.2 - x, 0.25), [6], [6]),
+    "leaky_relu_of_a_number": (lambda y: elewise.leaky_relu(-2.0, y), [6]),
+    "steps": (lambda x: elewise.mult(elewise.floor(x * 1.7), x) + elewise.mult(elewise.isfinite(x), x), [6]),
     "clip": (lambda x, y: elewise.clip(x, 1.2, y), [6], [6]),
     "bias_grad": (lambda y: conv.Convolver().bias_grad(y), [3, 2, 4, 2]),
 }
-for _name in ("exp", "ln", "sigm", "relu", "tanh", "sqrt", "abs"):
+for _name in ("exp", "ln", "sigm", "relu", "tanh", "sqrt", "abs", "rsqrt", "erf", "gelu", "softplus"):
     SMOOTH[_name] = (getattr(elewise, _name), [4, 3])
 for _name, (_convolver, _x, _w) in CONVOLVERS.items():
     SMOOTH[f"conv_{_name}"] = (_convolver.ff, _x, _w)
