@@ -231,6 +231,69 @@ cdef class NArray:
         """The same as `argmax`."""
         return reduction(self, Reduction.argmax, axis, False, "max_index")
 
+    def argmin(self, axis):
+        """Position of the smallest element along a dimension, which remains as a dimension of 1.
+
+        As for `argmax`: of equal elements the first counts, and NaN is smallest.
+
+        Examples
+        --------
+        >>> owl.from_numpy(np.array([[0, 2, 1], [5, 4, 3]], np.float32)).argmin(0).to_numpy()
+        array([[0.],
+               [2.]], dtype=float32)
+        """
+        return reduction(self, Reduction.argmin, axis, False, "argmin")
+
+    def var(self, axis=None):
+        """Variance over dimensions, which remain as dimensions of 1: the mean square of differences from the mean.
+
+        That is the variance of a whole population, divided by the number of elements. It is computed in two passes, the mean
+        first, so that a large mean takes no digits from it. See `sum`.
+
+        Examples
+        --------
+        >>> owl.from_numpy(np.array([1001.0, 1003.0])).var().to_numpy()
+        array([1.], dtype=float32)
+        """
+        return variance(self, axis, "var")
+
+    def std(self, axis=None):
+        """Standard deviation over dimensions, which remain as dimensions of 1: the root of `var`.
+
+        Where it is 0 it has no derivative, and its gradient is NaN.
+        """
+        return unary(Elementwise.sqrt, variance(self, axis, "std"))
+
+    def logsumexp(self, axis=None):
+        """Logarithm of the sum of exponentials over dimensions, which remain as dimensions of 1. See `sum`.
+
+        The largest element is taken out of the exponentials first, so that they neither overflow nor all vanish.
+
+        Raises
+        ------
+        ValueError
+            If a dimension is empty.
+
+        Examples
+        --------
+        >>> owl.from_numpy(np.array([1000.0, 1000.0])).logsumexp().to_numpy()
+        array([1000.6932], dtype=float32)
+        """
+        return logsumexp(self, axis)
+
+    def cumsum(self, axis):
+        """Running sum along a dimension: each element is the sum of those up to it.
+
+        Pieces of 256 elements are added up by themselves, and the sum of the pieces before is added to each element: the
+        error grows with the number of pieces, and the bits are the same on any number of threads.
+
+        Examples
+        --------
+        >>> owl.from_numpy(np.array([1, 2, 3])).cumsum(0).to_numpy()
+        array([1., 3., 6.], dtype=float32)
+        """
+        return running_sum(self, axis)
+
     def count_zero(self):
         """Number of elements that are 0, as an int. Evaluates and blocks."""
         return count_zeros(self)
@@ -274,6 +337,21 @@ cdef class NArray:
             If the number of elements differs.
         """
         return reshape(self, shape)
+
+    def squeeze(self, dim=None):
+        """The same elements without dimensions of 1.
+
+        Parameters
+        ----------
+        dim : int or list of int, optional
+            Those to leave out, which must be 1; all of them by default.
+
+        Examples
+        --------
+        >>> owl.zeros([2, 3]).sum(0).squeeze().shape
+        [3]
+        """
+        return squeeze(self, dim)
 
     def copy(self):
         """An array of the same value: what happens to one handle does not touch the other."""
