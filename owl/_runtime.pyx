@@ -36,9 +36,9 @@ from owl._cuda.cuda cimport (
 )
 from owl._null.null cimport make_remote_executor
 from owl._engine.graph cimport (
-    ConcatAttributes, ConvAttributes, Distribution, DType, Elementwise, Failure, FailureKind, LockCounters, LrnAttributes,
+    ConcatAttributes, ConvAttributes, CumsumAttributes, Distribution, DType, Elementwise, Failure, FailureKind, LockCounters, LrnAttributes,
     MatmulAttributes, Node, Op, PoolAttributes, PoolOp, RandomAttributes, ReduceAttributes, Reduction, Shape, SliceAttributes,
-    SoftmaxAttributes, State, TransposeAttributes, elementwise_info, elementwise_op, forget_failures_after_fork, graph,
+    SoftmaxAttributes, State, TakeAttributes, TransposeAttributes, elementwise_info, elementwise_op, forget_failures_after_fork, graph,
     has_unobserved_failures, held_unobserved_failures, kDebug, kMaxDims, kOperations, lock_failures_for_fork,
     operation_name, take_unobserved_failures, unlock_failures_after_fork,
 )
@@ -94,8 +94,10 @@ include "_api/narray.pxi"
 include "_api/precision.pxi"
 include "_api/elementwise.pxi"
 include "_api/structure.pxi"
+include "_api/lines.pxi"
 include "_api/convolution.pxi"
 include "_api/creation.pxi"
+include "_api/composed.pxi"
 include "_api/transfer.pxi"
 include "_api/interop.pxi"
 include "_api/gpu_interop.pxi"

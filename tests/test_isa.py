@@ -44,7 +44,7 @@ for dtype in (np.float32, np.float64):
                 found = getattr(ele, name)(array(y), array(z), array(x))
                 close(name, found.to_numpy(), oracles[name](b, z.astype(np.float64), a), dtype)
                 continue
-            arity = 2 if name in ("maximum", "minimum", "mult", "pow", "relu_back") else 1
+            arity = 2 if name in ("leaky_relu", "maximum", "minimum", "mult", "pow", "relu_back") else 1
             operands = [array(x), array(y)][:arity]
             close(name, getattr(ele, name)(*operands).to_numpy(), oracles[name](*[a, b][:arity]), dtype, 10)
         for name in ("__add__", "__sub__", "__truediv__", "__lt__", "__le__", "__gt__", "__ge__", "__eq__", "__ne__"):

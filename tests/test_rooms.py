@@ -109,6 +109,7 @@ def test_every_source_has_a_header():
         *(
             "_cuda/lowering_blas.cpp",
             "_cuda/lowering_conv.cpp",
+            "_cuda/lowering_lines.cpp",
             "_cuda/lowering_pool.cpp",
             "_cuda/lowering_product.cpp",
             "_cuda/lowering_reduction.cpp",

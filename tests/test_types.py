@@ -72,7 +72,11 @@ def test_members_of_classes_agree(name):
     assert set(members) <= has | inherited
     public = {member for member in has if not member.startswith("_")}
     assert public <= set(members)
-    operators = {member for member in has if re.fullmatch(r"__(r|i)?(add|sub|mul|truediv|pow|neg|abs|await)__", member)}
+    operators = {
+        member
+        for member in has
+        if re.fullmatch(r"__(r|i)?(add|sub|mul|truediv|pow|neg|abs|await)__|__i?matmul__", member)
+    }
     assert operators <= set(members)
 
 

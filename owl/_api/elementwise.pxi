@@ -106,7 +106,7 @@ cdef NArray record_elementwise(int op, operands, str what):
 
 cdef object product(left, right):
     cdef Draft draft
-    cdef NArray x, y
+    cdef NArray x
     if type(left) is not NArray or type(right) is not NArray:
         number, array = (right, left) if type(left) is NArray else (left, right)
         if is_number(number):
@@ -121,13 +121,16 @@ cdef object product(left, right):
             raise OwlTypeError("[*] of an owl array and a NumPy array could mean two things: owl.from_numpy first for the "
                                "matrix product, owl.elewise.mult for the product of elements")
         return NotImplemented
-    x = <NArray>left
-    y = <NArray>right
+    return matrix_product(<NArray>left, <NArray>right, "*")
+
+
+cdef NArray matrix_product(NArray x, NArray y, str what):
+    cdef Draft draft
     if x.node.shape.ndim != 2 or y.node.shape.ndim != 2:
-        raise ShapeError(f"[*] the matrix product takes two matrices, not shapes {x.shape} and {y.shape}; "
+        raise ShapeError(f"[{what}] the matrix product takes two matrices, not shapes {x.shape} and {y.shape}; "
                          "owl.elewise.mult multiplies element by element")
     if x.node.shape.dim[1] != y.node.shape.dim[0]:
-        raise ShapeError(f"[*] the matrix product of shapes {x.shape} and {y.shape} does not exist: "
+        raise ShapeError(f"[{what}] the matrix product of shapes {x.shape} and {y.shape} does not exist: "
                          f"{x.node.shape.dim[1]} columns, {y.node.shape.dim[0]} rows")
     if x.node.dtype != y.node.dtype:
         x = cast(x, DType.f64)
@@ -138,10 +141,24 @@ cdef object product(left, right):
     draft.shape.ndim = 2
     draft.shape.dim[0] = x.node.shape.dim[0]
     draft.shape.dim[1] = y.node.shape.dim[1]
-    check_size(draft.shape, "*")
+    check_size(draft.shape, what)
     draft.add_input(x.node)
     draft.add_input(y.node)
     return commit(draft)
+
+
+# `@`, which means matrices alone. Objects of other libraries may know better.
+cdef object matmul(left, right):
+    if type(left) is NArray and type(right) is NArray:
+        if (<NArray>left).node.shape.ndim != 2 or (<NArray>right).node.shape.ndim != 2:
+            raise ShapeError(f"[@] takes two matrices, as * does, not shapes {left.shape} and {right.shape}")
+        return matrix_product(<NArray>left, <NArray>right, "@")
+    other = right if type(left) is NArray else left
+    if is_number(other):
+        raise OwlTypeError("[@] takes two matrices: the product of an array and a number is *")
+    if isinstance(other, np.ndarray):
+        raise OwlTypeError("[@] takes two owl arrays, as * does: owl.from_numpy first")
+    return NotImplemented
 
 
 cdef object in_place(NArray self, Elementwise op, other, str symbol):
@@ -227,11 +244,11 @@ cdef str text_signature(function):
 cdef dict make_elementwise_functions():
     from inspect import cleandoc
 
-    from owl._api import elewise
+    from owl._api import activations, elewise
     cdef dict functions = {}
     cdef dict numbers = {elementwise_info(op).name.decode(): op for op in range(<int>Elementwise.count_)}
     cdef bytes encoded_name, doc
-    for name, function in vars(elewise).items():
+    for name, function in {**vars(elewise), **vars(activations)}.items():
         if not callable(function):
             continue
         op = numbers[elewise.OPERATIONS.get(name, name)]

@@ -1,4 +1,5 @@
 """The functions of owl.elewise: their names, parameters and documentation. What they do is a row of operations.def.
+Activations, and the gradients through them, are in activations.py.
 
 The extension makes a builtin of each when it is imported; a Python function would cost as much as recording itself.
 """
@@ -68,6 +69,34 @@ def clip(x, low, high, /):
     """
 
 
+def erf(x, /):
+    """Error function, element by element: twice the integral of exp(-t * t) from 0 to `x`, over the root of pi.
+
+    Parameters
+    ----------
+    x : NArray
+        float32 or float64, any shape.
+
+
+    Returns
+    -------
+    NArray
+        An array of the shape and type of `x`.
+
+    Notes
+    -----
+    The error is at most 2 units in the last place.
+
+
+    Records the operation and returns at once; any thread may call it.
+
+    Examples
+    --------
+    >>> owl.elewise.erf(owl.from_numpy(np.array([-np.inf, 0, 0.5], np.float32))).to_numpy()
+    array([-1.       ,  0.       ,  0.5204999], dtype=float32)
+    """
+
+
 def exp(x, /):
     """Exponential, element by element.
 
@@ -91,6 +120,62 @@ def exp(x, /):
     --------
     >>> owl.elewise.exp(owl.from_numpy(np.array([-np.inf, 0], np.float32))).to_numpy()
     array([0., 1.], dtype=float32)
+    """
+
+
+def floor(x, /):
+    """Largest whole number that is not above `x`, element by element.
+
+    Parameters
+    ----------
+    x : NArray
+        float32 or float64, any shape.
+
+
+    Returns
+    -------
+    NArray
+        An array of the shape and type of `x`.
+
+    Notes
+    -----
+    Exact. Infinities and NaN stay as they are. The derivative is 0.
+
+
+    Records the operation and returns at once; any thread may call it.
+
+    Examples
+    --------
+    >>> owl.elewise.floor(owl.from_numpy(np.array([-1.5, -1, 2.7], np.float32))).to_numpy()
+    array([-2., -1.,  2.], dtype=float32)
+    """
+
+
+def isfinite(x, /):
+    """1 where `x` is neither infinite nor NaN, 0 elsewhere.
+
+    Parameters
+    ----------
+    x : NArray
+        float32 or float64, any shape.
+
+
+    Returns
+    -------
+    NArray
+        An array of the shape and type of `x`.
+
+    Notes
+    -----
+    The derivative is 0.
+
+
+    Records the operation and returns at once; any thread may call it.
+
+    Examples
+    --------
+    >>> owl.elewise.isfinite(owl.from_numpy(np.array([1, np.inf, np.nan], np.float32))).to_numpy()
+    array([1., 0., 0.], dtype=float32)
     """
 
 
@@ -254,13 +339,14 @@ def pow(x, y, /):
     """
 
 
-def relu(x, /):
-    """Rectifier: `x` where it is positive, 0 elsewhere.
+def rsqrt(x, /):
+    """Reciprocal square root, 1 / sqrt(x), element by element.
 
     Parameters
     ----------
     x : NArray
         float32 or float64, any shape.
+
 
     Returns
     -------
@@ -269,101 +355,15 @@ def relu(x, /):
 
     Notes
     -----
-    NaN stays NaN.
+    The error is at most 1.5 units in the last place. Of 0 it is infinity, of a negative number NaN.
+
 
     Records the operation and returns at once; any thread may call it.
 
     Examples
     --------
-    >>> owl.elewise.relu(owl.from_numpy(np.array([-1, 0, 2], np.float32))).to_numpy()
-    array([0., 0., 2.], dtype=float32)
-    """
-
-
-def relu_back(y, x, /):
-    """Gradient through a rectifier: `y` where `x` is positive, 0 elsewhere.
-
-    Parameters
-    ----------
-    y : NArray
-        The incoming gradient.
-    x : NArray
-        The rectifier's input or its result, which are positive at the same places.
-
-    Returns
-    -------
-    NArray
-        An array of the common shape.
-
-    Raises
-    ------
-    ValueError
-        If shapes differ and neither can be repeated along a dimension of 1.
-
-    Notes
-    -----
-    Records the operation and returns at once; any thread may call it.
-
-    Examples
-    --------
-    >>> g = owl.from_numpy(np.array([5, 6], np.float32))
-    >>> x = owl.from_numpy(np.array([-1, 2], np.float32))
-    >>> owl.elewise.relu_back(g, x).to_numpy()
-    array([0., 6.], dtype=float32)
-    """
-
-
-def sigm(x, /):
-    """Logistic function 1 / (1 + exp(-x)), element by element.
-
-    Parameters
-    ----------
-    x : NArray
-        float32 or float64, any shape.
-
-    Returns
-    -------
-    NArray
-        An array of the shape and type of `x`.
-
-    Notes
-    -----
-    The error is at most 4 units in the last place, for large negative `x` too.
-
-    Records the operation and returns at once; any thread may call it.
-
-    Examples
-    --------
-    >>> owl.elewise.sigm(owl.from_numpy(np.array([-np.inf, 0, np.inf], np.float32))).to_numpy()
-    array([0. , 0.5, 1. ], dtype=float32)
-    """
-
-
-def sigm_back(y, top=None, /):
-    """Derivative y * (1 - y) of the logistic function, from its result `y`.
-
-    Parameters
-    ----------
-    y : NArray
-        A result of `sigm`; with `top`, the gradient that comes in.
-    top : NArray, optional
-        A result of `sigm`.
-
-    Returns
-    -------
-    NArray
-        An array of the shape and type of `y`.
-
-    Notes
-    -----
-    Called as ``sigm_back(diff, top)`` it gives ``diff * top * (1 - top)``.
-
-    Records the operation and returns at once; any thread may call it.
-
-    Examples
-    --------
-    >>> owl.elewise.sigm_back(owl.from_numpy(np.array([0, 0.5], np.float32))).to_numpy()
-    array([0.  , 0.25], dtype=float32)
+    >>> owl.elewise.rsqrt(owl.from_numpy(np.array([0, 4], np.float32))).to_numpy()
+    array([inf, 0.5], dtype=float32)
     """
 
 
@@ -390,60 +390,6 @@ def sqrt(x, /):
     --------
     >>> owl.elewise.sqrt(owl.from_numpy(np.array([0, 9], np.float32))).to_numpy()
     array([0., 3.], dtype=float32)
-    """
-
-
-def tanh(x, /):
-    """Hyperbolic tangent, element by element.
-
-    Parameters
-    ----------
-    x : NArray
-        float32 or float64, any shape.
-
-    Returns
-    -------
-    NArray
-        An array of the shape and type of `x`.
-
-    Notes
-    -----
-    The error is at most 4 units in the last place.
-
-    Records the operation and returns at once; any thread may call it.
-
-    Examples
-    --------
-    >>> owl.elewise.tanh(owl.from_numpy(np.array([-np.inf, 0, np.inf], np.float32))).to_numpy()
-    array([-1.,  0.,  1.], dtype=float32)
-    """
-
-
-def tanh_back(y, top=None, /):
-    """Derivative 1 - y * y of the hyperbolic tangent, from its result `y`.
-
-    Parameters
-    ----------
-    y : NArray
-        A result of `tanh`; with `top`, the gradient that comes in.
-    top : NArray, optional
-        A result of `tanh`.
-
-    Returns
-    -------
-    NArray
-        An array of the shape and type of `y`.
-
-    Notes
-    -----
-    Called as ``tanh_back(diff, top)`` it gives ``diff * (1 - top * top)``.
-
-    Records the operation and returns at once; any thread may call it.
-
-    Examples
-    --------
-    >>> owl.elewise.tanh_back(owl.from_numpy(np.array([0, 0.5], np.float32))).to_numpy()
-    array([1.  , 0.75], dtype=float32)
     """
 
 

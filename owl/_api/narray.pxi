@@ -12,8 +12,8 @@ cdef class NArray:
     Made by `owl.zeros`, `owl.from_numpy` and the other functions of `owl`; not by calling this class. Dimensions are
     column-major: `shape[0]` varies fastest in memory, so ``owl.from_numpy(a).shape == list(reversed(a.shape))``.
 
-    Operators take arrays and numbers on both sides. `*` of two arrays is the matrix product (`owl.elewise.mult` is element
-    by element); all else is element by element and repeats dimensions of 1. Operators record and return at once, on any
+    Operators take arrays and numbers on both sides. `*` of two arrays is the matrix product, as `@` is (`owl.elewise.mult` is
+    element by element); all else is element by element and repeats dimensions of 1. Operators record and return at once, on any
     thread; `to_numpy`, `count_zero`, `float`, `int`, `bool` and `wait_for_eval` compute and block.
 
     ``x -= y`` reads `x`, records, and points `x` at the result: done to one `x` by several threads at once, one update may
@@ -115,6 +115,12 @@ cdef class NArray:
     def __rmul__(self, other):
         return product(other, self)
 
+    def __matmul__(self, other):
+        return matmul(self, other)
+
+    def __rmatmul__(self, other):
+        return matmul(other, self)
+
     def __iadd__(self, other):
         return in_place(self, Elementwise.add, other, "+=")
 
@@ -131,6 +137,12 @@ cdef class NArray:
         if result is NotImplemented:
             return result
         return repoint(self, converted(<NArray>result, self.node.dtype), "*=")
+
+    def __imatmul__(self, other):
+        result = matmul(self, other)
+        if result is NotImplemented:
+            return result
+        return repoint(self, converted(<NArray>result, self.node.dtype), "@=")
 
     def __neg__(self):
         return unary(Elementwise.neg, self)
@@ -219,6 +231,69 @@ cdef class NArray:
         """The same as `argmax`."""
         return reduction(self, Reduction.argmax, axis, False, "max_index")
 
+    def argmin(self, axis):
+        """Position of the smallest element along a dimension, which remains as a dimension of 1.
+
+        As for `argmax`: of equal elements the first counts, and NaN is smallest.
+
+        Examples
+        --------
+        >>> owl.from_numpy(np.array([[0, 2, 1], [5, 4, 3]], np.float32)).argmin(0).to_numpy()
+        array([[0.],
+               [2.]], dtype=float32)
+        """
+        return reduction(self, Reduction.argmin, axis, False, "argmin")
+
+    def var(self, axis=None):
+        """Variance over dimensions, which remain as dimensions of 1: the mean square of differences from the mean.
+
+        That is the variance of a whole population, divided by the number of elements. It is computed in two passes, the mean
+        first, so that a large mean takes no digits from it. See `sum`.
+
+        Examples
+        --------
+        >>> owl.from_numpy(np.array([1001.0, 1003.0])).var().to_numpy()
+        array([1.], dtype=float32)
+        """
+        return variance(self, axis, "var")
+
+    def std(self, axis=None):
+        """Standard deviation over dimensions, which remain as dimensions of 1: the root of `var`.
+
+        Where it is 0 it has no derivative, and its gradient is NaN.
+        """
+        return unary(Elementwise.sqrt, variance(self, axis, "std"))
+
+    def logsumexp(self, axis=None):
+        """Logarithm of the sum of exponentials over dimensions, which remain as dimensions of 1. See `sum`.
+
+        The largest element is taken out of the exponentials first, so that they neither overflow nor all vanish.
+
+        Raises
+        ------
+        ValueError
+            If a dimension is empty.
+
+        Examples
+        --------
+        >>> owl.from_numpy(np.array([1000.0, 1000.0])).logsumexp().to_numpy()
+        array([1000.6932], dtype=float32)
+        """
+        return logsumexp(self, axis)
+
+    def cumsum(self, axis):
+        """Running sum along a dimension: each element is the sum of those up to it.
+
+        Pieces of 256 elements are added up by themselves, and the sum of the pieces before is added to each element: the
+        error grows with the number of pieces, and the bits are the same on any number of threads.
+
+        Examples
+        --------
+        >>> owl.from_numpy(np.array([1, 2, 3])).cumsum(0).to_numpy()
+        array([1., 3., 6.], dtype=float32)
+        """
+        return running_sum(self, axis)
+
     def count_zero(self):
         """Number of elements that are 0, as an int. Evaluates and blocks."""
         return count_zeros(self)
@@ -235,6 +310,24 @@ cdef class NArray:
         """
         return transpose(self, axes)
 
+    @property
+    def T(self):
+        """The transpose of a matrix. Records it anew each time.
+
+        Raises
+        ------
+        owl.ShapeError
+            Unless the array has 2 dimensions: `trans` takes any number of them.
+
+        Examples
+        --------
+        >>> owl.zeros([2, 3]).T.shape
+        [3, 2]
+        """
+        if self.node.shape.ndim != 2:
+            raise ShapeError(f"[T] takes a matrix, not shape {self.shape}; trans takes any number of dimensions")
+        return transpose(self, None)
+
     def reshape(self, shape):
         """The same elements in the same column-major order with other dimensions. One of them may be -1.
 
@@ -244,6 +337,21 @@ cdef class NArray:
             If the number of elements differs.
         """
         return reshape(self, shape)
+
+    def squeeze(self, dim=None):
+        """The same elements without dimensions of 1.
+
+        Parameters
+        ----------
+        dim : int or list of int, optional
+            Those to leave out, which must be 1; all of them by default.
+
+        Examples
+        --------
+        >>> owl.zeros([2, 3]).sum(0).squeeze().shape
+        [3]
+        """
+        return squeeze(self, dim)
 
     def copy(self):
         """An array of the same value: what happens to one handle does not touch the other."""

@@ -6,12 +6,10 @@ cdef NArray reduction(NArray x, Reduction kind, axis, bint mean, str what):
     cdef ReduceAttributes attributes
     cdef int ndim = x.node.shape.ndim
     cdef int mask, d
-    if kind == Reduction.argmax:
+    if kind == Reduction.argmax or kind == Reduction.argmin:
         d = parse_axis(axis, ndim, what)
         mask = 1 << d
-        if x.node.dtype == DType.f32 and x.node.shape.dim[d] > (1 << 24):
-            raise OwlValueError(f"[{what}] dimension {d} has {x.node.shape.dim[d]} elements, and float32 holds whole numbers "
-                                f"up to {1 << 24} only: convert to dtype=\"float64\" first, as x.astype(\"float64\")")
+        check_countable(x, d, what)
     else:
         mask = parse_axes(axis, ndim, what)
     draft.op = Op.reduce

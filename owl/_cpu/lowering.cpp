@@ -5,6 +5,7 @@
 #include <cstddef>
 
 #include "_engine/plan/copies.h"
+#include "_engine/plan/lines.h"
 #include "_engine/plan/program_builder.h"
 #include "_engine/plan/workspace.h"
 
@@ -113,6 +114,9 @@ class Lowerer {
         switch (node.op) {
             case Op::to_device: return lower_copies(i, node);  // between memories; within one it is no step
             case Op::reduce: return lower_reduce(i, node);
+            case Op::cumsum: return lower_cumsum(i, node);
+            case Op::take: return lower_take(i, node, kernels_.take);
+            case Op::take_back: return lower_take(i, node, kernels_.take_back);
             case Op::softmax: return lower_softmax(i, node, SoftmaxKind::plain);
             case Op::log_softmax: return lower_softmax(i, node, SoftmaxKind::logarithm);
             case Op::cross_entropy: return lower_softmax(i, node, SoftmaxKind::loss);
@@ -145,6 +149,27 @@ class Lowerer {
         builder.point(args.x, operand.ref);
         builder.point(args.y, i);
         builder.use_workspace(args.workspace);
+        push(&builder, i);
+    }
+
+    void lower_cumsum(int i, const PlanNode& node) {
+        StepBuilder<CumsumArgs> builder(kernels_.cumsum.name, &kernels_.cumsum, placement_);
+        const auto attributes = attributes_of<CumsumAttributes>(node);
+        builder.args.dtype = node.dtype;
+        builder.args.reverse = attributes.reverse;
+        split_around(&builder.args, node.shape, attributes.dimension);
+        builder.point(builder.args.x, f_.operands[i][0].ref);
+        builder.point(builder.args.y, i);
+        push(&builder, i);
+    }
+
+    void lower_take(int i, const PlanNode& node, const Kernel& kernel) {
+        StepBuilder<TakeArgs> builder(kernel.name, &kernel, placement_);
+        builder.args.dtype = node.dtype;
+        describe_take(&builder.args, node, f_.operands[i]);
+        builder.point(builder.args.x, f_.operands[i][0].ref);
+        builder.point(builder.args.indices, f_.operands[i][1].ref);
+        builder.point(builder.args.y, i);
         push(&builder, i);
     }
 

@@ -122,6 +122,9 @@ class Lowerer {
             case Op::random: return lower_random(i, node);
             case Op::to_device: return lower_transfer(i, node);
             case Op::matmul: return lower_blas_product(&out_, plan_, f_, placement_, i);
+            case Op::cumsum:
+            case Op::take:
+            case Op::take_back: return lower_line(&out_, plan_, f_, placement_, i);
             case Op::reduce:
             case Op::softmax:
             case Op::log_softmax:

@@ -85,6 +85,8 @@ inline Call launch(Kernel kernel, uint32_t blocks) {
 
 // Of a node that is a reduction, or a softmax of any kind.
 void lower_reduction(Lowered* out, const Plan& plan, const Fusion& fusion, const Placement& placement, int node);
+// Of a node that is a running sum, a take or the gradient of one.
+void lower_line(Lowered* out, const Plan& plan, const Fusion& fusion, const Placement& placement, int node);
 // Of a group that is a matrix product.
 void lower_product(Lowered* out, Plan* plan, const Fusion& fusion, const Placement& placement, int group);
 // Of a node that is a product which cuBLAS computes.

@@ -56,7 +56,7 @@ void lower_reduce(Lowered* out, const Fusion& fusion, const Placement& placement
     const bool is_long = args.run > kReduceShortRun;
     const int64_t outputs = args.kept.total;
     const uint32_t threads = blocks_for(outputs, kReduceThreads, 1);
-    if (args.op == Reduction::argmax)
+    if (is_position(args.op))
         return out->push(&builder,
                          is_long ? launch(typed(Kernel::argmax_long_f32, node.dtype), blocks_of(outputs))
                                  : launch(typed(Kernel::argmax_lines_f32, node.dtype), threads));

@@ -20,6 +20,7 @@ PACK_BYTES = 16
 MOST_ARRAYS_PACKED = 8
 MOST_WORK_PACKED = 40  # in simple operations
 WORK = {"exp": 8, "ln": 8, "sigm": 10, "tanh": 12, "pow": 32, "div": 4, "sqrt": 4}
+WORK |= {"rsqrt": 8, "erf": 24, "gelu": 24, "softplus": 24, "floor": 4}
 
 #: The element-wise operations as the kernels number them: the name, and how many operands it has.
 OPERATIONS: tuple[tuple[str, int], ...] = tuple(

@@ -34,8 +34,12 @@ cdef extern from "_engine/graph/types.h" namespace "owl" nogil:
         eq
         ne
         exp
+        ln
+        sqrt
         pow
         abs
+        isfinite
+        where
         sigm_diff
         tanh_diff
         sigm_back
@@ -47,6 +51,7 @@ cdef extern from "_engine/graph/types.h" namespace "owl" nogil:
         max
         min
         argmax
+        argmin
 
     enum class PoolOp(uint8_t):
         max
@@ -76,6 +81,13 @@ cdef extern from "_engine/graph/attributes.h" namespace "owl" nogil:
         int64_t reduction
         int64_t axes
         int64_t mean
+
+    struct CumsumAttributes:
+        int64_t dimension
+        int64_t reverse
+
+    struct TakeAttributes:
+        int64_t dimension
 
     struct SoftmaxAttributes:
         int64_t first
@@ -122,6 +134,9 @@ cdef extern from "_engine/graph/operation.h" namespace "owl" nogil:
         slice
         concat
         reduce
+        cumsum
+        take
+        take_back
         softmax
         log_softmax
         cross_entropy

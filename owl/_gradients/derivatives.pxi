@@ -41,7 +41,9 @@ cdef bint has_derivative(const Draft& draft, int array) except -1:
     if is_elementwise(draft):
         return derivative_of(<int>draft.op, operand_of(draft, array))[0] is not None
     if draft.op == Op.reduce:
-        return attributes_of[ReduceAttributes](draft).reduction != <int64_t>Reduction.argmax
+        return attributes_of[ReduceAttributes](draft).reduction < <int64_t>Reduction.argmax
+    if draft.op == Op.take or draft.op == Op.take_back:
+        return array == 0
     return True
 
 
@@ -51,7 +53,7 @@ cdef int read_by_derivative(const Draft& draft, int array) except -1:
     cdef int other = 1 << (1 - array)  # of two
     if is_elementwise(draft):
         return derivative_of(<int>op, operand_of(draft, array))[1]
-    if op == Op.matmul or op == Op.conv_backward_data or op == Op.conv_backward_filter:
+    if op in (Op.matmul, Op.take, Op.take_back, Op.conv_backward_data, Op.conv_backward_filter):
         return other
     if op == Op.reduce:
         return 0 if attributes_of[ReduceAttributes](draft).reduction == <int64_t>Reduction.sum else 1 | kResult
@@ -173,6 +175,14 @@ cdef object derivative(Tape tape, TapeEntry entry, int k, cotangent):
     if op == Op.transpose:
         order = [attributes_of[TransposeAttributes](entry.draft).source(d) for d in range(result.shape.ndim)]
         return transpose(g, sorted(range(len(order)), key=order.__getitem__))
+    if op == Op.cumsum:
+        draft = like(entry, Op.cumsum, operand.shape)
+        draft.set_attributes(reversed_sum(attributes_of[CumsumAttributes](entry.draft)))
+        draft.add_input(g.node)
+        return commit(draft)
+    if op == Op.take or op == Op.take_back:
+        draft = like(entry, Op.take_back if op == Op.take else Op.take, operand.shape)
+        return record_two(draft, g, <NArray>values[1])
     if op == Op.slice:
         return derivative_of_slice(entry, operand.shape, g)
     if op == Op.concat:
@@ -230,6 +240,11 @@ cdef object derivative_of_reduction(TapeEntry entry, const Variable* operand, co
     x, result = entry.x, entry.r
     here = arithmetic(Elementwise.eq, x, result, "grad")
     return times(over(cotangent, sum_over(<NArray>here, <int>attributes.axes)), here)
+
+
+cdef CumsumAttributes reversed_sum(CumsumAttributes attributes) noexcept:
+    attributes.reverse = 1 - attributes.reverse
+    return attributes
 
 
 # Numbers are put back between zeros, dimension by dimension.

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import math
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -368,6 +369,20 @@ def _exp(x: Any) -> Any:
         return np.exp(x)
 
 
+_erf = np.vectorize(math.erf, [float])
+_erfc = np.vectorize(math.erfc, [float])
+
+
+def _gelu(x: Any) -> Any:
+    x = np.maximum(x, -np.finfo(float).max)
+    return x * (0.5 * _erfc(-x / math.sqrt(2)))
+
+
+def _rsqrt(x: Any) -> Any:
+    with np.errstate(all="ignore"):
+        return 1 / np.sqrt(x)
+
+
 def _sigm_back(y: Any, top: Any = None) -> Any:
     return y * (1 - y) if top is None else y * (top * (1 - top))
 
@@ -380,7 +395,12 @@ oracles: Mapping[str, Callable[..., Any]] = MappingProxyType(
     {
         "abs": np.abs,
         "clip": _clip,
+        "erf": _erf,
         "exp": _exp,
+        "floor": np.floor,
+        "gelu": _gelu,
+        "isfinite": lambda x: np.isfinite(x) * 1.0,
+        "leaky_relu": lambda x, slope: np.where(x > 0, x, x * slope),
         "ln": _ln,
         "maximum": np.maximum,
         "minimum": np.minimum,
@@ -388,8 +408,10 @@ oracles: Mapping[str, Callable[..., Any]] = MappingProxyType(
         "pow": _pow,
         "relu": lambda x: np.maximum(x, 0),
         "relu_back": lambda y, x: np.where(x > 0, y, 0),
+        "rsqrt": _rsqrt,
         "sigm": _sigm,
         "sigm_back": _sigm_back,
+        "softplus": lambda x: np.logaddexp(x, 0),
         "sqrt": _sqrt,
         "tanh": np.tanh,
         "tanh_back": _tanh_back,

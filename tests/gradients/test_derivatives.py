@@ -28,6 +28,10 @@ def labels(z):
     return owl.from_numpy(y / y.sum(1, keepdims=True), np.float64)
 
 
+def positions(numbers):
+    return owl.from_numpy(np.array(numbers), np.float64)
+
+
 # A function of arrays, and their shapes.
 SMOOTH = {
     "add_sub": (lambda x, y: x - 2 * (y + x), [3, 4], [3, 4]),
@@ -39,6 +43,7 @@ SMOOTH = {
     "matmul": (lambda x, y: x * y, [3, 4], [4, 2]),
     "matmul_summed": (lambda x, y: (x * y).sum() + (x * 3).sum(), [3, 4], [4, 2]),
     "matmul_of_itself": (lambda x: x * x.trans(), [3, 4]),
+    "at": (lambda x, y: x @ y.T, [3, 4], [2, 4]),
     "trans": (lambda x: elewise.exp(x.trans([2, 0, 1])), [2, 3, 4]),
     "reshape": (lambda x: elewise.exp(x.reshape([6, 2])), [3, 4]),
     "reshape_summed": (lambda x: x.sum(1).reshape([3]), [3, 4]),
@@ -50,6 +55,20 @@ SMOOTH = {
     "max": (lambda x: x.max(1), [3, 4]),
     "min": (lambda x: x.min([0, 1]), [3, 4, 2]),
     "slice": (lambda x: elewise.exp(x[1:3]), [4, 3]),
+    "cumsum": (lambda x: elewise.exp(x.cumsum(1) - 2), [2, 4, 2]),
+    "cumsum_long": (lambda x: elewise.mult(x.cumsum(0), x) / 300, [300, 2]),
+    "take": (lambda x: elewise.exp(owl.take(x, positions([0, 3, 1, 0, 0]), 1)), [2, 4, 3]),
+    "take_of_matrix": (lambda x: elewise.exp(owl.take(x, positions([[0, 2], [1, 1]]), 0)), [3, 2]),
+    "take_of_itself": (lambda x: elewise.mult(owl.take(x, elewise.floor(x), 0), x), [3]),
+    "logsumexp": (lambda x: x.logsumexp(1), [3, 4]),
+    "logsumexp_all": (lambda x: elewise.mult(x.logsumexp(), x), [3, 4]),
+    "var": (lambda x: elewise.exp(x.var(0)), [5, 3]),
+    "std": (lambda x: elewise.mult(x.std([0, 1]), x), [5, 3]),
+    "argmin": (lambda x: elewise.mult(x.argmin(0), x), [5, 3]),
+    "stack": (lambda x, y: elewise.exp(owl.stack([x, y, x], 1)), [3, 2], [3, 2]),
+    "squeeze": (lambda x: elewise.exp(x.squeeze(1)), [3, 1, 2]),
+    "pad": (lambda x: elewise.exp(owl.pad(x, [(1, 0), (2, 1)], 0.5)), [3, 2]),
+    "one_hot": (lambda x: elewise.mult(owl.one_hot(elewise.floor(x), 3), x.reshape([1, 4])), [4]),
     "slice_steps": (lambda x: elewise.exp(x[::2, 1::3]), [5, 7]),
     "slice_backward": (lambda x: elewise.exp(x[::-2, 3:0:-1]), [5, 4]),
     "index": (lambda x: elewise.exp(x[2]), [4, 3]),
@@ -73,10 +92,13 @@ SMOOTH = {
     "tanh_back": (lambda x: elewise.tanh_back(elewise.tanh(x)), [4]),
     "relu_back": (lambda x, y: elewise.relu_back(x, y), [4], [4]),
     "where": (lambda x, y: elewise.where(x > y, elewise.exp(x), y / x), [4, 2], [4, 2]),
+    "leaky_relu": (lambda x, y: elewise.leaky_relu(x - 1.2, y) + elewise.leaky_relu(1.2 - x, 0.25), [6], [6]),
+    "leaky_relu_of_a_number": (lambda y: elewise.leaky_relu(-2.0, y), [6]),
+    "steps": (lambda x: elewise.mult(elewise.floor(x * 1.7), x) + elewise.mult(elewise.isfinite(x), x), [6]),
     "clip": (lambda x, y: elewise.clip(x, 1.2, y), [6], [6]),
     "bias_grad": (lambda y: conv.Convolver().bias_grad(y), [3, 2, 4, 2]),
 }
-for _name in ("exp", "ln", "sigm", "relu", "tanh", "sqrt", "abs"):
+for _name in ("exp", "ln", "sigm", "relu", "tanh", "sqrt", "abs", "rsqrt", "erf", "gelu", "softplus"):
     SMOOTH[_name] = (getattr(elewise, _name), [4, 3])
 for _name, (_convolver, _x, _w) in CONVOLVERS.items():
     SMOOTH[f"conv_{_name}"] = (_convolver.ff, _x, _w)

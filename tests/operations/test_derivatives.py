@@ -5,6 +5,7 @@ import pytest
 
 import owl
 from owl import _runtime, elewise
+from owl.testing import oracles
 
 TABLE = {name: (arity, derivatives) for name, arity, derivatives in _runtime.elementwise_table()}
 
@@ -26,13 +27,15 @@ SPELLED = {
     "tanh_diff": elewise.tanh_back,
 }
 # Where other numbers than those of a wide normal distribution are wanted.
-POSITIVE = {("ln", 0), ("sqrt", 0), ("pow", 0)}
+POSITIVE = {("ln", 0), ("sqrt", 0), ("pow", 0), ("rsqrt", 0)}
 FAR_FROM_ZERO = {("div", 1)}
 STEP = 1e-5
-BACKWARD = {
+OWN = {
     "relu_back": lambda g, x: np.where(x > 0, g, 0),
     "sigm_back": lambda g, r: g * (r * (1 - r)),
     "tanh_back": lambda g, r: g * (1 - r * r),
+    "sigm": oracles["sigm"],
+    "erf": oracles["erf"],
 }
 
 
@@ -58,7 +61,7 @@ def operands_of(name):
 def by_text(text, operands, result, gradient):
     """A derivative as the table writes it: owl's function names, over NumPy arrays."""
     names = dict(zip("xyz", operands, strict=False)) | {"r": result, "g": gradient}
-    functions = {"where": np.where, "pow": np.power, "ln": np.log, "exp": np.exp, "maximum": np.maximum} | BACKWARD
+    functions = {"where": np.where, "pow": np.power, "ln": np.log, "exp": np.exp, "maximum": np.maximum} | OWN
     with np.errstate(all="ignore"):
         return eval(text, {"__builtins__": {}}, names | functions) * np.ones_like(gradient)
 

@@ -25,6 +25,44 @@ def test_products_of_matrices_and_transposes(m, n, k, seed, dtype, left, right):
     agree(product, wide(b) @ wide(a), dtype, terms=max(1, k), scale=9 * max(1, k) ** 0.5)
 
 
+def test_at_is_the_product_of_two_matrices(rng):
+    a, b = values(rng, [5, 7]), values(rng, [7, 3])
+    x, y = array(a), array(b)
+    same_bits((x @ y).to_numpy(), (x * y).to_numpy())
+    same_bits((y.T @ x.T).to_numpy(), (y.trans() * x.trans()).to_numpy())
+    handle = z = array(values(rng, [5, 5]))
+    expected = (z * z).to_numpy()
+    z @= z
+    assert z is handle
+    same_bits(z.to_numpy(), expected)
+    assert (x @ array(b.astype(np.float64))).dtype == np.float64
+
+
+@pytest.mark.parametrize("other", [2, 0.5, np.float32(2), np.ones((3, 4), np.float32), np.ones(4)])
+def test_at_of_anything_else_names_the_operator_that_takes_it(other):
+    x = owl.zeros([3, 4])
+    for product in (lambda: x @ other, lambda: other @ x):
+        with pytest.raises(owl.OwlTypeError, match=r"\[@\] .* \*"):
+            product()
+
+
+def test_at_of_other_shapes_raises():
+    with pytest.raises(owl.ShapeError, match=r"two matrices, as \* does, not shapes \[3\] and \[3, 3\]"):
+        owl.zeros([3]) @ owl.zeros([3, 3])
+    with pytest.raises(owl.ShapeError, match=r"\[@\] .* \[3, 2\] and \[3, 3\] does not exist"):
+        owl.zeros([3, 2]) @ owl.zeros([3, 3])
+    with pytest.raises(TypeError, match="unsupported operand"):
+        owl.zeros([3, 3]) @ "text"
+
+
+def test_t_is_the_transpose_of_a_matrix(rng):
+    a = values(rng, [5, 7])
+    same_bits(array(a).T.to_numpy(), np.ascontiguousarray(a.T))
+    for shape in ([], [3], [2, 3, 4]):
+        with pytest.raises(owl.ShapeError, match="trans"):
+            owl.zeros(shape).T  # noqa: B018
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize(
     ("m", "n", "k"), [(256, 256, 784), (10, 256, 256), (300, 1, 300), (1, 300, 2000), (513, 257, 129)]

@@ -197,6 +197,139 @@ OWL_INLINE V tanh(V x) {
     return select(is_nan(x), x, y);
 }
 
+// --------------------------------------------------------------------------- the error function, activations, whole numbers
+
+// (a + 5) e^(a^2/2) Q(a) of the share Q(a) of a normal distribution that lies beyond a, by t = (a - 5) / (a + 5): up to a = 14.5
+// for floats, 39 for doubles. Beyond, Q(a) is 0.
+template <class V>
+OWL_INLINE V normal_tail_factor(V t) {
+    if constexpr (is_float<V>) {
+        V p = constant<V>(1.13388897e-4f);
+        p = fma(p, t, constant<V>(6.72402141e-4f));
+        p = fma(p, t, constant<V>(-8.4264131e-4f));
+        p = fma(p, t, constant<V>(-3.07198332e-3f));
+        p = fma(p, t, constant<V>(2.07879611e-2f));
+        p = fma(p, t, constant<V>(-6.91034163e-2f));
+        p = fma(p, t, constant<V>(1.65023022e-1f));
+        p = fma(p, t, constant<V>(-3.13534296e-1f));
+        p = fma(p, t, constant<V>(4.95305445e-1f));
+        p = fma(p, t, constant<V>(-6.65382478e-1f));
+        p = fma(p, t, constant<V>(7.69193051e-1f));
+        return p;
+    } else {
+        V p = constant<V>(-3.81618035300424e-10);
+        p = fma(p, t, constant<V>(-1.160886448380309e-09));
+        p = fma(p, t, constant<V>(2.220848621773149e-09));
+        p = fma(p, t, constant<V>(1.0797345335746256e-08));
+        p = fma(p, t, constant<V>(-8.555696628254633e-09));
+        p = fma(p, t, constant<V>(-7.014220631960926e-08));
+        p = fma(p, t, constant<V>(4.0177962891473734e-08));
+        p = fma(p, t, constant<V>(4.362925568222539e-07));
+        p = fma(p, t, constant<V>(-3.345738518771817e-07));
+        p = fma(p, t, constant<V>(-2.7707204135122383e-06));
+        p = fma(p, t, constant<V>(3.97980489932909e-06));
+        p = fma(p, t, constant<V>(1.6681639595174005e-05));
+        p = fma(p, t, constant<V>(-4.976245616870157e-05));
+        p = fma(p, t, constant<V>(-5.9375807358891235e-05));
+        p = fma(p, t, constant<V>(0.0005448989927584027));
+        p = fma(p, t, constant<V>(-0.0007978693892958589));
+        p = fma(p, t, constant<V>(-0.002993376761868743));
+        p = fma(p, t, constant<V>(0.020795066799260343));
+        p = fma(p, t, constant<V>(-0.06911863870687814));
+        p = fma(p, t, constant<V>(0.16502036617040713));
+        p = fma(p, t, constant<V>(-0.31353315667128745));
+        p = fma(p, t, constant<V>(0.4953056159699761));
+        p = fma(p, t, constant<V>(-0.6653825028900568));
+        p = fma(p, t, constant<V>(0.769193049750063));
+        return p;
+    }
+}
+// Q(a) = factor * power for a >= 0.
+template <class V>
+OWL_INLINE void normal_tail(V a, V& factor, V& power) {
+    using T = Lane<V>;
+    using S = Bits<V>;
+    a = select(lt(a, constant<V>(T(40))), a, constant<V>(T(40)));
+    V inverse = T(1) / (a + T(5));
+    // a^2 as an unevaluated sum, so that its rounding does not grow in exp. The products of halves are exact.
+    V square = a * a;
+    V high = from_bits(as_bits(a) >> (S::mantissa / 2 + 1) << (S::mantissa / 2 + 1)), low = a - high;
+    V rest = ((high * high - square) + (high + high) * low) + low * low;
+    factor = normal_tail_factor((a - T(5)) * inverse) * inverse;
+    power = exp_sum(T(-0.5) * square, T(-0.5) * rest);
+}
+
+// erf(x) / x - 1 for |x| < 1, z = x^2.
+template <class V>
+OWL_INLINE V erf_tail(V z) {
+    if constexpr (is_float<V>) {
+        V p = constant<V>(7.87587506e-5f);
+        p = fma(p, z, constant<V>(-8.01686429e-4f));
+        p = fma(p, z, constant<V>(5.18908742e-3f));
+        p = fma(p, z, constant<V>(-2.6854212e-2f));
+        p = fma(p, z, constant<V>(1.12835947e-1f));
+        p = fma(p, z, constant<V>(-3.76126267e-1f));
+        p = fma(p, z, constant<V>(1.28379166e-1f));
+        return p;
+    } else {
+        V p = constant<V>(5.957176147748911e-11);
+        p = fma(p, z, constant<V>(-1.1372848856791674e-09));
+        p = fma(p, z, constant<V>(1.4659775274047436e-08));
+        p = fma(p, z, constant<V>(-1.6350312701054695e-07));
+        p = fma(p, z, constant<V>(1.6461000484121368e-06));
+        p = fma(p, z, constant<V>(-1.4925595266831182e-05));
+        p = fma(p, z, constant<V>(0.0001205533111164271));
+        p = fma(p, z, constant<V>(-0.000854832698083379));
+        p = fma(p, z, constant<V>(0.0052239776248180145));
+        p = fma(p, z, constant<V>(-0.026866170645076792));
+        p = fma(p, z, constant<V>(0.11283791670954879));
+        p = fma(p, z, constant<V>(-0.3761263890318375));
+        p = fma(p, z, constant<V>(0.1283791670955126));
+        return p;
+    }
+}
+template <class V>
+OWL_INLINE V erf(V x) {
+    using T = Lane<V>;
+    V a = abs(x);
+    V factor, power;
+    normal_tail(a * T(1.4142135623730951), factor, power);
+    V near = a + a * erf_tail(a * a);
+    V far = T(1) - T(2) * (factor * power);
+    V y = copysign(select(lt(a, constant<V>(T(1))), near, far), x);
+    return select(is_nan(x), x, y);
+}
+
+// x times the share of a normal distribution that lies below x; where that share is 0, so is the result.
+template <class V>
+OWL_INLINE V gelu(V x) {
+    using T = Lane<V>;
+    V factor, power;
+    normal_tail(abs(x), factor, power);
+    V below = max(x, constant<V>(T(-40))) * factor * power;  // in this order it is the last to become denormal
+    return select(lt(x, V{}), below, x * (T(1) - factor * power));
+}
+
+// max(x, 0) + log(1 + e) of e = exp(-|x|). The part of e that 1 + e loses is put back, so that the result keeps its digits where
+// it is near 0.
+template <class V>
+OWL_INLINE V softplus(V x) {
+    using T = Lane<V>;
+    V e = exp(-abs(x));
+    V sum = T(1) + e;
+    V lost = e - (sum - T(1));
+    return max(x, V{}) + (log(sum) + lost / sum);
+}
+
+template <class V>
+OWL_INLINE V floor(V x) {
+    using C = Constants<Lane<V>>;
+    V a = abs(x);
+    V nearest = copysign((a + C::integer) - C::integer, x);
+    V y = select(gt(nearest, x), nearest - Lane<V>(1), nearest);
+    return select(lt(a, constant<V>(C::integer)), y, x);
+}
+
 // ---------------------------------------------------------------------------------------------------------------- pow
 
 // a + b and a * b as an unevaluated sum of two numbers, exactly. two_sum_ordered needs |a| >= |b|.

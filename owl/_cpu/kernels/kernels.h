@@ -84,7 +84,7 @@ struct CopyArgs {
     int64_t dst_stride[kMaxDims];
 };
 
-// Reduces the dimensions in `axes` (a bit mask) of a dense array; the result is dense. argmax gives the position along
+// Reduces the dimensions in `axes` (a bit mask) of a dense array; the result is dense. argmax and argmin give the position along
 // the one reduced axis as a floating number, the first one of equals.
 struct ReduceArgs {
     DType dtype;
@@ -96,6 +96,25 @@ struct ReduceArgs {
     const void* x;
     void* y;
     void* workspace;
+};
+
+// The running sum along the middle dimension of a dense [inner, length, outer].
+struct CumsumArgs {
+    DType dtype;
+    bool reverse;  // from the last number on
+    int64_t inner, length, outer;
+    const void* x;
+    void* y;
+};
+
+// take: of a dense x [inner, length, outer] the pieces at `count` positions along `length`, y [inner, count, outer]; NaN for an
+// index that is no position. take_back: y [inner, length, outer] is the sum of x [inner, count, outer] by positions.
+struct TakeArgs {
+    DType dtype;
+    int64_t inner, length, count, outer;
+    const void* x;
+    const void* indices;  // of that dtype
+    void* y;
 };
 
 // Along the middle dimension of a dense [inner, length, outer].
@@ -121,7 +140,7 @@ struct RandomArgs {
 struct KernelTable {
     const char* isa;
     int vector_bytes;
-    Kernel elementwise, gemm, copy, reduce, softmax, random;
+    Kernel elementwise, gemm, copy, reduce, cumsum, take, take_back, softmax, random;
     Kernel conv_forward, conv_backward_data, conv_backward_filter;
     Kernel pool_forward, pool_backward, lrn_forward, lrn_backward;
 };

@@ -5,7 +5,8 @@
 namespace owl {
 namespace OWL_ISA {
 extern const int vector_bytes;
-extern const Kernel elementwise_kernel, gemm_kernel, copy_kernel, reduce_kernel, softmax_kernel, random_kernel;
+extern const Kernel elementwise_kernel, gemm_kernel, copy_kernel, reduce_kernel, cumsum_kernel, take_kernel, take_back_kernel;
+extern const Kernel softmax_kernel, random_kernel;
 extern const Kernel conv_forward_kernel, conv_backward_data_kernel, conv_backward_filter_kernel;
 extern const Kernel pool_forward_kernel, pool_backward_kernel, lrn_forward_kernel, lrn_backward_kernel;
 }  // namespace OWL_ISA

@@ -36,6 +36,19 @@ void visit_accesses(ReduceLaunch& a, Visit visit) {
 }
 
 template <class Visit>
+void visit_accesses(CumsumLaunch& a, Visit visit) {
+    visit(a.x, false);
+    visit(a.y, true);
+}
+
+template <class Visit>
+void visit_accesses(TakeLaunch& a, Visit visit) {
+    visit(a.x, false);
+    visit(a.indices, false);
+    visit(a.y, true);
+}
+
+template <class Visit>
 void visit_accesses(SoftmaxLaunch& a, Visit visit) {
     visit(a.x, false);
     visit(a.label, false);

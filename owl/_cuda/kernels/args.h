@@ -79,6 +79,28 @@ struct ReduceLaunch {
 };
 static_assert(sizeof(ReduceLaunch) == 224, "the same in both compilers");
 
+constexpr int kCumsumThreads = 256;
+
+// Of a dense [inner, length, outer], along `length`.
+struct CumsumLaunch {
+    int64_t inner, length, outer;
+    int64_t reverse;  // 1: from the last number on
+    const void* x;
+    void* y;
+};
+static_assert(sizeof(CumsumLaunch) == 48, "the same in both compilers");
+
+constexpr int kTakeThreads = 256;
+
+// take: x [inner, length, outer], y [inner, count, outer]; take_back: the other way round.
+struct TakeLaunch {
+    int64_t inner, length, count, outer;
+    const void* x;
+    const void* indices;  // [count], of the arrays' type
+    void* y;
+};
+static_assert(sizeof(TakeLaunch) == 56, "the same in both compilers");
+
 constexpr int kSoftmaxThreads = 256;
 
 struct SoftmaxLaunch {

@@ -1,4 +1,4 @@
-// Sums, maxima, minima and positions of maxima over any set of dimensions of a dense array, in the CPU's order of additions.
+// Sums, maxima, minima and positions of both over any set of dimensions of a dense array, in the CPU's order of additions.
 //
 // Short runs: a thread has an output, and goes through its runs of adjacent numbers in groups of kSumGroup. Where dimension 0
 // is kept, a run is one number, and neighboring threads read neighboring numbers. Where outputs are few and groups many, a
@@ -182,6 +182,10 @@ OWL_DEVICE void reduce_pairs(const ReduceLaunch& a) {
 template <class T>
 OWL_DEVICE bool is_better(T x, T than) { return x > than || (x != x && than == than); }
 
+// As it is compared: the smallest of numbers is the largest of their opposites.
+template <class T>
+OWL_DEVICE T compared(const ReduceLaunch& a, T x) { return a.op == Reduction::argmin ? -x : x; }
+
 // One dimension is reduced: it has runs of one number, or it is a run.
 template <class T>
 OWL_DEVICE void argmax_lines(const ReduceLaunch& a) {
@@ -193,8 +197,9 @@ OWL_DEVICE void argmax_lines(const ReduceLaunch& a) {
             T best = -infinity<T>();
             int64_t place = 0;
             for (int64_t i = 0; i < length; ++i) {
-                if (!is_better(x[i * stride], best)) continue;
-                best = x[i * stride];
+                const T number = compared(a, x[i * stride]);
+                if (!is_better(number, best)) continue;
+                best = number;
                 place = i;
             }
             static_cast<T*>(a.y)[output] = static_cast<T>(place);
@@ -213,8 +218,9 @@ OWL_DEVICE void argmax_long(const ReduceLaunch& a) {
             T mine = -infinity<T>();
             int64_t found = 0;
             for (int64_t i = t; i < a.run; i += kReduceThreads) {
-                if (!is_better(x[i], mine)) continue;
-                mine = x[i];
+                const T number = compared(a, x[i]);
+                if (!is_better(number, mine)) continue;
+                mine = number;
                 found = i;
             }
             best[t] = mine;
@@ -247,7 +253,7 @@ OWL_DEVICE void argmax_long(const ReduceLaunch& a) {
         case owl::Reduction::sum: owl::cuda::run<T, owl::cuda::Sum>(__VA_ARGS__); break;  \
         case owl::Reduction::max: owl::cuda::run<T, owl::cuda::Max>(__VA_ARGS__); break;  \
         case owl::Reduction::min: owl::cuda::run<T, owl::cuda::Min>(__VA_ARGS__); break;  \
-        case owl::Reduction::argmax: break; /* has kernels of its own */                  \
+        default: break; /* positions have kernels of their own */                         \
     }
 #define OWL_REDUCE(T, type)                                                                              \
     OWL_KERNEL(reduce_lines_##type, owl::cuda::ReduceLaunch) { OWL_BY_REDUCTION(reduce_lines, T, a) }    \

@@ -33,6 +33,15 @@ struct ReduceAttributes {
     int64_t mean;       // 1: divided by how many numbers there are
 };
 
+struct CumsumAttributes {
+    int64_t dimension;
+    int64_t reverse;  // 1: from the last number on
+};
+
+struct TakeAttributes {
+    int64_t dimension;
+};
+
 // The group is a range of dimensions.
 struct SoftmaxAttributes {
     int64_t first, end;

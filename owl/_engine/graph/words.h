@@ -20,7 +20,9 @@ enum class Elementwise : uint8_t {
     count_
 };
 
-enum class Reduction : uint8_t { sum, max, min, argmax };  // NaN: as NumPy, it wins in max, min and argmax
+// NaN: as NumPy, it wins in all but the sum.
+enum class Reduction : uint8_t { sum, max, min, argmax, argmin };
+static constexpr bool is_position(Reduction reduction) { return reduction == Reduction::argmax || reduction == Reduction::argmin; }
 
 // With e_i = exp(x_i - max x) and s their sum, along the middle dimension of a dense [inner, length, outer]:
 enum class SoftmaxKind : uint8_t {
@@ -61,6 +63,9 @@ constexpr int64_t kReducePiece = 2048;
 constexpr int64_t kReducePieces = 16;
 constexpr int64_t kReduceShortRun = 64, kSoftmaxShortLine = 64;
 constexpr int kReduceLaneBytes = 256, kSoftmaxLaneBytes = 256;
+
+// A running sum is begun anew for each piece of so many numbers, and the sum of the pieces before is added to it.
+constexpr int64_t kScanPiece = 256;
 
 struct Instruction {
     Elementwise op;

@@ -9,7 +9,7 @@ const char* shown_name(const PlanNode& node) {
         return kNames[attributes_of<RandomAttributes>(node).distribution];
     }
     if (node.op == Op::reduce) {
-        static constexpr const char* kNames[] = {"sum", "max", "min", "argmax"};
+        static constexpr const char* kNames[] = {"sum", "max", "min", "argmax", "argmin"};
         const auto attributes = attributes_of<ReduceAttributes>(node);
         return attributes.mean ? "mean" : kNames[attributes.reduction];
     }

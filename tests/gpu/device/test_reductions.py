@@ -37,6 +37,14 @@ for shape in shapes:
         for name in ("mean", "max", "min"):
             check(lambda a: getattr(a, name)(axes), x)
         check(lambda a: a.argmax(axes[0]), x)
+        check(lambda a: a.argmin(axes[0]), x)
+    check(lambda a: a.cumsum(axes[0]), x)
+    if shape[axes[0]]:
+        indices = rng.integers(-1, shape[axes[0]] + 1, coin.choice([0, 1, 30, 400])).astype(np.float32)
+        if x.size // shape[axes[0]] * indices.size < 400_000:
+            take = lambda a, b: owl.take(a, b, axes[0])
+            check(take, x, indices)
+            check(lambda a, b: owl.vjp(lambda c: take(c, b), a)[1](take(a, abs(b)))[0], x, indices)
     if len(shape) > 1:
         for mode in owl.conv.soft_op:
             check(lambda a: owl.conv.softmax(a, mode), x)

@@ -6,6 +6,7 @@
 #include "_cuda/kernels/conv_filter.cu"
 #include "_cuda/kernels/conv_tf32.cu"
 #include "_cuda/kernels/copy.cu"
+#include "_cuda/kernels/cumsum.cu"
 #include "_cuda/kernels/elementwise.cu"
 #include "_cuda/kernels/gemm.cu"
 #include "_cuda/kernels/gemm_program.cu"
@@ -14,6 +15,7 @@
 #include "_cuda/kernels/random.cu"
 #include "_cuda/kernels/reduce.cu"
 #include "_cuda/kernels/softmax.cu"
+#include "_cuda/kernels/take.cu"
 
 struct SumLaunch {
     const float* x;

@@ -11,7 +11,7 @@ import owl
 from tests.agreement import DTYPES, same_bits, same_numbers
 from tests.gpu.kernels.launching import MAX_DIMS, SUM_GROUP
 
-OPERATIONS = ["sum", "max", "min", "argmax"]  # as the kernels number them
+OPERATIONS = ["sum", "max", "min", "argmax", "argmin"]  # as the kernels number them
 SHORT_RUN, PIECE, PIECES = 64, 2048, 16
 
 
@@ -79,7 +79,7 @@ def on_cuda(kernels, x, operation, axes, *, blocks=1, seed=1, split=False, scale
     else:
         launch.groups = max(1, -(-launch.reduced.total // SUM_GROUP))
         names = ["reduce_lines", "reduce_groups"]
-    if operation == "argmax":
+    if operation in ("argmax", "argmin"):
         split, launch.groups, names = False, 1, ["argmax_long" if is_long else "argmax_lines"]
     part = np.full(outputs * launch.groups + 16, 7, x.dtype)
     if split:
@@ -93,7 +93,7 @@ def on_cuda(kernels, x, operation, axes, *, blocks=1, seed=1, split=False, scale
 
 def on_cpu(x, operation, axes):
     method = getattr(owl.from_numpy(x, dtype=x.dtype), operation)
-    return method(axes[0] if operation == "argmax" else axes).to_numpy()
+    return method(axes[0] if operation in ("argmax", "argmin") else axes).to_numpy()
 
 
 def numbers(rng, shape, dtype, special=0.0):
@@ -133,17 +133,19 @@ def test_a_reduction(kernels, shape, axes, operation, dtype):
     ("shape", "axis"),
     [([1], 0), ([10, 300], 0), ([64, 5], 0), ([65, 5], 0), ([3000, 3], 0), ([5, 300], 1), ([2, 90, 3], 1)],
 )
-@pytest.mark.parametrize("kind", ["usual", "special", "equal", "-inf", "nan"])
-def test_argmax(kernels, kind, shape, axis, dtype):
+@pytest.mark.parametrize("operation", ["argmax", "argmin"])
+@pytest.mark.parametrize("kind", ["usual", "special", "equal", "-inf", "inf", "nan"])
+def test_positions(kernels, kind, operation, shape, axis, dtype):
     rng = np.random.default_rng(2)
     x = {
         "usual": numbers(rng, shape, dtype),
         "special": numbers(rng, shape, dtype, special=0.02),
         "equal": rng.integers(0, 3, shape[::-1]).astype(dtype),
+        "inf": np.full(shape[::-1], np.inf, dtype),
         "-inf": np.full(shape[::-1], -np.inf, dtype),
         "nan": np.full(shape[::-1], np.nan, dtype),
     }[kind]
-    check(kernels, x, "argmax", [axis])
+    check(kernels, x, operation, [axis])
 
 
 @pytest.mark.filterwarnings("ignore:invalid value:RuntimeWarning")
@@ -155,7 +157,7 @@ def test_random_reductions(kernels, seed):
         shape[coin.randrange(len(shape))] = 1
     axes = [d for d in range(len(shape)) if coin.random() < 0.5] or [0]
     operation = coin.choice(OPERATIONS)
-    if operation == "argmax":
+    if operation in ("argmax", "argmin"):
         axes = axes[:1]
     x = numbers(np.random.default_rng(seed), shape, coin.choice(DTYPES), special=coin.choice([0, 0.001, 0.2]))
     check(kernels, x, operation, axes)

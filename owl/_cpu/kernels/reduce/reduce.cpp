@@ -1,4 +1,4 @@
-// Sums, maxima, minima and positions of maxima over any set of dimensions of a dense array.
+// Sums, maxima, minima and positions of both over any set of dimensions of a dense array.
 //
 // Neighbouring dimensions that are both reduced or both kept are merged first. If dimension 0 is kept, its numbers lie
 // in vectors, and the reduced dimensions are a sequence of columns that is added in the order written at kSumGroup. If
@@ -114,7 +114,7 @@ Plan make_plan(const ReduceArgs& a) {
         p.path = Path::columns;
         p.outputs = p.rows * p.kept.total;
         const int64_t panel = min64(p.rows, panel_rows(a.dtype));
-        p.groups = a.op == Reduction::argmax ? 1 : max64(1, ceil_div(p.reduced.total, kSumGroup));
+        p.groups = is_position(a.op) ? 1 : max64(1, ceil_div(p.reduced.total, kSumGroup));
         p.items = ceil_div(p.rows, panel_rows(a.dtype)) * p.kept.total;
         work = panel * p.reduced.total;
         p.split = p.groups > 1 && p.outputs <= kChunk && p.outputs * p.reduced.total > kChunk;
@@ -132,7 +132,7 @@ Plan make_plan(const ReduceArgs& a) {
         } else {
             p.path = Path::long_runs;
             p.pieces = ceil_div(p.rows, kReducePiece);
-            if (a.op != Reduction::argmax) p.groups = max64(1, ceil_div(p.pieces * p.reduced.total, kReducePieces));
+            if (!is_position(a.op)) p.groups = max64(1, ceil_div(p.pieces * p.reduced.total, kReducePieces));
             p.split = p.groups > 1;
             p.items = p.outputs * p.groups;
             work = p.split ? min64(p.rows, kReducePiece) * kReducePieces : p.rows * p.reduced.total;
@@ -285,6 +285,10 @@ void reduce_short(const ReduceArgs& a, const Plan& p, int64_t item) {
 
 // ----------------------------------------------------------------------------------------------------------- argmax
 
+// The smallest of numbers is the largest of their opposites.
+template <bool Smallest, class V>
+OWL_INLINE V compared(V x) { return Smallest ? -x : x; }
+
 template <class T>
 struct Best {
     Vec<T> value = set1(-Constants<T>::infinity), position = Vec<T>{};
@@ -296,7 +300,7 @@ struct Best {
     }
 };
 
-template <class T>
+template <class T, bool Smallest>
 void argmax_columns(const ReduceArgs& a, const Plan& p, int64_t item) {
     const int64_t panel = kPanelVectors * kWidth<T>, panels = ceil_div(p.rows, panel);
     const int64_t first = item % panels * panel, outer = item / panels;
@@ -305,21 +309,21 @@ void argmax_columns(const ReduceArgs& a, const Plan& p, int64_t item) {
         const int lanes = int(min64(kWidth<T>, p.rows - i));
         Best<T> best;
         for (int64_t c = 0; c < p.reduced.total; ++c)
-            best.see(load_lanes(x + i + c * p.reduced.step(), lanes), set1(T(c)));
+            best.see(compared<Smallest>(load_lanes(x + i + c * p.reduced.step(), lanes)), set1(T(c)));
         store_scaled(static_cast<T*>(a.y) + outer * p.rows + i, best.position, lanes, 1);
     }
 }
 
-template <class T>
+template <class T, bool Smallest>
 void argmax_short(const ReduceArgs& a, const Plan& p, int64_t item) {
     const Neighbours at = neighbours(p, item, kWidth<T>);
     Best<T> best;
     for_rows(static_cast<const T*>(a.x) + p.kept.offset(at.output), at.stride, p.rows, at.lanes,
-             [&](int64_t r, Vec<T> v) { best.see(v, set1(T(r))); });
+             [&](int64_t r, Vec<T> v) { best.see(compared<Smallest>(v), set1(T(r))); });
     store_scaled(static_cast<T*>(a.y) + at.output, best.position, at.lanes, 1);
 }
 
-template <class T>
+template <class T, bool Smallest>
 void argmax_long(const ReduceArgs& a, const Plan& p, int64_t output) {
     const T* x = static_cast<const T*>(a.x) + p.kept.offset(output);
     constexpr int W = kWidth<T>;
@@ -327,9 +331,9 @@ void argmax_long(const ReduceArgs& a, const Plan& p, int64_t output) {
     for (int l = 0; l < W; ++l) lane[l] = T(l);
     Best<T> best;
     int64_t i = 0;
-    for (; i + W <= p.rows; i += W) best.see(load(x + i), load(lane) + T(i));
+    for (; i + W <= p.rows; i += W) best.see(compared<Smallest>(load(x + i)), load(lane) + T(i));
     if (i < p.rows) {
-        for (int l = 0; l < W; ++l) value[l] = i + l < p.rows ? x[i + l] : -Constants<T>::infinity;
+        for (int l = 0; l < W; ++l) value[l] = i + l < p.rows ? compared<Smallest>(x[i + l]) : -Constants<T>::infinity;
         best.see(load(value), load(lane) + T(i));
     }
     store(value, best.value);
@@ -387,12 +391,12 @@ void run_items(const ReduceArgs& a, const Plan& p, int phase, int64_t begin, int
     }
 }
 
-template <class T>
+template <class T, bool Smallest>
 void run_argmax(const ReduceArgs& a, const Plan& p, int64_t begin, int64_t end) {
     for (int64_t i = begin * p.per_chunk; i < min64(p.items, end * p.per_chunk); ++i) {
-        if (p.path == Path::columns) argmax_columns<T>(a, p, i);
-        else if (p.path == Path::short_runs) argmax_short<T>(a, p, i);
-        else argmax_long<T>(a, p, i);
+        if (p.path == Path::columns) argmax_columns<T, Smallest>(a, p, i);
+        else if (p.path == Path::short_runs) argmax_short<T, Smallest>(a, p, i);
+        else argmax_long<T, Smallest>(a, p, i);
     }
 }
 
@@ -403,7 +407,8 @@ void run_typed(const ReduceArgs& a, int phase, int64_t begin, int64_t end) {
         case Reduction::sum: return run_items<T, Sum>(a, p, phase, begin, end);
         case Reduction::max: return run_items<T, Max>(a, p, phase, begin, end);
         case Reduction::min: return run_items<T, Min>(a, p, phase, begin, end);
-        case Reduction::argmax: return run_argmax<T>(a, p, begin, end);
+        case Reduction::argmax: return run_argmax<T, false>(a, p, begin, end);
+        case Reduction::argmin: return run_argmax<T, true>(a, p, begin, end);
     }
 }
 
