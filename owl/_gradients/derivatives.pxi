@@ -182,7 +182,7 @@ cdef object derivative(Tape tape, TapeEntry entry, int k, cotangent):
         return commit(draft)
     if op == Op.take or op == Op.take_back:
         draft = like(entry, Op.take_back if op == Op.take else Op.take, operand.shape)
-        return record_two(draft, g, <NArray>values[1])
+        return record_two(draft, g, <NArray>entry.y)
     if op == Op.slice:
         return derivative_of_slice(entry, operand.shape, g)
     if op == Op.concat:
