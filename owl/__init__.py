@@ -15,6 +15,7 @@ __path__ = _extend_path(__path__, __name__)  # run from a checkout's root, an in
 from owl import conv, elewise, optim
 from owl._config import initialize, memory_info, show_config
 from owl._explain import explain
+from owl._files.save_load import load, load_metadata, save
 from owl._gradients import custom_vjp, grad, remat, stop_gradient, value_and_grad, vjp
 from owl._runtime import (
     AxisError,
@@ -96,6 +97,8 @@ __all__ = [
     "grad",
     "has_cuda",
     "initialize",
+    "load",
+    "load_metadata",
     "memory_info",
     "one_hot",
     "ones",
@@ -106,6 +109,7 @@ __all__ = [
     "randu",
     "random_stream",
     "remat",
+    "save",
     "seed",
     "set_device",
     "set_matmul_precision",

@@ -8,12 +8,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import owl
+from owl._files.whole import FileRefused, writable_target
 from owl.apps.charlm.model import new_parameters
 from owl.apps.charlm.text import Corpus, TextError, read
 from owl.apps.charlm.train import Sizes, Training, sample
 from owl.apps.mnist import INTERRUPTED
 from owl.apps.mnist.cli import device_name, say
-from owl.apps.mnist.files import FileRefused, writable_target
 from owl.apps.mnist.options import BROKEN_PIPE, WRONG_INPUT, Parser, at_least, leave_quietly, positive
 
 PROGRAM = "python -m owl.apps.charlm"

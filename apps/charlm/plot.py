@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
+from owl._files.whole import write_whole
 from owl.apps.charlm.train import Training
-from owl.apps.mnist.files import write_whole
 
 SMOOTHED_OVER = 25  # steps
 INK, LOSS, TEST = "#30343b", "#c2542d", "#1d3d57"

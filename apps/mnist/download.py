@@ -16,9 +16,9 @@ from queue import Empty, SimpleQueue
 from typing import Any
 from urllib.parse import urlsplit
 
+from owl._files.whole import FileRefused, write_whole
 from owl.apps.mnist import idx
 from owl.apps.mnist.errors import DataError
-from owl.apps.mnist.files import FileRefused, write_whole
 
 MIRRORS = (
     "https://ossci-datasets.s3.amazonaws.com/mnist/",

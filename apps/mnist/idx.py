@@ -13,9 +13,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from owl._files.whole import FileRefused, refuse_irregular
 from owl.apps.mnist.dataset import PIXELS, SIDE, Split, check_split
 from owl.apps.mnist.errors import DataError
-from owl.apps.mnist.files import FileRefused, refuse_irregular
 
 UINT8 = 0x08
 GZIP_MAGIC = b"\x1f\x8b"

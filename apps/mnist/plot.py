@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 import owl
 import owl.conv as conv
+from owl._files.whole import FileRefused, writable_target, write_whole
 from owl.apps.mnist.dataset import SIDE, Split
 from owl.apps.mnist.errors import PlotError
-from owl.apps.mnist.files import FileRefused, writable_target, write_whole
 from owl.apps.mnist.model import Model
 
 if TYPE_CHECKING:

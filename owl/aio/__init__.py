@@ -15,6 +15,7 @@ from typing import Any
 
 from owl._runtime import BackPressureError
 from owl.aio._batcher import Batcher, BatcherError
+from owl.aio._files import load, save
 from owl.aio._gather import as_completed, gather, wait_for_all
 from owl.aio._lag import Hold, LagMonitor
 from owl.aio._pressure import configure, ready
@@ -33,8 +34,10 @@ __all__ = [
     "configure",
     "from_numpy",
     "gather",
+    "load",
     "ready",
     "run",
+    "save",
     "to_numpy",
     "wait_for_all",
 ]

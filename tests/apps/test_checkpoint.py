@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import owl
 from owl.apps.mnist import checkpoint
 from owl.apps.mnist.errors import CheckpointError
 
@@ -173,3 +174,21 @@ def test_a_file_larger_than_the_net_is_not_read(saved: Path) -> None:
         file.truncate(1 << 32)
     with pytest.raises(CheckpointError, match="larger than the arrays of this net"):
         checkpoint.load(saved, "mlp", SHAPES)
+
+
+def test_a_file_that_was_written_by_the_library_alone_is_read(tmp_path: Path, arrays: checkpoint.Arrays) -> None:
+    from safetensors.numpy import save_file
+
+    path = tmp_path / "net.safetensors"
+    shapes = json.dumps({name: list(array.shape) for name, array in arrays.items()})
+    save_file(arrays, path, {"net": "mlp", "shapes": shapes})
+    loaded = checkpoint.load(path, "mlp", SHAPES)
+    for name, array in arrays.items():
+        np.testing.assert_array_equal(loaded[name], array)
+
+
+def test_owl_loads_a_checkpoint(saved: Path, arrays: checkpoint.Arrays) -> None:
+    loaded = owl.load(saved)
+    assert owl.load_metadata(saved)["net"] == "mlp"
+    for name, array in arrays.items():
+        np.testing.assert_array_equal(loaded[name].to_numpy(), array)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
-import secrets
 import stat
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -15,6 +16,7 @@ _KINDS = (
     (stat.S_ISFIFO, "a pipe"),
     (stat.S_ISSOCK, "a socket"),
 )
+_PIECE = 1 << 22  # bytes
 
 
 class FileRefused(Exception):
@@ -29,7 +31,7 @@ def writable_target(path: Path) -> Path:
     except FileNotFoundError:
         found = None
     except OSError as error:
-        raise FileRefused(error.strerror or str(error)) from None
+        raise FileRefused(error.strerror or str(error)) from error
     if found is not None:
         refuse_irregular(found.st_mode)
         if not os.access(target, os.W_OK):
@@ -49,36 +51,62 @@ def refuse_irregular(mode: int) -> None:
         raise FileRefused(f"is {kind}")
 
 
-def write_whole(path: Path, content: bytes) -> None:
+def write_whole(path: Path, content: bytes, wanted: Callable[[], bool] | None = None) -> None:
     """Write a file aside and move it to ``path``, so that the old one or the whole new one stands there at any time.
 
     A symbolic link stays, and the file that it names is written. A file that is replaced passes its mode on, and its
     owner where that is allowed; a new one has the mode that the umask leaves. Anything but a regular file is refused.
-    Raises FileRefused; whatever the reason, nothing is left beside the file.
+    Raises FileRefused, with the OSError as its cause if there was one; whatever the reason, nothing is left beside the
+    file. The old file stays, and nothing is raised, if ``wanted`` says no, which is asked after each piece.
     """
     target = writable_target(path)
     try:
-        _write(target, content)
+        _write(target, content, wanted or _always)
     except OSError as error:
-        raise FileRefused(f"cannot be written: {error.strerror or error}") from None
+        raise FileRefused(f"cannot be written: {error.strerror or error}") from error
 
 
-def _write(target: Path, content: bytes) -> None:
-    aside = target.with_name(f".owl-{secrets.token_hex(8)}")
+def _always() -> bool:
+    return True
+
+
+def _write(target: Path, content: bytes, wanted: Callable[[], bool]) -> None:
+    aside = target.with_name(f".owl-{os.urandom(8).hex()}")
     descriptor, named = _open_aside(aside)
     try:
-        with open(descriptor, "wb") as file:
+        with os.fdopen(descriptor, "wb", buffering=0) as file:
             with suppress(FileNotFoundError):
                 _take_over(descriptor, target.stat())
-            file.write(content)
-            file.flush()
+            rest = memoryview(content)
+            while rest and wanted():
+                rest = rest[file.write(rest[:_PIECE]) :]
+            if rest:
+                return
             os.fsync(descriptor)
+            if not wanted():
+                return
             if not named:
                 # The folder has no part in an absolute path, but only with one does Python follow the link.
                 os.link(f"/proc/self/fd/{descriptor}", aside, src_dir_fd=descriptor, follow_symlinks=True)
-        os.replace(aside, target)
+        aside.replace(target)
     finally:
         aside.unlink(missing_ok=True)
+    _sync_folder(target.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Have the new name on the disk, too, where the folder may be opened and its file system knows of that."""
+    try:
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    except PermissionError:
+        return
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):
+            raise
+    finally:
+        os.close(descriptor)
 
 
 def _open_aside(aside: Path) -> tuple[int, bool]:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import stat
 import subprocess
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 
-from owl.apps.mnist.files import FileRefused, write_whole
+from owl._files.whole import FileRefused, write_whole
 
 
 def mode_of(path: Path) -> int:
@@ -99,13 +101,13 @@ def test_a_name_as_long_as_names_may_be_is_written(tmp_path: Path) -> None:
 KILLED = """
 import sys
 from pathlib import Path
-from owl.apps.mnist import files
+from owl._files import whole
 import os
 def hang(descriptor):
     print("written", flush=True)
     sys.stdin.read()
 os.fsync = hang
-files.write_whole(Path(sys.argv[1]), b"new")
+whole.write_whole(Path(sys.argv[1]), b"new")
 """
 
 
@@ -133,3 +135,65 @@ def has_nameless_files(folder: Path) -> bool:
     except OSError:
         return False
     return True
+
+
+def test_the_file_is_on_the_disk_before_it_is_moved_and_its_name_after(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, synced = tmp_path / "old", []
+    path.write_bytes(b"old")
+
+    def sync(descriptor: int) -> None:
+        synced.append((stat.S_IFMT(os.fstat(descriptor).st_mode), path.read_bytes()))
+
+    monkeypatch.setattr("os.fsync", sync)
+    write_whole(path, b"new")
+    assert synced == [(stat.S_IFREG, b"old"), (stat.S_IFDIR, b"new")]
+
+
+@pytest.mark.parametrize(("number", "raises"), [(errno.EINVAL, False), (errno.ENOTSUP, False), (errno.EIO, True)])
+def test_a_file_system_that_syncs_no_folders_is_none_that_fails(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, raises: bool
+) -> None:
+    def sync(descriptor: int) -> None:
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr("os.fsync", sync)
+    with pytest.raises(FileRefused, match=os.strerror(number)) if raises else nullcontext():
+        write_whole(tmp_path / "new", b"new")
+    assert (tmp_path / "new").read_bytes() == b"new"
+
+
+def test_a_file_that_is_not_wanted_any_more_is_not_written(tmp_path: Path) -> None:
+    path = tmp_path / "old"
+    path.write_bytes(b"old")
+    for asked in range(4):
+        answers = iter([True] * asked + [False] * 9)
+        write_whole(path, bytes(9 << 20), lambda answers=answers: next(answers))
+        assert path.read_bytes() == b"old"
+        assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("nameless", [True, False])
+def test_nothing_is_left_of_a_file_that_cannot_be_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, nameless: bool
+) -> None:
+    if not nameless:  # as on a file system that has no files without a name
+        monkeypatch.delattr("os.O_TMPFILE")
+    path = tmp_path / "old"
+    write_whole(path, b"old")
+    before = list(tmp_path.iterdir())
+    assert before == [path]
+    assert path.read_bytes() == b"old"
+
+    def full(_descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(FileRefused, match="cannot be written: No space left") as caught:
+        write_whole(path, b"new")
+    assert isinstance(caught.value.__cause__, OSError)
+    write_whole(path, b"new", lambda: False)
+    assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == before
