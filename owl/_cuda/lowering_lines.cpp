@@ -30,6 +30,7 @@ void lower_take(Lowered* out, const Fusion& fusion, const Placement& placement, 
     TakeLaunch& args = builder.args;
     const auto& operands = fusion.operands[static_cast<size_t>(i)];
     describe_take(&args, node, operands);
+    args.back = back;
     builder.point(args.x, operands[0].ref);
     builder.point(args.indices, operands[1].ref);
     builder.point(args.y, i);

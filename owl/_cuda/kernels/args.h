@@ -95,11 +95,12 @@ constexpr int kTakeThreads = 256;
 // take: x [inner, length, outer], y [inner, count, outer]; take_back: the other way round.
 struct TakeLaunch {
     int64_t inner, length, count, outer;
+    int64_t back;  // 1: of a take_back
     const void* x;
     const void* indices;  // [count], of the arrays' type
     void* y;
 };
-static_assert(sizeof(TakeLaunch) == 56, "the same in both compilers");
+static_assert(sizeof(TakeLaunch) == 64, "the same in both compilers");
 
 constexpr int kSoftmaxThreads = 256;
 

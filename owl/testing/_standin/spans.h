@@ -82,6 +82,14 @@ inline Span span(const ReduceLaunch& a, const void* field, Widths types) {
     return {0, outputs * (field == &a.part ? a.groups : 1) * types.to};
 }
 
+inline Span span(const CumsumLaunch& a, const void*, Widths types) { return {0, a.inner * a.length * a.outer * types.to}; }
+
+inline Span span(const TakeLaunch& a, const void* field, Widths types) {
+    if (field == &a.indices) return {0, a.count * types.to};
+    const bool pieces = (field == &a.x) == (a.back == 1);
+    return {0, a.inner * (pieces ? a.count : a.length) * a.outer * types.to};
+}
+
 inline Span span(const SoftmaxLaunch& a, const void* field, Widths types) {
     const bool losses = field == &a.y && a.kind == SoftmaxKind::loss;
     return {0, a.inner * (losses ? 1 : a.length) * a.outer * types.to};

@@ -190,7 +190,7 @@ def random_program(seed: int, *, sums: bool = False, registers: int = 12, first:
     if first is not None:
         dtype, shape = first.dtype, first.shape
     elif sums:
-        shape = (coin.choice([1, 3, 250, 700]), coin.choice([1, 5, 130]))
+        shape = (coin.choice([1, 3, 250, 700]), coin.choice([2, 5, 130]))  # a single row is summed by itself
     else:
         shape = coin.choice([(1,), (777,), (9, 31), (5, 4, 3), (2, 3, 1, 5, 2)])
 

@@ -19,7 +19,7 @@ class Cumsum(ctypes.Structure):
 class Take(ctypes.Structure):
     """TakeLaunch of args.h."""
 
-    _fields_ = [(name, ctypes.c_int64) for name in ("inner", "length", "count", "outer")]
+    _fields_ = [(name, ctypes.c_int64) for name in ("inner", "length", "count", "outer", "back")]
     _fields_ += [(name, ctypes.c_void_p) for name in ("x", "indices", "y")]
 
 
@@ -84,12 +84,12 @@ def test_takes_and_their_gradients(kernels, outer, length, inner, count, dtype):
     )
     wanted = pull_back(owl.from_numpy(gradient, dtype=dtype))[0].to_numpy()
     for blocks in (1, 3, 50):
-        launch = Take(inner, length, count, outer, x.ctypes.data, indices.ctypes.data)
+        launch = Take(inner, length, count, outer, 0, x.ctypes.data, indices.ctypes.data)
         same_numbers(run(kernels, "take", launch, taken.to_numpy().shape, dtype, blocks), taken.to_numpy())
-        launch.x = gradient.ctypes.data
+        launch.x, launch.back = gradient.ctypes.data, 1
         same_numbers(run(kernels, "take_back", launch, x.shape, dtype, blocks), wanted)
 
 
 def test_a_gradient_from_no_index_is_zero(kernels):
-    launch = Take(3, 5, 0, 2)
+    launch = Take(3, 5, 0, 2, 1)
     same_bits(run(kernels, "take_back", launch, (2, 5, 3), np.float32, 2), np.zeros((2, 5, 3), np.float32))
