@@ -161,7 +161,7 @@ def test_guide_shows_the_form_of_a_row():
     assert "softsign" not in table
 
 
-GUIDE = {"softsign": 6, "diagonal": 8}  # operations that the guide adds, and the places that each touches
+GUIDE = {"softsign": 6, "diagonal": 10}  # operations that the guide adds, and the places that each touches
 
 
 def guides_diff(name: str) -> str:
