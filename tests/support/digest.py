@@ -95,6 +95,15 @@ def convolutions() -> Iterator[np.ndarray]:
             yield layer.bias_grad(g).to_numpy()
 
 
+def direct_convolutions() -> Iterator[np.ndarray]:
+    """Forward and back to the data, without Winograd's algorithm: what GPUs compute in the order of CPUs."""
+    was = _runtime.set_winograd(False)
+    try:
+        yield from (value for number, value in enumerate(convolutions()) if number % 4 < 2)
+    finally:
+        _runtime.set_winograd(was)
+
+
 def programs(first: int, count: int) -> Iterator[Any]:
     """What a range of the fuzzer's programs shows."""
     loop = asyncio.new_event_loop()
@@ -115,6 +124,7 @@ def parts() -> dict[str, Callable[[], str]]:
         "net: perceptron": lambda: hashed(net(Perceptron)),
         "net: convolution": lambda: hashed(net(ConvolutionNet)),
         "convolutions": lambda: hashed(convolutions()),
+        "direct convolutions": lambda: hashed(direct_convolutions()),
     }
     for loop in LOOPS:
         found[f"loop: {loop.name}"] = lambda loop=loop: hashed(
