@@ -12,8 +12,8 @@ def parameters() -> list:
     return [pytest.param(name, id=name, marks=() if name in EARLY else (pytest.mark.long,)) for name in PARTS]
 
 
-# Filter and bias gradients add in an order of a GPU's own, and it has no convolution by Winograd's algorithm. What it computes in
-# the order of CPUs is a part by itself.
+# Filter and bias gradients add in an order of a GPU's own, and it has no convolution by Winograd's algorithm. What it
+# computes in the order of CPUs is a part by itself.
 OTHER_ON_A_GPU = ("convolutions", "net: convolution", "programs: ")
 
 
