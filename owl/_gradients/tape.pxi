@@ -150,7 +150,7 @@ cdef int tape_operation(RecordingStream* stream, Draft& draft, NArray out) excep
     return 0
 
 
-# The innermost tape of the stream, None if nothing is differentiated. Whoever sets another keeps both alive.
+# The innermost tape of the stream, None if nothing is differentiated. The caller keeps it alive, and the new one.
 cdef Tape swap_tape(RecordingStream* stream, Tape tape):
     cdef Tape before = None if stream.tape is NULL else <Tape>stream.tape
     stream.tape = NULL if tape is None else <void*>tape
