@@ -32,6 +32,7 @@ SHA256 = {  # of the decompressed files: a gzip container may be made anew, its 
     "t10k-labels-idx1-ubyte": "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
 }
 CONNECT_SECONDS = 10.0
+HANG_UP_SECONDS = 1.0  # for a transfer that was given up to end
 READ_SECONDS = 30.0
 TRANSFER_SECONDS = 300.0  # for one file: the largest has 10 MB
 MOST_BYTES = 64 << 20  # the largest has 47 MB when it is not compressed at all
@@ -134,15 +135,18 @@ def _fetch(address: str) -> bytes:
             response.close()
         outcome.put(error)
 
-    threading.Thread(target=transfer, name="owl-download", daemon=True).start()
+    thread = threading.Thread(target=transfer, name="owl-download", daemon=True)
+    thread.start()
     try:
         error = outcome.get(timeout=TRANSFER_SECONDS)
     except BaseException as late:
         for response in responses:
             _hang_up(response)
+        thread.join(HANG_UP_SECONDS)
         if isinstance(late, Empty):
             raise TimeoutError from None
         raise
+    thread.join()
     if error is not None:
         raise error
     return received.getvalue()
