@@ -42,6 +42,7 @@ cdef extern from "_engine/record/stream.h" namespace "owl" nogil:
         bool orphan
         bool ended
         void* holder
+        bool differentiates
         bool attention
         uint32_t site
         void* tape

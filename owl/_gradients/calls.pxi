@@ -285,7 +285,7 @@ cdef class Recomputation:
         tape.entries = []
         before = tape.outer = swap_tape(stream, None)
         swap_tape(stream, tape)
-        stream.site = 0
+        set_site(stream, 0)
         stream.device = self.device
         log = self.draws.begin(stream, True)
         try:
@@ -293,7 +293,7 @@ cdef class Recomputation:
         finally:
             self.draws.end(stream, log)
             stream.device = device
-            stream.site = site
+            set_site(stream, site)
             swap_tape(stream, before)
         call.tape = tape
         return call.cotangents_of(leaves_of(result, "remat", "the result"), cotangents, <int>self.reads.size())

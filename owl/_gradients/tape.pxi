@@ -154,7 +154,14 @@ cdef int tape_operation(RecordingStream* stream, Draft& draft, NArray out) excep
 cdef Tape swap_tape(RecordingStream* stream, Tape tape):
     cdef Tape before = None if stream.tape is NULL else <Tape>stream.tape
     stream.tape = NULL if tape is None else <void*>tape
+    stream.differentiates = tape is not None or stream.site != 0
     return before
+
+
+# What is recorded from here on counts as recorded at `site`; 0: at the caller's line.
+cdef inline void set_site(RecordingStream* stream, uint32_t site) noexcept:
+    stream.site = site
+    stream.differentiates = stream.tape is not NULL or site != 0
 
 
 # ------------------------------------------------------------------------------------------------------ the backward pass
@@ -224,17 +231,17 @@ cdef int pull_back(Tape tape, list cotangents, RecordingStream* stream, bint use
                 entries.pop()
             if entry.pullback is not None:
                 stream.device = device
-                stream.site = site
+                set_site(stream, site)
                 pull_back_call(tape, entry, cotangents)
                 continue
             if cotangents[entry.output] is None:
                 continue
             stream.device = entry.draft.device
-            stream.site = entry.draft.site
+            set_site(stream, entry.draft.site)
             pull_back_operation(tape, entry, cotangents)
     finally:
         stream.device = device
-        stream.site = site
+        set_site(stream, site)
     return 0
 
 

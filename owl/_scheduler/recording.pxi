@@ -16,6 +16,21 @@ cdef NArray commit(Draft& draft):
     cdef RecordingStream* stream = cached_stream(&device)
     if stream is NULL or device < 0 or has_deferred_releases() or has_unobserved_failures() or is_reserve_spent():
         return commit_slowly(draft, out)
+    if stream.differentiates:
+        return commit_differentiated(draft, out, stream, device)
+    draft.site = call_site()
+    draft.device = device
+    out.node = record(draft, stream, &owner_unknown)
+    if out.node is NULL:
+        return commit_slowly(draft, out)
+    if window_random or stream.attention:
+        attend(stream)
+    return out
+
+
+# While a call is differentiated, forward and backward.
+cdef NArray commit_differentiated(Draft& draft, NArray out, RecordingStream* stream, int device):
+    cdef RecordingStream* owner_unknown
     draft.site = stream.site or call_site()
     draft.device = device
     out.node = record(draft, stream, &owner_unknown)

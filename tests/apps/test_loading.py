@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from owl.apps.mnist.cli import main
 from owl.apps.mnist.dataset import Batch, Dataset, to_batch
 from owl.apps.mnist.loading import Loader, PipelineLoader, PlainLoader
 from owl.apps.mnist.model import MODELS
+from tests.support.leaks import owl_threads
 
 LOADERS = [PlainLoader, PipelineLoader]
 
@@ -75,7 +75,7 @@ def test_leaving_an_epoch_early_ends_its_threads(small: Dataset) -> None:
     batches = loader.epoch(1)
     next(iter(batches))
     batches.close()
-    assert not [thread.name for thread in threading.enumerate() if thread.name.startswith("owl-")]
+    assert owl_threads() == []
     assert len(copies(loader, 2)) == len(loader)
 
 

@@ -62,6 +62,7 @@ struct RecordingStream {
     bool orphan = false;   // its thread or task has ended, and its Context is gone
     bool ended = false;    // its task has ended, though it is still referenced
     void* holder = nullptr;  // a task's stream: the object that ties it to the task's Context, to be looked at with the GIL
+    bool differentiates = false;  // `site` or `tape` is set
     bool attention = false;  // a cut was found, a closed window has settled, or the open one is full; set while recording
     uint32_t site = 0;     // where what is recorded counts as recorded; 0: at the caller's line
     void* tape = nullptr;  // of the innermost call that is being differentiated, to be looked at with the GIL
