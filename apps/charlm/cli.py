@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,9 +11,9 @@ from owl._files.whole import FileRefused, writable_target
 from owl.apps.charlm.model import new_parameters
 from owl.apps.charlm.text import Corpus, TextError, read
 from owl.apps.charlm.train import Sizes, Training, sample
-from owl.apps.mnist import INTERRUPTED
 from owl.apps.mnist.cli import device_name, say
-from owl.apps.mnist.options import BROKEN_PIPE, WRONG_INPUT, Parser, at_least, leave_quietly, positive
+from owl.apps.mnist.errors import PlotError
+from owl.apps.mnist.options import Parser, at_least, one_line_errors, positive
 
 PROGRAM = "python -m owl.apps.charlm"
 DESCRIPTION = "Train an LSTM on the characters of a text, Python's own help texts by default, and let it write."
@@ -42,20 +41,8 @@ def build_parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run with ``argv`` (default: the process's) and return the exit code."""
     options = build_parser().parse_args(argv)
-    try:
+    with one_line_errors(PROGRAM):
         run(options)
-    except (TextError, owl.DeviceError) as error:
-        print(f"{PROGRAM}: error: {error}", file=sys.stderr)
-        return WRONG_INPUT
-    except FileRefused as error:
-        print(f"{PROGRAM}: error: {options.plot}: {error}", file=sys.stderr)
-        return WRONG_INPUT
-    except KeyboardInterrupt:
-        say("interrupted")
-        return INTERRUPTED
-    except BrokenPipeError:
-        leave_quietly()
-        return BROKEN_PIPE
     return 0
 
 
@@ -91,5 +78,8 @@ def check_plot(path: Path) -> None:
     try:
         import matplotlib  # noqa: F401
     except ImportError:
-        raise TextError(f"{path}: pictures need matplotlib: pip install 'owl-runtime[apps]'") from None
-    writable_target(path)
+        raise PlotError(f"{path}: pictures need matplotlib: pip install 'owl-runtime[apps]'") from None
+    try:
+        writable_target(path)
+    except FileRefused as refusal:
+        raise PlotError(f"{path}: {refusal}") from None

@@ -9,11 +9,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from owl import OwlError
+
 HELD_OUT = 0.05  # of a text, at its end
 
 
-class TextError(Exception):
-    """A text that cannot be read, or is too short."""
+class TextError(OwlError, ValueError):
+    """A text cannot be read, or is too short."""
 
 
 def read(path: Path | None) -> str:

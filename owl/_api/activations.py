@@ -9,7 +9,6 @@ def gelu(x, /):
     x : NArray
         float32 or float64, any shape.
 
-
     Returns
     -------
     NArray
@@ -19,7 +18,6 @@ def gelu(x, /):
     -----
     The exact form, not the approximation by tanh: `x` times the probability that a normally distributed number is below
     it. The error is at most 8 units in the last place, of large negative numbers too. Of minus infinity it is -0.
-
 
     Records the operation and returns at once; any thread may call it.
 
@@ -40,7 +38,6 @@ def leaky_relu(x, slope, /):
     slope : number or NArray
         Dimensions equal to those of `x`, or 1.
 
-
     Returns
     -------
     NArray
@@ -54,7 +51,6 @@ def leaky_relu(x, slope, /):
     Notes
     -----
     The derivative at 0 is `slope`. NaN stays NaN.
-
 
     Records the operation and returns at once; any thread may call it.
 
@@ -186,7 +182,6 @@ def softplus(x, /):
     x : NArray
         float32 or float64, any shape.
 
-
     Returns
     -------
     NArray
@@ -195,7 +190,6 @@ def softplus(x, /):
     Notes
     -----
     The error is at most 2 units in the last place, where the result is near 0, too. It does not overflow.
-
 
     Records the operation and returns at once; any thread may call it.
 

@@ -146,7 +146,8 @@ def remat(function: Callable[..., Any]) -> Callable[..., Any]:
 
     For long chains: memory is then needed for what goes in and out of each call, and for one call's intermediate
     values at a time. The function must give the same result when it is called again; random arrays that it draws are
-    the same. Arrays that it has from elsewhere are differentiated as usual.
+    the same. Arrays that it has from elsewhere are differentiated as usual. In-place operators on its arguments do not
+    reach the caller's arrays.
 
     Examples
     --------

@@ -12,6 +12,18 @@ cdef NArray alias(NArray x):
         stream.device = device
 
 
+# The function's result, with all that it records on a tape of its own.
+cdef object run_taped(Tape tape, function, args, dict kwargs):
+    cdef RecordingStream* stream = current_stream()
+    cdef Tape before = swap_tape(stream, tape)
+    tape.entries = []
+    tape.outer = before
+    try:
+        return function(*args, **kwargs)
+    finally:
+        swap_tape(stream, before)
+
+
 # What a call has left behind: its result, and how the result depends on the arrays of some arguments.
 @cython.final
 cdef class TapedCall:
@@ -23,20 +35,21 @@ cdef class TapedCall:
     # Calls the function. Its arguments' arrays are new values for it, so that arrays which it has from elsewhere do not count as
     # arguments, whether or not they are the same.
     cdef int call(self, function, tuple args, dict kwargs, tuple argnums, str what) except -1:
-        cdef RecordingStream* stream = current_stream()
         cdef Tape tape = Tape.__new__(Tape)
-        cdef Tape before
         cdef list given = list(args)
         cdef list leaves
+        cdef set seen = set()
         cdef Py_ssize_t at, number
         self.tape = tape
         self.nests = []
-        tape.entries = []
         for number in argnums:
             if not -len(args) <= number < len(args):
                 raise OwlIndexError(f"[{what}] there is no argument {number} among {len(args)}")
             if number < 0:
                 number += len(args)
+            if number in seen:
+                raise OwlValueError(f"[{what}] argnums names argument {number} twice: {argnums}")
+            seen.add(number)
             leaves = leaves_of(args[number], what, f"argument {number}")
             for at in range(len(leaves)):
                 leaves[at] = alias(<NArray>leaves[at])
@@ -45,12 +58,7 @@ cdef class TapedCall:
             given[number] = rebuild(args[number], leaves, &at)
             self.nests.append(args[number])
         self.leaves = <int>tape.variables.size()
-        before = tape.outer = swap_tape(stream, None)
-        swap_tape(stream, tape)
-        try:
-            self.result = function(*given, **kwargs)
-        finally:
-            swap_tape(stream, before)
+        self.result = run_taped(tape, function, given, kwargs)
         if hasattr(self.result, "__await__") and type(self.result) is not NArray:
             if hasattr(self.result, "close"):
                 self.result.close()
@@ -102,7 +110,7 @@ cdef int check_function(function, str what) except -1:
     if not callable(function):
         raise OwlTypeError(f"[{what}] a function is wanted, not {type(function).__name__}")
     code = getattr(getattr(function, "__func__", function), "__code__", None)
-    if code is not None and code.co_flags & 0x80 | 0x200 & code.co_flags:  # coroutines and asynchronous generators
+    if code is not None and code.co_flags & 0x280:  # coroutines and asynchronous generators
         raise OwlTypeError(f"[{what}] {function.__name__} is a coroutine function: a plain one is wanted")
     return 0
 
@@ -110,11 +118,8 @@ cdef int check_function(function, str what) except -1:
 def check_differentiable(function, argnums, what):
     """Raises unless a function can be differentiated with respect to these arguments."""
     check_function(function, what)
-    numbers = argument_numbers(argnums, what)
-    if not numbers:
+    if not argument_numbers(argnums, what):
         raise OwlValueError(f"[{what}] argnums names no argument")
-    if len(set(numbers)) < len(numbers):
-        raise OwlValueError(f"[{what}] argnums names an argument twice: {argnums}")
 
 
 def value_and_gradients(function, tuple args, dict kwargs, argnums, bint has_aux, what):
@@ -157,8 +162,10 @@ def taped_call(function, tuple args, what):
     check_function(function, what)
     pullback.call = TapedCall.__new__(TapedCall)
     pullback.call.call(function, args, {}, tuple(range(len(args))), what)
-    leaves_of(pullback.call.result, what, "the result")
-    return pullback.call.result, pullback
+    result = pullback.call.result
+    leaves_of(result, what, "the result")
+    pullback.call.result = held(result)  # the caller may use in-place operators on its own
+    return result, pullback
 
 
 def is_taping():
@@ -182,7 +189,7 @@ def untaped(nest, what):
 # ------------------------------------------------------------------------------------ calls with a backward pass of their own
 #
 # While such a call runs, its operations are taken down as always. Then one entry replaces them, and with them the values that
-# they would have kept.
+# they would have kept. Arguments come under other handles, so that in-place operators of the function point only its own elsewhere.
 
 
 # Takes the entries from the `first` one on from the innermost tape. Returns the variables that they read, of those that the tape
@@ -228,12 +235,14 @@ def call_with_rule(function, forward, backward, tuple args, what):
     cdef Tape tape
     cdef Py_ssize_t first
     cdef int known
+    args = held(args)
     if stream.tape is NULL:
         return function(*args)
     tape = <Tape>stream.tape
     first = len(tape.entries)
     known = <int>tape.variables.size()
-    result = forward(*args)
+    given = [tape.number_of((<NArray>leaf).node) for leaf in arrays_in(args)]
+    result = forward(*held(args))
     if type(result) is not tuple or len(<tuple>result) != 2:
         raise OwlTypeError(f"[{what}] the forward rule returns the result and what the backward rule needs, not "
                            f"{type(result).__name__}")
@@ -241,7 +250,6 @@ def call_with_rule(function, forward, backward, tuple args, what):
     entry = TapeEntry.__new__(TapeEntry)
     reads = take_entries(tape, first, known)
     result = number_outputs(tape, entry, result, known, reads, what)
-    given = [tape.number_of((<NArray>leaf).node) for leaf in leaves_of(args, what, "the arguments")]
     if not reads <= set(given):
         raise OwlRuntimeError(f"[{what}] the function reads an array that is being differentiated and is none of its arguments: "
                               "pass it as one")
@@ -253,8 +261,7 @@ def call_with_rule(function, forward, backward, tuple args, what):
             raise OwlTypeError(f"[{what}] the backward rule returns a tuple of {len(args)} cotangents, one for each argument")
         leaves = []
         for number, (argument, cotangent) in enumerate(zip(args, found)):
-            own = leaves_of(argument, what, f"argument {number}")
-            leaves += ([None] * len(own) if cotangent is None else
+            leaves += ([None] * len(arrays_in(argument)) if cotangent is None else
                        matching_leaves(cotangent, argument, what, f"the cotangent of argument {number}"))
         return leaves
 
@@ -277,25 +284,20 @@ cdef class Recomputation:
 
     def __call__(self, list cotangents):
         cdef RecordingStream* stream = current_stream()
-        cdef Tape tape = Tape.__new__(Tape)
         cdef TapedCall call = TapedCall.__new__(TapedCall)
         cdef uint32_t site = stream.site
         cdef int device = stream.device
-        tape.variables = self.reads
-        tape.entries = []
-        before = tape.outer = swap_tape(stream, None)
-        swap_tape(stream, tape)
+        call.tape = Tape.__new__(Tape)
+        call.tape.variables = self.reads
         set_site(stream, 0)
         stream.device = self.device
         log = self.draws.begin(stream, True)
         try:
-            result = self.function(*self.args, **self.kwargs)
+            result = run_taped(call.tape, self.function, held(self.args), held(self.kwargs))
         finally:
             self.draws.end(stream, log)
             stream.device = device
             set_site(stream, site)
-            swap_tape(stream, before)
-        call.tape = tape
         return call.cotangents_of(leaves_of(result, "remat", "the result"), cotangents, <int>self.reads.size())
 
 
@@ -307,6 +309,7 @@ def call_rematerialized(function, tuple args, dict kwargs):
     cdef Tape tape
     cdef Py_ssize_t first
     cdef int known, number
+    args, kwargs = held(args), held(kwargs)
     if stream.tape is NULL:
         return function(*args, **kwargs)
     tape = <Tape>stream.tape
@@ -318,7 +321,7 @@ def call_rematerialized(function, tuple args, dict kwargs):
     again.draws = DrawLog.__new__(DrawLog)
     log = again.draws.begin(stream, False)
     try:
-        result = function(*args, **kwargs)
+        result = function(*held(args), **held(kwargs))
     finally:
         again.draws.end(stream, log)
     entry = TapeEntry.__new__(TapeEntry)

@@ -237,8 +237,7 @@ cdef object derivative_of_reduction(TapeEntry entry, const Variable* operand, co
             cotangent = over(cotangent, <double>count)
         return cotangent
     # Equal extremes share what comes in.
-    x, result = entry.x, entry.r
-    here = arithmetic(Elementwise.eq, x, result, "grad")
+    here = arithmetic(Elementwise.eq, entry.x, entry.r, "grad")
     return times(over(cotangent, sum_over(<NArray>here, <int>attributes.axes)), here)
 
 
@@ -320,7 +319,7 @@ cdef object derivative_of_softmax(TapeEntry entry, NArray result, NArray g):
     if entry.draft.op == Op.softmax:
         return derivative_of_softmax_from(result, entry, g)
     total = sum_over(g, softmax_dimensions(attributes))
-    return arithmetic(Elementwise.sub, g, times(call_exp(result), total), "grad")
+    return arithmetic(Elementwise.sub, g, times(unary(Elementwise.exp, result), total), "grad")
 
 
 cdef object derivative_of_softmax_from(NArray softmax, TapeEntry entry, NArray g):
@@ -344,26 +343,23 @@ cdef object derivative_of_convolution(TapeEntry entry, int k, const Shape& opera
 # It is linear in what comes in. Of a mean it is the mean again; of maxima it is what lies where the maximum was.
 cdef object derivative_of_pooling_gradient(TapeEntry entry, int k, const Shape& result, const Shape& operand, NArray g):
     cdef PoolAttributes attributes = attributes_of[PoolAttributes](entry.draft)
+    cdef bint maxima = attributes.op == <int64_t>PoolOp.max
     cdef Draft draft
-    cdef NArray here
     if k > 0:
         return 0.0  # where a maximum lies changes in jumps
-    if attributes.op == <int64_t>PoolOp.max:
+    if maxima:
         if attributes.stride_w < attributes.w or attributes.stride_h < attributes.h:
             no_derivative(entry, " where windows of a pooling by max overlap")
         draft = like(entry, Op.pool_backward, result)
         ones = fill(shape_list(operand), 1.0, dtype_object(g.node.dtype), "grad")
         draft.add_input((<NArray>ones).node)
-        here = record_two(draft, entry.y, entry.z)
-        g = times(g, here)
+        g = times(g, record_two(draft, entry.y, entry.z))
         attributes.op = <int64_t>PoolOp.average
     draft = like(entry, Op.pool_forward, operand)
     draft.set_attributes(attributes)
     draft.add_input(g.node)
     means = commit(draft)
-    if attributes_of[PoolAttributes](entry.draft).op == <int64_t>PoolOp.max:
-        return arithmetic(Elementwise.mul, means, <double>(attributes.w * attributes.h), "grad")
-    return means
+    return times(means, <double>(attributes.w * attributes.h)) if maxima else means
 
 
 # ------------------------------------------------------------------------------- what the texts of derivatives are made of
@@ -388,10 +384,6 @@ cdef object over(x, y):
 
 cdef object negative(x):
     return unary(Elementwise.neg, <NArray>x) if type(x) is NArray else -x
-
-
-cdef object call_exp(NArray x):
-    return unary(Elementwise.exp, x)
 
 
 def derivative_functions():

@@ -3,22 +3,22 @@
 # Whole numbers, strings, None and callables in a nest are settings: they stay where they are. What else is no array is refused,
 # so that a number or a NumPy array among the parameters does not silently stay as it is.
 
-# Appends the arrays of a nest, in the order of its containers.
-cdef int flatten(nest, list leaves, str what) except -1:
+# Appends the arrays of a nest, in the order of its containers. `strict`: what does not belong into one raises NotInNest.
+cdef int flatten(nest, list leaves, bint strict) except -1:
     kind = type(nest)
     if kind is NArray:
         leaves.append(nest)
     elif kind is dict or kind is list or kind is tuple:
         for child in (<dict>nest).values() if kind is dict else nest:
-            flatten(child, leaves, what)
+            flatten(child, leaves, strict)
     elif isinstance(nest, (dict, list, tuple)):
         for child in nest.values() if isinstance(nest, dict) else nest:
-            flatten(child, leaves, what)
+            flatten(child, leaves, strict)
     elif is_dataclass(nest):
         for name in nest.__dataclass_fields__:
-            flatten(getattr(nest, name), leaves, what)
-    elif not is_setting(nest):
-        raise NotInNest(type(nest).__name__)
+            flatten(getattr(nest, name), leaves, strict)
+    elif strict and not is_setting(nest):
+        raise NotInNest
     return 0
 
 
@@ -68,12 +68,25 @@ cdef object rebuild(nest, list leaves, Py_ssize_t* at):
 cdef list leaves_of(nest, str what, str name):
     cdef list leaves = []
     try:
-        flatten(nest, leaves, what)
+        flatten(nest, leaves, True)
     except NotInNest:
         path, found = foreign_leaf(nest, name)
         hint = ": owl.from_numpy makes an array of it" if isinstance(found, (np.ndarray, np.generic, float)) else ""
         raise DTypeError(f"[{what}] {path} must be an owl array, not {type(found).__name__}{hint}") from None
     return leaves
+
+
+# The arrays of a nest that may hold anything else.
+cdef list arrays_in(nest):
+    cdef list leaves = []
+    flatten(nest, leaves, False)
+    return leaves
+
+
+# The same values under handles of its own: an in-place operator points only those of others elsewhere.
+cdef object held(nest):
+    cdef Py_ssize_t at = 0
+    return rebuild(nest, [same_value(leaf) for leaf in arrays_in(nest)], &at)
 
 
 cdef object children_of(nest):

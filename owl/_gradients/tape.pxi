@@ -254,10 +254,7 @@ cdef int pull_back_operation(Tape tape, TapeEntry entry, list cotangents) except
         number = entry.inputs[k]
         if number < 0:
             continue
-        found = derivative(tape, entry, <int>k, cotangent)
-        if type(found) is int:
-            found = float(found)
-        cotangents[number] = add_cotangents(cotangents[number], found)
+        cotangents[number] = add_cotangents(cotangents[number], derivative(tape, entry, <int>k, cotangent))
     return 0
 
 

@@ -209,7 +209,7 @@ cdef class DrawLog:
         stream.draws = NULL if outer is None else <void*>outer
         self.outer = None
 
-    # The words of the next draw, from the log that replays, if there is one.
+    # Gives the words of the next draw and returns 1, if this log or one around it replays.
     cdef int draw(self, uint64_t* words) except -1:
         cdef int k
         if self.replays:
@@ -219,8 +219,7 @@ cdef class DrawLog:
                 words[k] = self.words[self.next + k]
             self.next += 3
             return 1
-        cdef int replayed = 0 if self.outer is None else self.outer.draw(words)
-        return replayed
+        return 0 if self.outer is None else self.outer.draw(words)
 
     cdef void note(self, const uint64_t* words):
         cdef int k

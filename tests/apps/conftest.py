@@ -23,7 +23,7 @@ TIMEOUT = 120
 
 @pytest.fixture
 def environment(tmp_path: Path) -> dict[str, str]:
-    """The environment of the processes: nothing named, a cache of its own, mirrors nobody answers for."""
+    """The environment of the processes: nothing named, a cache of its own, mirrors that do not answer."""
     kept = {key: value for key, value in os.environ.items() if key not in ("OWL_DATA", "OWL_GPU_FALLBACK")}
     return {
         **kept,

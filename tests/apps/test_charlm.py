@@ -88,6 +88,16 @@ def test_a_text_that_cannot_be_read_is_one_line(
     assert len(result.stderr.splitlines()) == 1
 
 
+def test_a_picture_that_cannot_be_written_is_one_line(
+    run: Callable[..., subprocess.CompletedProcess[str]], rhyme: Path, tmp_path: Path
+) -> None:
+    pytest.importorskip("matplotlib")
+    result = run(*MAIN, *SMALL, "--text", rhyme, "--plot", tmp_path)
+    assert result.returncode == 2
+    assert result.stderr == f"python -m owl.apps.charlm: error: {tmp_path}: is a folder\n"
+    assert result.stdout == ""
+
+
 def test_pieces_follow_one_another() -> None:
     numbers = np.arange(35)
     found = list(pieces(numbers, 3, 5))

@@ -24,36 +24,26 @@ def run(*arguments):
     return done.stdout
 
 
+# The library, its contestant, how a row begins, and how many rows arrays have: JAX has no call for a copy alone.
+PEERS = [("torch", "eager", "| owl |", 5), ("jax", "jit", "| JAX, compiled |", 4)]
+
+
+@pytest.mark.parametrize(("library", "contestant", "row", "rows"), PEERS)
 @pytest.mark.parametrize(("net", "tf32"), [("perceptron", True), ("convolution", False)])
-def test_nets_learn_what_pytorch_learns(net, tf32):
-    pytest.importorskip("torch")
+def test_nets_learn_what_a_peer_learns(net, tf32, library, contestant, row, rows):
+    pytest.importorskip(library)
     tiny = ["--batch", 16, "--batches", 2, "--steps", 3, "--rounds", 1]
-    said = run("nets", "--net", net, *tiny, "--only", "owl", "eager", *(["--tf32"] if tf32 else []))
+    said = run("nets", "--net", net, *tiny, "--only", "owl", contestant, *(["--tf32"] if tf32 else []))
     assert "the changes of all weights agree" in said
-    assert "| owl |" in said
+    assert row in said
 
 
-def test_arrays_have_the_numbers_of_pytorch():
-    pytest.importorskip("torch")
+@pytest.mark.parametrize(("library", "contestant", "row", "rows"), PEERS)
+def test_arrays_have_the_numbers_of_a_peer(library, contestant, row, rows):
+    pytest.importorskip(library)
     tiny = ["--elements", 5000, "--sides", 40, "--images", 2, "--rounds", 1, "--seconds", 0.01]
-    said = run("arrays", *tiny, "--only", "owl", "eager")
-    assert said.count("| owl |") == 5
-
-
-@pytest.mark.parametrize(("net", "tf32"), [("perceptron", True), ("convolution", False)])
-def test_nets_learn_what_jax_learns(net, tf32):
-    pytest.importorskip("jax")
-    tiny = ["--batch", 16, "--batches", 2, "--steps", 3, "--rounds", 1]
-    said = run("nets", "--net", net, *tiny, "--only", "owl", "jit", *(["--tf32"] if tf32 else []))
-    assert "the changes of all weights agree" in said
-    assert "| JAX, compiled |" in said
-
-
-def test_arrays_have_the_numbers_of_jax():
-    pytest.importorskip("jax")
-    tiny = ["--elements", 5000, "--sides", 40, "--images", 2, "--rounds", 1, "--seconds", 0.01]
-    said = run("arrays", *tiny, "--only", "owl", "jit")
-    assert said.count("| JAX, compiled |") == 4  # there is no call for a copy alone
+    said = run("arrays", *tiny, "--only", "owl", contestant)
+    assert said.count(row) == rows
 
 
 WITHOUT = """

@@ -123,12 +123,14 @@ def test_the_result_must_be_one_number():
 def test_arguments_that_there_are_not():
     with pytest.raises(owl.OwlIndexError, match="there is no argument 1 among 1"):
         owl.grad(square, 1)(array(1))
-    with pytest.raises(owl.OwlValueError, match="names an argument twice"):
-        owl.grad(square, (0, 0))
+    with pytest.raises(owl.OwlValueError, match="names argument 0 twice"):
+        owl.grad(square, (0, 0))(array(1))
     with pytest.raises(owl.OwlValueError, match="names no argument"):
         owl.grad(square, ())
     with pytest.raises(owl.DTypeError, match="argnums"):
         owl.grad(square, "x")
+    with pytest.raises(owl.OwlValueError, match="names argument 0 twice"):
+        owl.grad(square, (0, -1))(array(1))
 
 
 def test_coroutine_functions_are_refused():
@@ -233,6 +235,14 @@ def test_cotangents_of_a_nest():
         pull_back({"sum": array(1), "product": array(1, 1)})
     x, _ = pull_back({"sum": owl.ones([2]), "product": owl.zeros([2])})  # float32
     assert (numbers(x), x.dtype) == ([1, 1], np.float64)
+
+
+def test_in_place_operators_on_a_result_do_not_reach_its_pullback():
+    """They point the caller's handle elsewhere: the result's cotangents were then taken for those of nothing."""
+    y, pull_back = owl.vjp(elewise.exp, array(0, 0))
+    y += 1
+    assert numbers(pull_back(array(1, 2))[0]) == [1, 2]
+    assert numbers(y) == [2, 2]
 
 
 def test_a_cotangent_may_be_differentiated():
@@ -348,6 +358,20 @@ def test_rules_that_do_not_hold():
         owl.grad(g)(array(1))
 
 
+def test_a_rule_that_uses_in_place_operators():
+    """An argument that the forward rule pointed elsewhere was no argument any more."""
+
+    def forward(x, factor):
+        x *= factor
+        return x + 0, factor
+
+    scaled = owl.custom_vjp(lambda x, factor: x * factor)
+    scaled.defvjp(forward, lambda factor, g: (g * factor, None))
+    x = array(1, 2)
+    assert numbers(owl.grad(lambda x: scaled(x, 1.5).sum() + x.sum())(x)) == [2.5, 2.5]
+    assert numbers(x) == [1, 2]
+
+
 # ---------------------------------------------------------------------------------------------------- rematerialization
 
 
@@ -384,6 +408,29 @@ def test_computing_again_sees_what_the_function_has_from_elsewhere():
         owl.grad(f, (0, 1))(array(2, 3), array(0, 1)), plain(array(2, 3), array(0, 1)), strict=True
     ):
         np.testing.assert_allclose(found.to_numpy(), expected.to_numpy(), rtol=1e-14)
+
+
+def test_computing_again_is_of_the_arguments_as_they_were():
+    """An in-place operator after the call pointed the argument's handle at a value that the call had not read."""
+
+    def f(step):
+        def total(h):
+            y = step(h, 0.5)
+            h *= 3.0
+            return y.sum() + h.sum()
+
+        return total
+
+    def step(h, scale):
+        h *= scale
+        return elewise.exp(h)
+
+    plain = owl.grad(f(lambda h, scale: elewise.exp(h * scale)))(array(1, 2))
+    assert numbers(owl.grad(f(owl.remat(lambda h, scale: elewise.exp(h * scale))))(array(1, 2))) == numbers(plain)
+    assert numbers(owl.grad(f(owl.remat(step)))(array(1, 2))) == numbers(plain)
+    h = array(1, 2)
+    owl.remat(step)(h, 0.5)
+    assert numbers(h) == [1, 2]
 
 
 def test_computing_again_draws_the_same_numbers():
