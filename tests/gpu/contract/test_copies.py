@@ -49,13 +49,18 @@ def test_parts_of_memory_are_copied(driver):
     assert np.array_equal(driver.numbers(address, COUNT, stream), wanted)
 
 
-def test_memory_is_copied_between_devices(make):
+def two_devices(make):
+    """A driver, its devices' contexts, the first one's stream, ones on the first and memory on the second."""
     driver = make(devices=2)
     first, second = driver.context(0), driver.context(1)
     stream = driver.stream()
     x = driver.on_device(ONES, stream)
     driver.ok("cuCtxPushCurrent_v2", second)
-    y = driver.memory(ONES.nbytes)
+    return driver, first, second, stream, x, driver.memory(ONES.nbytes)
+
+
+def test_memory_is_copied_between_devices(make):
+    driver, first, second, stream, x, y = two_devices(make)
     driver.ok("cuMemcpyPeerAsync", y, second, x, first, ONES.nbytes, stream)
     assert np.array_equal(driver.numbers(y, COUNT, stream), ONES)
     assert driver.call("cuMemcpyPeerAsync", y, first, x, second, ONES.nbytes, stream) == INVALID_VALUE
@@ -83,12 +88,7 @@ def test_peers_are_as_they_were_chosen(make, peers):
 
 
 def test_copies_between_devices_are_counted_by_their_way(make):
-    driver = make(devices=2)
-    first, second = driver.context(0), driver.context(1)
-    stream = driver.stream()
-    x = driver.on_device(ONES, stream)
-    driver.ok("cuCtxPushCurrent_v2", second)
-    y = driver.memory(ONES.nbytes)
+    driver, first, second, stream, x, y = two_devices(make)
     driver.ok("cuMemcpyPeerAsync", y, second, x, first, ONES.nbytes, stream)
     assert driver.peer_copies() == (0, 1)
     driver.ok("cuCtxEnablePeerAccess", first, 0)
