@@ -9,13 +9,14 @@ array([[3., 3.],
 """
 
 from pkgutil import extend_path as _extend_path
+from typing import TYPE_CHECKING as _TYPE_CHECKING
+from typing import Any as _Any
 
 __path__ = _extend_path(__path__, __name__)  # run from a checkout's root, an installed extension is found too
 
 from owl import conv, elewise, optim
 from owl._config import initialize, memory_info, show_config
 from owl._explain import explain
-from owl._files.save_load import load, load_metadata, save
 from owl._gradients import custom_vjp, grad, remat, stop_gradient, value_and_grad, vjp
 from owl._runtime import (
     AxisError,
@@ -124,3 +125,19 @@ __all__ = [
     "wait_for_all",
     "zeros",
 ]
+
+if _TYPE_CHECKING:
+    from owl._files.save_load import load, load_metadata, save
+else:
+
+    def __getattr__(name: str) -> _Any:
+        """The functions for files: what they import takes as long as all of owl, and few programs need it at once."""
+        if name not in ("load", "load_metadata", "save"):
+            raise AttributeError(f"module 'owl' has no attribute {name!r}")
+        from owl._files import save_load
+
+        globals().update({name: getattr(save_load, name) for name in ("load", "load_metadata", "save")})
+        return globals()[name]
+
+    def __dir__() -> list[str]:
+        return sorted({*globals(), *__all__})

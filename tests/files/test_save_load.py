@@ -398,3 +398,11 @@ def test_a_training_goes_on_from_a_file_with_the_same_bits(tmp_path, rng, optimi
     found, _ = trained(layers(saved["params"]), state, 3)
     for one, other in zip(found["net"][0], expected["net"][0]):
         np.testing.assert_array_equal(one.to_numpy(), other.to_numpy())
+
+
+def test_importing_owl_does_not_import_what_files_need():
+    """It took half of the time that `import owl` takes."""
+    done = run("import sys, owl; print('owl._files' in sys.modules, 'save' in dir(owl), callable(owl.save))")
+    assert done.stdout.split() == ["False", "True", "True"], done.stderr
+    done = run("import owl; owl.sav")
+    assert "module 'owl' has no attribute 'sav'" in done.stderr
